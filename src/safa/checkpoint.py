@@ -1,0 +1,231 @@
+"""Network files: configuration, weights and provenance in one safetensors file.
+
+This is the only place that knows the key names of the authors' release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from safa.errors import SafaError
+from safa.network.safa import Safa, SafaConfig
+
+FORMAT = "safa/1"
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "fast"
+
+
+@dataclass
+class Checkpoint:
+    """A network read from a file and what the file says about it."""
+
+    network: Safa
+    name: str
+    """Name of the shipped weights or stem of the file."""
+    sha256: str
+    """Digest of the whole file, hexadecimal."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Free JSON: how the weights came about."""
+
+
+def shipped_names() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
+    """Read a network, in evaluation mode, on the CPU, in float32.
+
+    Args:
+        name_or_path: the name of shipped weights (their SHA-256 is checked) or a file made by this package.
+
+    Raises:
+        SafaError: no such name or file, a damaged file, or a file of another kind.
+    """
+    text = str(name_or_path)
+    shipped = text in shipped_names()
+    path = SHIPPED / f"{text}.safetensors" if shipped else Path(text)
+    if not path.is_file():
+        known = ", ".join(shipped_names()) or "none"
+        raise SafaError(f"There are no weights '{text}': it is neither a file nor a shipped name ({known}).")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SafaError(f"The weights {path} cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if shipped and _expected_digests().get(path.name) != digest:
+        raise SafaError(f"The shipped weights {path.name} are damaged (SHA-256 differs); reinstall safa-video.")
+    metadata, tensors = _parse(data, path)
+    if metadata.get("format") != FORMAT:
+        raise SafaError(
+            f"{path} is not a SAFA network; use weights made by 'safa train', or 'safa import-checkpoint' for the "
+            "authors' flownet.pkl."
+        )
+    if metadata.get("digest") != _tensor_digest(tensors):
+        raise SafaError(f"The weights {path} are damaged (their content does not match its digest); get them again.")
+    try:
+        config = SafaConfig.from_dict(json.loads(metadata["config"]))
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SafaError(f"The weights {path} carry an unreadable configuration; get them again.") from error
+    network = Safa(config)
+    _fill(network, {name: tensor.float() for name, tensor in tensors.items()}, str(path))
+    network.eval()
+    return Checkpoint(network, text if shipped else path.stem, digest, provenance)
+
+
+def save_checkpoint(
+    network: Safa, path: str | Path, provenance: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> str:
+    """Write ``network`` to ``path`` atomically and return the file's SHA-256.
+
+    Args:
+        dtype: storage type of the floating tensors; float16 halves the file.
+    """
+    tensors = {
+        name: (tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.detach().cpu()).contiguous()
+        for name, tensor in _persistent(network).items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(network.config.to_dict()),
+        "provenance": json.dumps(dict(provenance or {})),
+        "digest": _tensor_digest(tensors),
+    }
+    data = safetensors.torch.save(tensors, metadata)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SafaError(f"The weights cannot be written to {path}: {error.strerror}.") from error
+    return hashlib.sha256(data).hexdigest()
+
+
+def import_released(pickle_path: str | Path) -> Safa:
+    """Read the authors' ``flownet.pkl`` (a pickled state dict, keys with or without ``module.``).
+
+    The width, the number of blocks and the depth of the decoder are read off the tensors.
+
+    Raises:
+        SafaError: not such a file, or keys missing or left over (all are named).
+    """
+    path = Path(pickle_path)
+    if not path.is_file():
+        raise SafaError(f"There is no file {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is not a safe pickle
+        raise SafaError(f"{path} cannot be read as a pickled state dict of plain tensors.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SafaError(f"{path} is not a state dict: it must map names to tensors.")
+    released = {str(name).removeprefix("module."): tensor.float() for name, tensor in state.items()}
+    released = {name: tensor for name, tensor in released.items() if not name.endswith("num_batches_tracked")}
+    try:
+        channels = released["block.convimg.out0.weight"].shape[0]
+        blocks = 1 + max(int(m[1]) for name in released if (m := re.match(r"block\.convblock\.(\d+)\.", name)))
+        decoder_blocks = sum(1 for name in released if re.fullmatch(r"lastconv\.\d+\.beta", name))
+    except (KeyError, ValueError) as error:
+        raise SafaError(f"{path} does not hold the authors' SAFA network (no block.convimg, block.convblock).") from error
+    network = Safa(SafaConfig(grid="paper", channels=channels, blocks=blocks, decoder_blocks=decoder_blocks))
+    names = {released_name(name, decoder_blocks): name for name in _persistent(network)}
+    tensors = {names.get(name, f"released:{name}"): tensor for name, tensor in released.items()}
+    _fill(network, tensors, str(path))
+    network.eval()
+    return network
+
+
+# The authors' key of each of our parts; patterns are tried in this order.
+_RELEASED = [
+    (r"extractor\.normalize\.", r"block.convimg.normalize."),
+    (r"extractor\.stem\.", r"block.convimg.cnn0."),
+    (r"extractor\.stages\.0\.(\d)\.", r"block.convimg.cnn1.1.\1."),
+    (r"extractor\.stages\.1\.(\d)\.", r"block.convimg.cnn2.0.\1."),
+    (r"extractor\.fuse\.(\d)\.", r"block.convimg.out\1."),
+    (r"first_hidden\.", r"block.shuffle."),
+    (r"selector\.squeeze\.", r"block.getscale.0."),
+    (r"selector\.look\.", r"block.getscale.1."),
+    (r"selector\.decide\.", r"block.getscale.4."),
+    (r"flow_head\.0\.", r"block.convflow.0."),
+    (r"blocks\.(\d+)\.branches\.0\.stem\.", r"block.convblock.\1.conv_stem."),
+    (r"blocks\.(\d+)\.branches\.0\.body\.", r"block.convblock.\1.conv_backbone."),
+    (r"decoder\.stem\.", r"lastconv.0."),
+]
+
+
+def released_name(name: str, decoder_blocks: int) -> str:
+    """The authors' key (without ``module.``) of one of our parameters."""
+    result = name
+    for pattern, replacement in _RELEASED:
+        result, changed = re.subn(f"^{pattern}", replacement, result)
+        if changed:
+            break
+    if match := re.match(r"decoder\.body\.(\d+)\.", name):
+        result = f"lastconv.{int(match[1]) + 1}.{name[match.end() :]}"
+    result = result.replace("decoder.widen.", f"lastconv.{decoder_blocks + 1}.")
+    result = result.replace("decoder.head.", f"lastconv.{decoder_blocks + 3}.")
+    if name.startswith("extractor.stages."):
+        return result.replace(".norm", ".bn").replace(".shortcut.", ".downsample.")
+    residual = re.search(r"(conv_backbone|lastconv)\.\d+\.(conv1|conv2|act)\.", result)
+    if residual and (".body." in name):
+        result = result.replace(".conv1.conv.", ".conv.0.").replace(".conv1.act.", ".conv.1.")
+        return result.replace(".conv2.", ".conv.2.").replace(".act.", ".prelu.")
+    if ".beta" in name or name.startswith(("extractor.", "flow_head.", "decoder.head.", "selector.decide.")):
+        return result
+    return result.replace(".conv.", ".0.").replace(".act.", ".1.")
+
+
+def _persistent(network: Safa) -> dict[str, Tensor]:
+    """The state that makes the network: batch counters are of no use to frozen batch normalisation."""
+    return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def _fill(network: Safa, tensors: Mapping[str, Tensor], source: str) -> None:
+    wanted = _persistent(network)
+    missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    wrong = sorted(name for name in set(wanted) & set(tensors) if wanted[name].shape != tensors[name].shape)
+    problems = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("missing:", missing), ("left over:", surplus), ("of another shape:", wrong))
+        if names
+    ]
+    if problems:
+        raise SafaError(f"The tensors in {source} do not fit the network; {'; '.join(problems)}.")
+    network.load_state_dict(dict(tensors), strict=False)
+
+
+def _parse(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return dict(header.get("__metadata__") or {}), tensors
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise SafaError(f"{path} is not a readable safetensors file; it may be damaged or of another kind.") from error
+
+
+def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+    return digest.hexdigest()
+
+
+def _expected_digests() -> dict[str, str]:
+    """``SHA256SUMS`` beside the weights, as ``sha256sum`` writes it."""
+    lines = (SHIPPED / "SHA256SUMS").read_text().splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())}

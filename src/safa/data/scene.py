@@ -1,0 +1,23 @@
+"""What every source of training data hands out: a high-resolution moving scene at exact times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""``H,W,3`` RGB uint8."""
+
+
+@dataclass
+class Scene:
+    """Three frames of one motion at high resolution, all of one size that ``safa.ops.SCALE`` divides."""
+
+    frame0: Image
+    target: Image
+    """The frame at time ``t``."""
+    frame1: Image
+    t: float
+    """Strictly between 0 and 1."""

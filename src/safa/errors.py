@@ -1,0 +1,22 @@
+"""The errors a user can do something about: one clear sentence each, and the exit code that goes with it."""
+
+
+class SafaError(Exception):
+    """Something is wrong with what was asked for; the message says what, and what to do.
+
+    `exit_code` is what a command line should end with: 2 for a request that cannot be carried out.
+    """
+
+    exit_code = 2
+
+
+class MediaError(SafaError):
+    """The input is missing, is no video, or cannot be decoded."""
+
+
+class OutputError(SafaError):
+    """The output cannot be written: wrong name, container or codec, or no space left."""
+
+
+class JournalMismatch(SafaError):
+    """Kept work belongs to another input, other weights or other settings."""

@@ -1,0 +1,314 @@
+"""SAFA as a whole (paper section 3, figure 2): two low-resolution frames in, any number of times out.
+
+``encode`` a pair once, then ``synthesize`` it at any number of times; ``forward`` does both. Frames are RGB
+``B,3,h,w`` in [0, 1] with sides that are multiples of ``SafaConfig.multiple`` (``safa.Upscaler`` pads for you);
+results are ``B,3,4h,4w`` in [0, 1].
+
+Two grids. "paper": frames are enlarged four times by bicubic interpolation first, features live at half the output
+size; it loads the authors' weights. "input": features, flow and hidden state live at the size of the input frames,
+about five times cheaper at the same width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from safa.errors import SafaError
+from safa.network.features import Extractor, FeatureExtractor
+from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
+from safa.network.layers import ConvPReLU
+from safa.network.prior import classical_flow_pair, flow_from_time
+from safa.network.selector import ScaleSelector, branch_weights, sample_straight_through
+from safa.network.synthesis import Decoder
+from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
+
+Grid = Literal["paper", "input"]
+Fusion = Literal["both", "image", "feature"]
+FlowPrior = Literal["none", "dis"]
+
+
+@dataclass(frozen=True)
+class SafaConfig:
+    """Everything that decides the network's layout and behaviour; stored inside every checkpoint.
+
+    Attributes:
+        grid: where features and flow live (see the module's text).
+        channels: c, an even number; the compute dial (paper: 80).
+        blocks: number of flow iterations (ablation c; paper: 6).
+        extractor: depth and kind of the feature extractor (ablation a; paper: "stage2").
+        stem_channels: width of the extractor's stem (64 in ResNet-18).
+        fusion: image fusion, feature fusion or both (ablation b; paper: "both").
+        scales: resolutions a block may work at, finest first, each 1 or a power of 1/2 (ablation c).
+        fixed_scale: index into ``scales`` used by every block instead of the selector's choice (ablation c).
+        shared_branches: one set of weights for all scales of a block (ablation c; paper: True).
+        decoder_blocks: residual blocks of the decoder (paper: 12).
+        blend_prior: start the blend mask at the time's own weighting instead of one half.
+        flow_prior: "dis" starts the flow from a classical estimate instead of zero.
+    """
+
+    grid: Grid = "paper"
+    channels: int = 80
+    blocks: int = 6
+    extractor: Extractor = "stage2"
+    stem_channels: int = 64
+    fusion: Fusion = "both"
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25)
+    fixed_scale: int | None = None
+    shared_branches: bool = True
+    decoder_blocks: int = 12
+    blend_prior: bool = False
+    flow_prior: FlowPrior = "none"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                raise SafaError(f"{name} is {value!r}; it must be one of {', '.join(get_args(choices))}.")
+        for name in ("channels", "stem_channels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 2 or value % 2:
+                raise SafaError(f"{name} is {value!r}; it must be an even number of at least 2.")
+        if not isinstance(self.blocks, int) or self.blocks < 1:
+            raise SafaError(f"blocks is {self.blocks!r}; it must be a whole number of at least 1.")
+        if not isinstance(self.decoder_blocks, int) or self.decoder_blocks < 0:
+            raise SafaError(f"decoder_blocks is {self.decoder_blocks!r}; it must be a whole number of at least 0.")
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        if not self.scales or any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
+            raise SafaError(f"scales is {self.scales!r}; each must be 1, 0.5, 0.25 or 0.125.")
+        if list(self.scales) != sorted(set(self.scales), reverse=True):
+            raise SafaError(f"scales is {self.scales!r}; they must go from fine to coarse without repeats.")
+        if self.fixed_scale is not None and self.fixed_scale not in range(len(self.scales)):
+            raise SafaError(f"fixed_scale is {self.fixed_scale!r}; it must be an index into scales {self.scales!r}.")
+
+    @property
+    def multiple(self) -> int:
+        """Sides of an input frame must be multiples of this many pixels."""
+        return 8  # paper grid: 32 output pixels as in the authors' release; input grid: stage 3 at 1/8, scale 1/8
+
+    @property
+    def selects(self) -> bool:
+        """Whether a selector chooses the scale."""
+        return self.fixed_scale is None and len(self.scales) > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SafaConfig:
+        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise SafaError(f"The network settings have unknown names: {', '.join(unknown)}.")
+        return cls(**values)
+
+
+@dataclass
+class FrameState:
+    """What one frame contributes to any pair it is part of."""
+
+    enlarged: Tensor
+    """``B,3,4h,4w``: the frame enlarged by bicubic interpolation."""
+    features: Tensor
+    """``B,c,Hf,Wf``: fused features on the feature grid."""
+
+
+@dataclass
+class PairState:
+    """A pair ready to be asked for any time."""
+
+    frame0: FrameState
+    frame1: FrameState
+    hidden: Tensor
+    """``B,c,Hf,Wf``: first hidden state."""
+    prior: tuple[Tensor, Tensor] | None
+    """Classical flow 0->1 and 1->0 in input pixels, each ``B,2,h,w``; None without a flow prior."""
+
+
+@dataclass
+class Synthesis:
+    """One synthesised time with everything the network decided on the way."""
+
+    image: Tensor
+    """``B,3,4h,4w`` in [0, 1]."""
+    fused: Tensor | None
+    """``B,3,4h,4w``: the image fusion alone; None with feature fusion only."""
+    flow: Tensor
+    """``B,4,Hs,Ws``: t->0 (x, y) and t->1 (x, y) in pixels of the flow state's grid."""
+    mask: Tensor
+    """``B,1,Hs,Ws``: share of frame 0 in the image fusion, 0..1."""
+    scale: Tensor
+    """``B,blocks`` long: index into ``SafaConfig.scales`` used by each block (in training: the one drawn)."""
+    probability: Tensor
+    """``B,blocks,K-1``: the selector's probabilities; an empty last axis without a selector."""
+
+
+class Safa(nn.Module):
+    """The network. See the module's text for shapes, ``SafaConfig`` for the settings."""
+
+    def __init__(self, config: SafaConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or SafaConfig()
+        paper = config.grid == "paper"
+        c = config.channels
+        # Flow is kept one step finer than the features on the paper grid, at the same size on the input grid.
+        self._flow_stride = 2 if paper else 1
+        self.extractor = FeatureExtractor(c, config.extractor, config.stem_channels, stride=2 if paper else 1)
+        self.first_hidden = ConvPReLU(2 * c, c)
+        self.blocks = nn.ModuleList(
+            ScaleAdaptiveBlock(c, config.scales, config.shared_branches) for _ in range(config.blocks)
+        )
+        self.selector = ScaleSelector(block_channels(c), c, len(config.scales)) if config.selects else None
+        self.flow_head = nn.Sequential(
+            nn.Conv2d(c, FLOW_CHANNELS * self._flow_stride**2, 3, padding=1), nn.PixelShuffle(self._flow_stride)
+        )
+        self.decoder = (
+            Decoder(c, config.decoder_blocks, stride=2 if paper else 1) if config.fusion != "image" else None
+        )
+        # Training starts from what the priors and bicubic enlargement give, not from noise added to them.
+        heads = [self.flow_head[0], *([self.decoder.head] if self.decoder is not None else [])]
+        for head in heads:
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+
+    # Encoding
+
+    def encode_frame(self, frame: Tensor) -> FrameState:
+        """Everything about one frame ``B,3,h,w`` that does not depend on its neighbour or on time."""
+        self._check(frame)
+        return self.encode_enlarged(enlarge(frame), frame)
+
+    def encode_enlarged(self, enlarged: Tensor, frame: Tensor | None = None) -> FrameState:
+        """As ``encode_frame`` for a frame that is already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
+        source = enlarged if self.config.grid == "paper" else frame
+        if source is None:
+            raise SafaError("The input grid needs the low-resolution frame as well as the enlarged one.")
+        return FrameState(enlarged, self.extractor(source))
+
+    def encode_pair(
+        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
+    ) -> PairState:
+        """Join two encoded frames. ``prior``: classical flow (0->1, 1->0), needed when ``flow_prior`` is "dis"."""
+        if self.config.flow_prior == "dis" and prior is None:
+            raise SafaError("This network starts from a classical flow: give encode_pair its prior.")
+        hidden = self.first_hidden(torch.cat((frame0.features, frame1.features), dim=1))
+        return PairState(frame0, frame1, hidden, prior if self.config.flow_prior == "dis" else None)
+
+    def encode(self, frame0: Tensor, frame1: Tensor, prior: tuple[Tensor, Tensor] | None = None) -> PairState:
+        """Encode a pair of frames ``B,3,h,w``; the classical flow is computed here when needed and not given."""
+        if frame0.shape != frame1.shape:
+            raise SafaError(f"The two frames differ in size: {tuple(frame0.shape)} and {tuple(frame1.shape)}.")
+        if self.config.flow_prior == "dis" and prior is None:
+            prior = classical_flow_pair(frame0, frame1)
+        return self.encode_pair(self.encode_frame(frame0), self.encode_frame(frame1), prior)
+
+    # Synthesis
+
+    def synthesize(self, pair: PairState, t: float | Tensor, scale: int | None = None) -> Synthesis:
+        """The frame at time ``t``.
+
+        Args:
+            pair: from ``encode`` or ``encode_pair``.
+            t: in [0, 1], one for all samples or ``B``.
+            scale: force this index of ``SafaConfig.scales`` in every block instead of the selector's choice.
+        """
+        feature0, feature1 = pair.frame0.features, pair.frame1.features
+        batch, _, height, width = feature0.shape
+        t = torch.as_tensor(t, dtype=torch.float32, device=feature0.device).reshape(-1).expand(batch)
+        t_map = t.to(feature0.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)
+        flow = self._initial_flow(pair, t)
+        hidden = pair.hidden
+        scales, probabilities = [], []
+        for block in self.blocks:
+            coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
+            x = torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, t_map), dim=1)
+            hidden, chosen, probability = self._run_block(block, x, scale)
+            scales.append(chosen)
+            probabilities.append(probability)
+            flow = flow + self.flow_head(hidden).float()
+        fused, mask = self._fuse_images(pair, flow)
+        if self.decoder is None:
+            image = fused
+        else:
+            _, warped0, warped1 = self._warp_features(feature0, feature1, flow)
+            image = self.decoder(torch.cat((t_map, warped0, warped1), dim=1)).float()
+            if self.config.fusion == "both":
+                image = image + fused
+        if not self.training:
+            image = image.clamp(0, 1)
+        return Synthesis(
+            image,
+            fused if self.config.fusion != "feature" else None,
+            flow[:, :4],
+            mask,
+            torch.stack(scales, dim=1),
+            torch.stack(probabilities, dim=1),
+        )
+
+    def forward(
+        self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: int | None = None
+    ) -> Tensor:
+        """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``."""
+        pair = self.encode(frame0, frame1)
+        return torch.stack([self.synthesize(pair, t, scale).image for t in times], dim=1)
+
+    # Steps of the above
+
+    def _check(self, frame: Tensor) -> None:
+        multiple = self.config.multiple
+        if frame.ndim != 4 or frame.shape[1] != 3 or frame.shape[2] % multiple or frame.shape[3] % multiple:
+            raise SafaError(
+                f"A frame has shape {tuple(frame.shape)}; it must be batch,3,height,width with sides that are "
+                f"multiples of {multiple} (safa.Upscaler takes any size)."
+            )
+
+    def _initial_flow(self, pair: PairState, t: Tensor) -> Tensor:
+        batch, _, height, width = pair.hidden.shape
+        height, width = height * self._flow_stride, width * self._flow_stride
+        flow = torch.zeros(batch, FLOW_CHANNELS, height, width, device=pair.hidden.device)
+        if pair.prior is not None:
+            to_0, to_1 = flow_from_time(*pair.prior, t)
+            factor = SCALE if self.config.grid == "paper" else 1
+            flow[:, 0:2] = resize_flow(to_0.float(), factor)
+            flow[:, 2:4] = resize_flow(to_1.float(), factor)
+        if self.config.blend_prior:
+            flow[:, 4] = torch.log((1 - t + 0.02) / (t + 0.02)).view(-1, 1, 1)
+        return flow
+
+    def _warp_features(self, feature0: Tensor, feature1: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flow state at the feature grid (values not rescaled) and both feature maps warped by it."""
+        coarse = resize_bilinear(flow, 1 / self._flow_stride)
+        step = coarse / self._flow_stride
+        return coarse, warp(feature0, step[:, 0:2]), warp(feature1, step[:, 2:4])
+
+    def _run_block(self, block: nn.Module, x: Tensor, scale: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Next hidden state, scale used ``B`` and the selector's probabilities ``B,K-1``."""
+        assert isinstance(block, ScaleAdaptiveBlock)
+        batch = x.shape[0]
+        if scale is None and self.selector is None:
+            scale = self.config.fixed_scale or 0
+        if scale is not None:
+            index = torch.full((batch,), scale, dtype=torch.long, device=x.device)
+            return block.at_scale(x, scale), index, x.new_empty(batch, 0)
+        assert self.selector is not None
+        probability = self.selector(x)
+        if self.training:
+            weights = branch_weights(sample_straight_through(probability))
+            return block.mixed(x, weights), weights.argmax(dim=1), probability
+        choice = branch_weights((probability > 0.5).float()).argmax(dim=1)
+        return block.routed(x, choice), choice, probability
+
+    def _fuse_images(self, pair: PairState, flow: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.sigmoid(flow[:, 4:5])
+        factor = pair.frame0.enlarged.shape[-1] // flow.shape[-1]
+        full_flow = resize_flow(flow[:, :4], factor)
+        share = resize_bilinear(mask, factor)
+        warped0 = warp(pair.frame0.enlarged, full_flow[:, 0:2])
+        warped1 = warp(pair.frame1.enlarged, full_flow[:, 2:4])
+        return share * warped0 + (1 - share) * warped1, mask

@@ -1,0 +1,33 @@
+"""Synthesis (paper section 3.4, ablation b): image fusion and feature fusion, and the decoder.
+
+Image fusion blends the two bicubic frames, warped to t, by the mask. Feature fusion decodes the two warped feature
+maps into a residual at the output size. The result is their sum, clamped to [0, 1].
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from safa.network.layers import ConvPReLU, ResidualBlock
+
+
+class Decoder(nn.Module):
+    """``B,2c+1,h,w`` (t and both warped feature maps) -> RGB residual ``B,3,H,W``.
+
+    Args:
+        channels: c.
+        residual_blocks: depth (12 in the paper).
+        stride: 2 on the "paper" grid (features at H/2), 1 on the "input" grid (features at H/4).
+    """
+
+    def __init__(self, channels: int, residual_blocks: int, stride: int) -> None:
+        super().__init__()
+        self.stem = ConvPReLU(2 * channels + 1, channels, stride=stride)
+        self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
+        self.widen = ConvPReLU(channels, 2 * channels)
+        self.shuffle = nn.PixelShuffle(2)
+        self.head = nn.Conv2d(channels // 2, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.shuffle(self.widen(self.body(self.stem(x))))
+        return self.shuffle(self.head(y))

@@ -1,0 +1,110 @@
+"""Image operations every part of SAFA shares: warping, resizing, padding and luma.
+
+Tensors are ``B,C,H,W`` float. Nothing here knows about the network, devices or files.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCALE = 4
+"""Spatial enlargement of SAFA: an output frame is four times as wide and high as an input frame."""
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Backward warp: the value at ``x`` of the result is ``image`` at ``x + flow(x)``, bilinear, edges held.
+
+    Args:
+        image: ``B,C,H,W``, any floating type; returned in that type.
+        flow: ``B,2,H,W``, x then y, in pixels of this grid. Sampled in float32 whatever its type, because half
+            precision cannot address pixels beyond about 2,000.
+
+    Returns:
+        ``B,C,H,W``.
+    """
+    height, width = image.shape[-2:]
+    flow = flow.float()
+    x = torch.arange(width, device=flow.device, dtype=torch.float32)
+    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
+    # Clamping the grid gives border padding on every device: MPS has no kernel for padding_mode="border".
+    grid_x = ((x + flow[:, 0]) * (2.0 / max(width - 1, 1)) - 1.0).clamp(-1.0, 1.0)
+    grid_y = ((y + flow[:, 1]) * (2.0 / max(height - 1, 1)) - 1.0).clamp(-1.0, 1.0)
+    grid = torch.stack((grid_x, grid_y), dim=-1)  # B,H,W,2
+    with torch.autocast(image.device.type, enabled=False):
+        warped = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return warped.to(image.dtype)
+
+
+def resize_flow(flow: Tensor, factor: float) -> Tensor:
+    """Resize a flow field ``B,2,H,W`` bilinearly by ``factor`` and rescale its vectors to the new pixels."""
+    if factor == 1:
+        return flow
+    return resize_bilinear(flow, factor) * factor
+
+
+def resize_bilinear(x: Tensor, factor: float) -> Tensor:
+    """Bilinear resize by ``factor`` (no antialiasing, half-pixel centres); the network's own resizing."""
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def enlarge(image: Tensor, factor: int = SCALE) -> Tensor:
+    """Bicubic enlargement as OpenCV's ``INTER_CUBIC`` does it (a = -0.75, no antialiasing, edges held)."""
+    return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
+
+
+def reduce(image: Tensor, factor: int = SCALE) -> Tensor:
+    """Antialiased bicubic reduction as MATLAB's ``imresize`` does it (a = -0.5, edges mirrored).
+
+    This is how the field makes low-resolution inputs. The result is not clamped and can leave [0, 1] slightly.
+
+    Args:
+        image: ``B,C,H,W``; a size that ``factor`` does not divide is rounded up, as MATLAB does.
+    """
+    image = image.float()
+    rows = _reduction_matrix(image.shape[-2], factor).to(image.device)
+    columns = _reduction_matrix(image.shape[-1], factor).to(image.device)
+    return rows @ image @ columns.T
+
+
+@lru_cache(maxsize=64)
+def _reduction_matrix(size: int, factor: int) -> Tensor:
+    """The ``ceil(size / factor), size`` matrix that reduces one axis."""
+    reduced = -(-size // factor)
+    radius = 2 * factor
+    centre = (torch.arange(reduced, dtype=torch.float64) + 0.5) * factor - 0.5
+    first = torch.ceil(centre - radius - 1e-9)
+    taps = first.unsqueeze(1) + torch.arange(2 * radius + 1, dtype=torch.float64)  # reduced, taps
+    distance = ((taps - centre.unsqueeze(1)) / factor).abs()
+    near = (1.5 * distance - 2.5) * distance.square() + 1.0
+    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
+    weight = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    weight /= weight.sum(dim=1, keepdim=True)
+    period = taps.long().remainder(2 * size)
+    mirrored = torch.where(period < size, period, 2 * size - 1 - period)
+    matrix = torch.zeros(reduced, size, dtype=torch.float64)
+    matrix.scatter_add_(1, mirrored, weight)
+    return matrix.float()
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Replicate the right and bottom edges of ``B,C,H,W`` until both sides are multiples of ``multiple``."""
+    height, width = image.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return image
+    return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def luma(image: Tensor) -> Tensor:
+    """Y of ITU-R BT.601 in [16/255, 235/255] from RGB in [0, 1]: ``...,3,H,W`` -> ``...,1,H,W``.
+
+    The formula of the super-resolution literature (MATLAB's ``rgb2ycbcr``).
+    """
+    weight = image.new_tensor([65.481, 128.553, 24.966]) / 255
+    return torch.einsum("...chw,c->...hw", image, weight).unsqueeze(-3) + 16 / 255
