@@ -52,8 +52,9 @@ class TrainConfig:
         learning_rate, final_learning_rate, warmup: linear warm-up over ``warmup`` steps, then cosine.
         weight_decay, clip: AdamW's decay; largest gradient norm.
         fused_loss: weight of the same loss on the image fusion alone, which teaches motion faster.
-        scale_cost: weight of the expected cost of the chosen scales (1 = every block at full scale); keeps the
-            selector from taking the full scale where it gains nothing.
+        scale_cost: weight of the expected cost of the chosen scales (1 = every block at full scale).
+        scale_balance: weight of a term that is 0 when the scales are used equally often over blocks and samples and
+            each choice is certain; without it the selector soon takes one scale for everything.
         average: decay of the averaged weights.
         precision: as Lightning Fabric names it ("32-true", "bf16-mixed", "16-mixed").
         compile: fuse operations with torch.compile (a minute or two at the start).
@@ -74,7 +75,8 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     fused_loss: float = 0.5
-    scale_cost: float = 5e-4
+    scale_cost: float = 0.0
+    scale_balance: float = 4e-3
     average: float = 0.999
     precision: str = "32-true"
     compile: bool = False
@@ -116,6 +118,12 @@ class TrainConfig:
             raise SafaError(f"The recipe {path} cannot be read: {error.strerror}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SafaError(f"The recipe {path} is not valid TOML: {error}.") from error
+
+    @classmethod
+    def of_run(cls, out: Path, resume: bool) -> TrainConfig:
+        """The settings an existing run was started with, or the defaults for a new one."""
+        path = out / "config.json"
+        return cls.from_dict(json.loads(path.read_text())) if resume and path.is_file() else cls()
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0)."""
@@ -168,8 +176,22 @@ class Objective(nn.Module):
         if result.probability.shape[-1]:
             share = branch_weights(result.probability.flatten(0, 1))  # B*blocks,K
             losses["cost"] = (share * self.costs).sum(dim=1).mean()
-            total = total + self.config.scale_cost * losses["cost"]
+            losses["imbalance"] = _imbalance(share)
+            total = total + self.config.scale_cost * losses["cost"] + self.config.scale_balance * losses["imbalance"]
         return {"loss": total, **losses}
+
+
+def _imbalance(share: Tensor) -> Tensor:
+    """How far ``share`` ``N,K`` is from certain choices that use all K scales equally; 0 is ideal, 1.2 log K worst.
+
+    The entropy of the average choice is wanted high, the entropy of single choices low (less strongly: certainty too
+    early would freeze a random preference).
+    """
+
+    def entropy(distribution: Tensor) -> Tensor:
+        return -(distribution * (distribution + 1e-6).log()).sum(dim=-1)
+
+    return math.log(share.shape[1]) - entropy(share.mean(dim=0)) + 0.2 * entropy(share).mean()
 
 
 class _Steps(Sampler[list[int]]):

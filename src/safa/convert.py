@@ -1,0 +1,321 @@
+"""The main job: a video file in, a larger and smoother one out.
+
+Decoding, the network and encoding run side by side, a few frames apart; memory does not grow with length. Finished
+work is kept in segments beside the output, so the same call goes on where an earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safa.checkpoint import DEFAULT
+from safa.errors import OutputError, SafaError
+from safa.ops import SCALE
+from safa.upscaler import Array, EncodedFrame, EncodedPair, Upscaler, load
+from safa.video.copying import plan_streams
+from safa.video.mux import mux
+from safa.video.output import OutputSpec, check_output
+from safa.video.journal import work_folder
+from safa.video.proof import Proof, prove
+from safa.video.reader import Frame, VideoReader
+from safa.video.timeline import Moment, Timeline, output_time_base
+from safa.video.writer import SegmentWriter
+
+# Frames between the threads: enough to ride out a slow one, few enough for 4K.
+READ_AHEAD = 3
+WRITE_BEHIND = 4
+# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
+SEGMENT_FRAMES = 96
+
+Item = TypeVar("Item")
+_END: Any = object()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running job. ``total`` is an estimate from the file's header, None if it says nothing."""
+
+    done: int
+    total: int | None
+    frames_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished job did."""
+
+    output: Path
+    width: int
+    height: int
+    frames: int
+    resumed_frames: int
+    """Frames kept from an earlier run."""
+    seconds: float
+    warnings: list[str]
+    """What of the source could not be carried over."""
+    problems: list[str]
+    """Damage found in the source."""
+    proof: Proof
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "output": str(self.output), "proof": self.proof.to_dict()}
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What the result should be.
+
+    Attributes:
+        rate: output frames per source interval; ignored when ``fps`` is given.
+        fps: output frames per second at exact times, any rational number.
+        codec, crf, preset: see ``safa.video.output``.
+        start, end: part of the source in seconds, ``start <= time < end``.
+        audio: copy the sound.
+    """
+
+    rate: int = 2
+    fps: Fraction | None = None
+    codec: str = "h264"
+    crf: float = 17
+    preset: str = "medium"
+    start: Fraction | None = None
+    end: Fraction | None = None
+    audio: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rate, int) or self.rate < 1:
+            raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise SafaError("The end lies before the start; give an end after it.")
+
+    def timeline(self) -> Timeline:
+        """A fresh timeline for one pass over the source."""
+        return Timeline(fps=self.fps) if self.fps is not None else Timeline(rate=self.rate)
+
+
+def upscale(
+    source: str | Path,
+    output: str | Path,
+    *,
+    rate: int = 2,
+    settings: UpscaleSettings | None = None,
+    upscaler: Upscaler | None = None,
+    weights: str | Path = DEFAULT,
+    device: str = "auto",
+    overwrite: bool = False,
+    restart: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> Report:
+    """Enlarge a video four times and make it smoother, keeping sound, time and colour.
+
+    Args:
+        source: a video file.
+        output: the file to write; it appears, whole and checked, by one rename at the end.
+        rate: short for ``settings=UpscaleSettings(rate=rate)``.
+        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device``.
+        overwrite: replace an existing output.
+        restart: throw away what an interrupted run of this job kept.
+        on_progress: called after every output frame.
+        on_warning: called before work starts for everything that cannot be carried over.
+
+    Returns:
+        The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
+
+    Raises:
+        SafaError: unusable input, output or settings, or no space left.
+        KeyboardInterrupt: after finished segments are safe.
+    """
+    source, output = Path(source), Path(output)
+    settings = settings or UpscaleSettings(rate=rate)
+    began = time.monotonic()
+    check_output(output, source, settings.codec)
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
+    with VideoReader(source, settings.start, settings.end) as reader:
+        spec = _output_spec(reader, output, settings)
+        plan = plan_streams(reader.info, spec, reader.origin, reader.is_cut, settings.audio)
+        for warning in plan.warnings:
+            if on_warning is not None:
+                on_warning(warning)
+        upscaler = upscaler or load(weights, device)
+        fingerprint = {
+            "input": _content_digest(source),
+            "weights": upscaler.checkpoint.sha256,
+            "timeline": [str(v) for v in (settings.rate, settings.fps, settings.start, settings.end)],
+            "precision": str(upscaler.dtype),
+        }
+        folder = work_folder(output)
+        with SegmentWriter(
+            folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES
+        ) as writer:
+            resumed = writer.frames_done
+            meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
+            timeline = settings.timeline()
+            _run(reader.frames(), timeline, upscaler, writer, meter)
+            assert timeline.end is not None
+            journal = writer.finish(timeline.end)
+        expected = mux(journal, spec, plan)
+        proof = prove(output, expected)
+        if proof.ok:
+            journal.remove()
+        return Report(
+            output,
+            spec.width,
+            spec.height,
+            expected.frames,
+            resumed,
+            time.monotonic() - began,
+            list(plan.warnings),
+            list(reader.problems),
+            proof,
+        )
+
+
+def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings) -> OutputSpec:
+    info = reader.info
+    return OutputSpec(
+        path=output,
+        width=info.width * SCALE,
+        height=info.height * SCALE,
+        time_base=output_time_base(info.time_base, None if settings.fps else settings.rate, settings.fps),
+        rate=settings.fps or info.average_rate * settings.rate,
+        colour=info.colour.resolved(info.height, info.is_rgb),
+        codec=settings.codec,
+        crf=settings.crf,
+        preset=settings.preset,
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        display_matrix=info.display_matrix,
+        metadata=info.metadata,
+    )
+
+
+def _expected_frames(reader: VideoReader, settings: UpscaleSettings) -> int | None:
+    info = reader.info
+    duration = info.duration
+    if reader.is_cut:
+        stop = settings.end if duration is None or (settings.end and settings.end < duration) else duration
+        duration = stop - (settings.start or 0) if stop is not None else None
+    if settings.fps is not None:
+        return round(duration * settings.fps) if duration else None
+    frames = info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
+    return (frames - 1) * settings.rate + 1 if frames else None
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run(
+    frames: Iterator[Frame], timeline: Timeline, upscaler: Upscaler, writer: SegmentWriter, meter: _Meter
+) -> None:
+    """Read, synthesise and write every output frame that is not safe yet."""
+    with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
+        behind: deque[Future[None]] = deque()
+        try:
+            skip = writer.frames_done
+            for picture, moment in synthesised(_prefetched(frames, reading), timeline, upscaler, skip):
+                behind.append(writing.submit(writer.write, picture, moment))
+                if len(behind) > WRITE_BEHIND:
+                    behind.popleft().result()
+                meter.tick()
+            for write in behind:
+                write.result()
+        except BaseException:
+            for executor in (reading, writing):
+                executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor) -> Iterator[Item]:
+    """The same items, fetched by ``executor``'s one thread up to READ_AHEAD items early."""
+    pending = deque(executor.submit(next, items, _END) for _ in range(READ_AHEAD))
+    while (item := pending.popleft().result()) is not _END:
+        pending.append(executor.submit(next, items, _END))
+        yield item
+
+
+@dataclass
+class _Held:
+    """A source frame, encoded when first needed."""
+
+    image: Array
+    encoded: EncodedFrame | None = None
+
+
+@dataclass
+class _Interval:
+    """Two neighbouring source frames, joined when first needed."""
+
+    upscaler: Upscaler
+    first: _Held
+    second: _Held
+    _pair: EncodedPair | None = field(default=None, repr=False)
+
+    def at(self, t: float) -> Array:
+        if self._pair is None:
+            for held in (self.first, self.second):
+                held.encoded = held.encoded or self.upscaler.encode(held.image)
+            assert self.first.encoded is not None and self.second.encoded is not None
+            self._pair = self.upscaler.pair(self.first.encoded, self.second.encoded)
+        return self.upscaler.at(self._pair, t)
+
+
+def synthesised(
+    frames: Iterable[Frame], timeline: Timeline, upscaler: Upscaler, skip: int = 0
+) -> Iterator[tuple[Array, Moment]]:
+    """Every moment of the timeline with its picture, except the first ``skip``, for which nothing is computed.
+
+    A picture depends on the frames and its moment alone, never on ``skip``: a resumed job equals an uninterrupted one.
+    """
+    previous: _Held | None = None
+    interval: _Interval | None = None
+    last: Frame | None = None
+    done = 0
+    for frame in frames:
+        moments = timeline.push(frame.time)
+        current = _Held(frame.image)
+        if previous is not None:
+            interval = _Interval(upscaler, previous, current)
+            for moment in moments:
+                if done >= skip:
+                    yield interval.at(float(moment.t)), moment
+                done += 1
+        previous, last = current, frame
+    if previous is None or last is None:
+        return
+    picture: Array | None = None  # the last frame, which a constant frame rate may need more than once
+    for moment in timeline.finish(last.duration):
+        if done >= skip:
+            if picture is None:
+                alone = interval is None
+                picture = (_Interval(upscaler, previous, previous) if interval is None else interval).at(float(not alone))
+            yield picture, moment
+        done += 1
+
+
+class _Meter:
+    """Counts output frames and tells the caller."""
+
+    def __init__(self, total: int | None, resumed: int, tell: Callable[[Progress], None] | None) -> None:
+        self.total, self.resumed, self.done, self.tell = total, resumed, resumed, tell
+        self.began = time.monotonic()
+
+    def tick(self) -> None:
+        self.done += 1
+        if self.tell is None:
+            return
+        speed = (self.done - self.resumed) / max(1e-9, time.monotonic() - self.began)
+        left = max(0, self.total - self.done) / speed if self.total is not None else None
+        self.tell(Progress(self.done, self.total, speed, left))

@@ -1,0 +1,79 @@
+"""Single pictures on disk, and the before/after picture."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from safa.errors import MediaError, OutputError
+from safa.ops import SCALE
+from safa.upscaler import Array
+from safa.video.reader import VideoReader
+
+
+def load_picture(path: Path) -> Array:
+    """Read a picture as ``H,W,3`` or ``H,W,4`` RGB(A), uint8 or uint16. Raises MediaError."""
+    if not path.is_file():
+        raise MediaError(f"{path}: no such picture.")
+    data = np.fromfile(path, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if picture is None or picture.dtype not in (np.uint8, np.uint16):
+        raise MediaError(f"{path} is not a picture that can be read; give a PNG, JPEG, WebP or TIFF file.")
+    if picture.ndim == 2:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB))
+    code = cv2.COLOR_BGRA2RGBA if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(picture, code))
+
+
+def save_picture(picture: Array, path: Path) -> None:
+    """Write ``H,W,3`` or ``H,W,4`` RGB(A) as PNG, atomically. Raises OutputError."""
+    code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    data = cv2.imencode(".png", cv2.cvtColor(picture, code))[1]
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data.tobytes())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def before_after(source: Path, result: Path, at: Fraction | None = None) -> Array:
+    """``4H, 8W + gap, 3``: the source enlarged by bicubic interpolation, then the result, at one time.
+
+    Args:
+        at: seconds; the middle of the source if None. The source frame at or before it is compared with the result
+            frame nearest to that source frame's time.
+    """
+    with VideoReader(source) as reader:
+        half = (reader.info.duration or Fraction(0)) / 2
+        wanted = half if at is None else at
+        before = None
+        for frame in reader.frames():
+            if before is not None and frame.time - reader.info.clock_zero + reader.origin > wanted:
+                break
+            before = frame
+    assert before is not None  # the reader raises for a file without pictures
+    after = None
+    with VideoReader(result) as reader:
+        for frame in reader.frames():
+            if after is not None and abs(frame.time - before.time) > abs(after.time - before.time):
+                break
+            after = frame
+    assert after is not None
+    height, width = before.image.shape[:2]
+    if after.image.shape[:2] != (height * SCALE, width * SCALE):
+        raise MediaError(f"{result} is not {SCALE} times as large as {source}; give the file made from it.")
+    small = _as_uint8(before.image)
+    enlarged = cv2.resize(small, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
+    gap = np.full((height * SCALE, 8, 3), 255, np.uint8)
+    return np.hstack((enlarged, gap, _as_uint8(after.image)))
+
+
+def _as_uint8(picture: Array) -> Array:
+    colour = picture[:, :, :3]
+    return colour if colour.dtype == np.uint8 else np.asarray(colour // 257, np.uint8)

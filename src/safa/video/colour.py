@@ -1,0 +1,150 @@
+"""Colour tags, and the two conversions between a stream's pixels and the RGB arrays the network works on.
+
+RGB arrays are H,W,3 (H,W,4 with alpha), uint8 or uint16, always full range (0..255 or 0..65535), in the
+stream's own primaries and transfer: nothing is tone-mapped, the tags travel beside the pixels and come out as
+they went in.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+# Code points of ITU-T H.273, which FFmpeg uses as they are.
+UNSPECIFIED = 2
+BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
+MATRIX_RGB = 0
+LIMITED, FULL = 1, 2
+PQ, HLG = 16, 18
+
+# Matrix code point -> swscale's coefficient table. The constant-luminance and ICtCp variants have none of
+# their own; the nearest is used both ways, so that they come out as they went in.
+SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}
+
+# Rounded exactly, chroma at full resolution on both sides. The defaults are faster and up to 3 code values
+# off.
+ACCURATE = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A stream's colour tags as H.273 code points (2 = not tagged) and its range (0 untagged, 1 limited, 2 full)."""
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    range: int = 0
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer is PQ (HDR10) or HLG."""
+        return self.transfer in (PQ, HLG)
+
+    def resolved(self, height: int, rgb: bool = False) -> "Colour":
+        """The same tags with every gap filled the way players fill it: BT.601 below 720 lines, BT.709 from
+        there.
+
+        An enlarged video must be tagged with what its *source* meant, or a player would guess from the new
+        size. For an RGB source (`rgb`) the answer is what to encode it as: BT.709, limited.
+        """
+        if rgb:
+            primaries, transfer = self.primaries, self.transfer
+            return Colour(
+                BT709 if primaries == UNSPECIFIED else primaries,
+                BT709 if transfer == UNSPECIFIED else transfer,
+                BT2020 if primaries == BT2020 else BT709,
+                LIMITED,
+            )
+        if height >= 720:
+            guess = (BT709, BT709, BT709)
+        elif height in (288, 576):
+            guess = (BT470BG, SMPTE170M, BT470BG)
+        else:
+            guess = (SMPTE170M, SMPTE170M, SMPTE170M)
+        matrix = self.matrix if self.matrix in SWSCALE_MATRIX else guess[2]
+        # A tagged matrix says more about the missing tags than the size does.
+        if matrix in (BT709, BT2020):
+            guess = (matrix, BT709, matrix)
+        elif matrix in (BT470BG, SMPTE170M):
+            guess = (matrix, SMPTE170M, matrix)
+        return Colour(
+            guess[0] if self.primaries in (0, UNSPECIFIED) else self.primaries,
+            guess[1] if self.transfer in (0, UNSPECIFIED) else self.transfer,
+            matrix,
+            self.range or LIMITED,
+        )
+
+    @staticmethod
+    def of(source: Any, pixel_format: str) -> "Colour":
+        """The tags of an av video frame or codec context. The yuvj formats are full range whatever is tagged."""
+        colour_range = FULL if pixel_format.startswith("yuvj") else int(source.color_range)
+        return Colour(
+            int(source.color_primaries), int(source.color_trc), int(source.colorspace), colour_range
+        )
+
+
+class ToRgb:
+    """Converts one stream's frames to RGB arrays. Holds no more than swscale's own state."""
+
+    def __init__(self, colour: Colour, rgb: bool, deep: bool, alpha: bool) -> None:
+        """`colour` must be resolved; `deep` gives uint16, `alpha` a fourth channel; `rgb` for sources without YUV."""
+        self._reformatter = VideoReformatter()
+        self._format = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}[(deep, alpha)]
+        self._matrix = None if rgb else SWSCALE_MATRIX[colour.matrix]
+        self._range = ColorRange.JPEG if rgb else ColorRange(colour.range)
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """H,W,3 or H,W,4 array of its own memory."""
+        converted = self._reformatter.reformat(
+            frame,
+            format=self._format,
+            src_colorspace=self._matrix,
+            dst_colorspace=self._matrix,
+            src_color_range=self._range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=ACCURATE,
+        )
+        return np.ascontiguousarray(converted.to_ndarray())
+
+
+class FromRgb:
+    """Converts RGB arrays to frames in an encoder's pixel format."""
+
+    def __init__(self, colour: Colour, pixel_format: str) -> None:
+        """`colour` must be resolved: its matrix and range are what the pixels are made for."""
+        self._reformatter = VideoReformatter()
+        self._colour = colour
+        self._pixel_format = pixel_format
+        self._is_rgb = av.VideoFormat(pixel_format).is_rgb
+
+    def __call__(self, image: np.ndarray) -> av.VideoFrame:
+        """A new frame without a time. `image`: H,W,3 or H,W,4, uint8 or uint16."""
+        names = {
+            ("uint8", 3): "rgb24",
+            ("uint8", 4): "rgba",
+            ("uint16", 3): "rgb48le",
+            ("uint16", 4): "rgba64le",
+        }
+        name = names.get((image.dtype.name, image.shape[-1] if image.ndim == 3 else 0))
+        if name is None:
+            raise ValueError(
+                f"an image must be H,W,3 or H,W,4 of uint8 or uint16, not {image.shape} {image.dtype}"
+            )
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=name)
+        if self._is_rgb:
+            return self._reformatter.reformat(frame, format=self._pixel_format, interpolation=ACCURATE)
+        return self._reformatter.reformat(
+            frame,
+            format=self._pixel_format,
+            dst_colorspace=SWSCALE_MATRIX[self._colour.matrix],
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange(self._colour.range),
+            interpolation=ACCURATE,
+        )

@@ -1,0 +1,71 @@
+"""Decoding one video stream to the end, damage and all, and keeping count of the damage."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+
+
+@dataclass
+class Damage:
+    """What went wrong while a stream was read. Times are file times in seconds."""
+
+    undecodable: int = 0
+    corrupt: int = 0
+    first: Fraction | None = None
+    packets: int = 0
+    stopped: str | None = None
+
+    def note(self, time: Fraction | None) -> None:
+        """Remember where the first damage was seen."""
+        if self.first is None and time is not None:
+            self.first = time
+
+    def problems(self, claimed: int | None) -> list[str]:
+        """One sentence for each kind of damage; `claimed` is the packet count of a file that states it exactly."""
+        found = []
+        where = f" (the first near {float(self.first):.3f} s)" if self.first is not None else ""
+        if self.undecodable:
+            found.append(f"{self.undecodable} packets could not be decoded and were skipped{where}.")
+        if self.corrupt:
+            found.append(f"{self.corrupt} frames were decoded with errors{where}.")
+        if self.stopped:
+            found.append(f"reading stopped early: {self.stopped}.")
+        if claimed and self.packets < claimed:
+            found.append(f"the file ends early: it holds {self.packets} of the {claimed} frames it claims.")
+        return found
+
+
+def decode(container: InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+    """Every frame of `stream` that can be decoded, in the order shown, from where the container stands to its
+    end.
+
+    Errors do not end the stream as long as there are packets to read; they are counted in `damage`.
+    """
+    stream.thread_type = "AUTO"
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except (av.error.FFmpegError, OSError) as error:
+            damage.stopped = (getattr(error, "strerror", None) or str(error)).lower()
+            break
+        if not packet.size:
+            continue  # demux ends with an empty packet to flush; it is done below, also after an error
+        damage.packets += 1
+        time = packet.pts * packet.time_base if packet.pts is not None else None
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, ValueError):
+            damage.undecodable += 1
+            damage.note(time)
+            continue
+        yield from frames
+    try:
+        yield from stream.decode(None)
+    except av.error.FFmpegError:
+        damage.undecodable += 1

@@ -1,0 +1,58 @@
+"""Files that are either whole or not there, and one sentence when the disk is full."""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safa.errors import OutputError
+
+# Full disk, quota used up, and the file-size limit of the file system or the shell.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def disk_errors(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Turn a failed write below `folder` into OutputError; `kept()` says what survives. Others pass through.
+
+    FFmpeg's own write errors are OSErrors with the same error numbers, so one net catches both.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise OutputError(
+                f"no space left on the disk of {folder}; {kept()}; free some space and run the same command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{folder} cannot be written to: {os.strerror(error.errno)}.") from error
+        raise
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Rename a finished file to its final name, so that it survives a power cut whole or not at all."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut, where the system can (not on Windows)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON, atomically."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    publish(temporary, path)

@@ -1,0 +1,138 @@
+"""The work folder beside an output: finished segments, and what they were made from.
+
+    journal.json     fingerprint of the job; the end time once all frames are there
+    000000.mkv       segment 0: a closed Matroska file with encoded video only
+    000000.json      its record: frame times and size; a segment counts once its record exists
+    *.part           unfinished; deleted on the next start
+
+Every file appears by a rename after its bytes are on the disk, the record after its segment. So at any moment
+the folder holds a whole number of finished segments, and a run that was killed loses only the one it was
+working on.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from safa.errors import JournalMismatch, OutputError
+from safa.video.disk import write_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment. `times` are its frames' ticks of the output's time base in the order shown.
+
+    `reorder` is how many frames the encoder delays presentation by (0 without B-frames), `bytes` the file's
+    size.
+    """
+
+    path: Path
+    times: tuple[int, ...]
+    reorder: int
+    bytes: int
+
+
+class Journal:
+    """The finished part of a job. One process at a time."""
+
+    def __init__(self, folder: Path, fingerprint: dict[str, Any], restart: bool = False) -> None:
+        """Open the work folder, or make it. What is unfinished or damaged in it is deleted.
+
+        `fingerprint`: JSON-ready facts (input content, weights, settings) that must be the same for kept work
+        to be used; otherwise JournalMismatch is raised, unless `restart` throws the kept work away.
+        """
+        self.folder = folder
+        self.segments: list[Segment] = []
+        self.end: Fraction | None = None
+        self._fingerprint = json.loads(json.dumps(fingerprint))
+        if restart and (folder / "journal.json").exists():
+            shutil.rmtree(folder)
+        if (folder / "journal.json").exists():
+            self._load()
+        else:
+            folder.mkdir(exist_ok=True)
+            self._save()
+        self._sweep()
+
+    @property
+    def frames(self) -> int:
+        """Output frames in finished segments."""
+        return sum(len(segment.times) for segment in self.segments)
+
+    def segment_path(self, number: int) -> Path:
+        """Where segment `number` lies once it is finished."""
+        return self.folder / f"{number:06d}.mkv"
+
+    def add(self, segment: Segment) -> None:
+        """Record a segment whose file is in place."""
+        write_json(segment.path.with_suffix(".json"), asdict(segment) | {"path": segment.path.name})
+        self.segments.append(segment)
+
+    def close(self, end: Fraction) -> None:
+        """Record that all frames are there; the last one is shown until `end` seconds."""
+        self.end = end
+        self._save()
+
+    def remove(self) -> None:
+        """Delete the work folder."""
+        shutil.rmtree(self.folder)
+
+    def _save(self) -> None:
+        value = {"version": VERSION, "fingerprint": self._fingerprint}
+        write_json(self.folder / "journal.json", value | {"end": None if self.end is None else str(self.end)})
+
+    def _load(self) -> None:
+        try:
+            stored = json.loads((self.folder / "journal.json").read_text())
+            version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
+        except (ValueError, KeyError, TypeError):
+            raise JournalMismatch(
+                f"the journal in {self.folder} is damaged; give --restart to start afresh."
+            ) from None
+        if version != VERSION:
+            raise JournalMismatch(
+                f"{self.folder} was made by another version; give --restart to start afresh."
+            )
+        changed = [
+            name
+            for name in sorted(fingerprint.keys() | self._fingerprint.keys())
+            if fingerprint.get(name) != self._fingerprint.get(name)
+        ]
+        if changed:
+            raise JournalMismatch(
+                f"the kept work in {self.folder} was made with another {' and '.join(changed)}; "
+                "run the earlier command again to go on, or give --restart to start afresh."
+            )
+        self.end = Fraction(end) if end else None
+        while (segment := self._load_segment(len(self.segments))) is not None:
+            self.segments.append(segment)
+
+    def _load_segment(self, number: int) -> Segment | None:
+        path = self.segment_path(number)
+        try:
+            stored = json.loads(path.with_suffix(".json").read_text())
+            segment = Segment(path, tuple(stored["times"]), stored["reorder"], stored["bytes"])
+            return segment if path.stat().st_size == segment.bytes else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # this one and those after it are made again
+
+    def _sweep(self) -> None:
+        """Delete everything that is neither the journal nor a counted segment."""
+        known = {"journal.json"}
+        for segment in self.segments:
+            known |= {segment.path.name, segment.path.with_suffix(".json").name}
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                if not (path.suffix == ".part" or path.stem.isdigit()):
+                    raise OutputError(f"{self.folder} holds {path.name}, which is not ours; move it away.")
+                path.unlink()
+
+
+def work_folder(output: Path) -> Path:
+    """The work folder that belongs to an output file: beside it, so on the same disk."""
+    return output.with_name(output.name + ".safa-work")

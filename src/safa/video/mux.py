@@ -1,0 +1,160 @@
+"""Joins the finished segments and the source's other streams into the output file."""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+from safa.errors import OutputError
+from safa.video.copying import CopiedStream, StreamPlan, copied_packets
+from safa.video.disk import disk_errors, publish
+from safa.video.journal import Journal, Segment
+from safa.video.output import OutputSpec
+from safa.video.proof import Expected, ExpectedAudio
+from safa.video.writer import FRAME_MS
+
+Timed = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
+
+
+def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
+    """Write `spec.path` from a journal whose `end` is known, copying the streams of `plan`; return what it
+    must hold.
+
+    Video packets get their exact times back and decoding times that increase over the whole stream. Packets
+    of the other streams keep their bytes; their timestamps are only moved by the plan's origin. The file is
+    written under a temporary name and appears by one rename; the caller removes the journal once it is
+    satisfied. Raises OutputError when the disk is full or the segments do not fit together.
+    """
+    if journal.end is None or not journal.segments:
+        raise ValueError("the journal is not complete")
+    temporary = spec.path.with_name(f".{spec.path.name}.part")
+    kept = f"{journal.frames} finished frames are kept in {journal.folder}"
+    try:
+        with disk_errors(spec.path.parent, lambda: kept):
+            copied = _write(temporary, journal, spec, plan)
+            publish(temporary, spec.path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    first = journal.segments[0].times[0] * spec.time_base
+    return Expected(
+        frames=journal.frames,
+        start=first,
+        end=journal.end,
+        frame_duration=(journal.end - first) / journal.frames,
+        width=spec.width,
+        height=spec.height,
+        audio=tuple(
+            ExpectedAudio(stream.first, stream.packets, stream.digest.hexdigest())
+            for stream in copied
+            if stream.kind == "audio" and stream.first is not None
+        ),
+    )
+
+
+def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
+    assert journal.end is not None
+    with av.open(
+        str(path), "w", format=spec.container, container_options=_container_options(spec, plan)
+    ) as container:
+        container.metadata.update(spec.metadata)
+        video = _add_video(container, journal.segments, spec)
+        copied, packets = copied_packets(container, plan, journal.end)
+        for _, packet in heapq.merge(
+            _video_packets(journal, spec, video), packets, key=lambda timed: timed[0]
+        ):
+            container.mux(packet)
+    return copied
+
+
+def _container_options(spec: OutputSpec, plan: StreamPlan) -> dict[str, str]:
+    if spec.container not in ("mp4", "mov"):
+        return {}
+    # The movie's clock is what edit lists, and so the start of each track, are rounded to; the default is 1
+    # ms.
+    ticks = math.lcm(spec.time_base.denominator, *plan.clocks)
+    if not 1000 <= ticks < 2**31:
+        ticks = max(1000, spec.time_base.denominator)
+    return {
+        "movflags": "+faststart",
+        "movie_timescale": str(ticks),
+        "video_track_timescale": _track_timescale(spec),
+    }
+
+
+def _track_timescale(spec: OutputSpec) -> str:
+    """Ticks a second of the video track: a multiple of the time base, at least 10000 as some players expect."""
+    ticks = spec.time_base.denominator
+    return str(ticks * -(-10_000 // ticks))
+
+
+def _add_video(container: OutputContainer, segments: list[Segment], spec: OutputSpec) -> av.VideoStream:
+    with av.open(str(segments[0].path)) as first:
+        stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
+    stream.time_base = spec.time_base
+    stream.codec_context.framerate = spec.rate
+    if spec.display_matrix is not None:
+        stream.set_display_matrix(spec.display_matrix)
+    return stream
+
+
+def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -> Iterator[Timed]:
+    """The packets of all segments in decoding order, with exact times.
+
+    Decoding time of packet i is the presentation time of the frame `reorder` places before it in the order
+    shown: it increases, and never passes its own frame. Segments share no frames, so this holds across their
+    borders.
+    """
+    tick = spec.time_base
+    reorder = max(segment.reorder for segment in journal.segments)
+    first = journal.segments[0].times[0]
+    first_dts = first
+    shown: deque[int] = deque()  # presentation ticks that are still to serve as decoding times
+    decoded = 0
+    for times, following, packets in _segments(journal, spec):
+        if not decoded:
+            step = (times[1] if len(times) > 1 else following) - first
+            first_dts = first - step * reorder
+            shown.extend(range(first_dts, first, step))
+        shown.extend(times)
+        for packet in packets:
+            assert packet.pts is not None
+            number = packet.pts // FRAME_MS
+            packet.stream = stream
+            packet.time_base = tick
+            packet.pts = times[number]
+            packet.dts = shown.popleft()
+            packet.duration = (times[number + 1] if number + 1 < len(times) else following) - packet.pts
+            decoded += 1
+            if decoded == journal.frames and spec.container in ("mp4", "mov"):
+                # Here a sample lasts until the next one is *decoded*, and the track as long as all samples
+                # together.
+                packet.duration = following - packet.dts - (first - first_dts)
+            yield packet.dts * tick, packet
+
+
+def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[tuple[int, ...], int, Iterator[Any]]]:
+    """(ticks of its frames, tick of the next segment's first frame or of the end, packets) of each segment."""
+    assert journal.end is not None
+    extradata: bytes | None = None
+    for number, segment in enumerate(journal.segments):
+        last = number + 1 == len(journal.segments)
+        following = round(journal.end / spec.time_base) if last else journal.segments[number + 1].times[0]
+        with av.open(str(segment.path)) as container:
+            stream = container.streams.video[0]
+            if number and stream.codec_context.extradata != extradata:
+                raise OutputError(
+                    f"{segment.path} was encoded differently from those before it; give --restart."
+                )
+            extradata = stream.codec_context.extradata
+            # The end is one tick after the last frame at least, however coarse the time base had to be.
+            yield segment.times, max(following, segment.times[-1] + 1), _coded(container, stream)
+
+
+def _coded(container: Any, stream: av.VideoStream) -> Iterator[Any]:
+    return (packet for packet in container.demux(stream) if packet.size)

@@ -1,0 +1,209 @@
+"""Opening a video file: what is in it, or one sentence on why it cannot be read."""
+
+import errno
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+
+from safa.errors import MediaError
+from safa.video.colour import Colour
+
+# Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
+ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
+# FFmpeg reads these as pictures of text; nobody means that.
+NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream that is not the video: `kind` is audio, subtitle, data or attachment."""
+
+    index: int
+    kind: str
+    codec: str
+    language: str | None
+    title: str | None
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds. Times are in seconds on the clock of the *file* (see `VideoReader` for the
+    policy).
+
+    `width` and `height` are as stored, before `rotation` (degrees counter-clockwise, 0, 90, 180 or -90) and
+    `sample_aspect_ratio` are applied for display. `display_matrix` is the full matrix where there is one.
+    `colour` is as tagged; `colour.resolved(height)` is what it means.
+    `frames` and `duration` are what the file claims, or None; `clock_zero` is the file time that players show
+    as 0.
+    """
+
+    path: str
+    container: str
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    bit_depth: int
+    is_rgb: bool
+    has_alpha: bool
+    interlaced: bool
+    rotation: int
+    display_matrix: tuple[int, ...] | None
+    sample_aspect_ratio: Fraction
+    average_rate: Fraction
+    time_base: Fraction
+    start_time: Fraction
+    clock_zero: Fraction
+    duration: Fraction | None
+    frames: int | None
+    colour: Colour
+    streams: tuple[StreamInfo, ...]
+    metadata: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values; Fractions become strings such as "30000/1001"."""
+        fields = asdict(self)
+        return {key: str(value) if isinstance(value, Fraction) else value for key, value in fields.items()}
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a media file for reading. Raises MediaError with one sentence on what is wrong."""
+    if not path.exists():
+        raise MediaError(f"{path}: no such file.")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, not a video file.")
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
+        container = av.open(str(path), metadata_errors="replace")
+    except PermissionError:
+        raise MediaError(f"{path} cannot be opened: permission denied.") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            raise MediaError(f"{path} cannot be read from its disk: {error.strerror}.") from None
+        if _starts_like_mp4(path):
+            message = "is cut off or damaged: its index (moov) cannot be found; copy or download it again."
+        else:
+            message = "is not a video file, or it is damaged beyond reading."
+        raise MediaError(f"{path} {message}") from None
+    if container.format.name in NOT_VIDEO:
+        container.close()
+        raise MediaError(f"{path} is not a video file, or it is damaged beyond reading.")
+    return container
+
+
+def find_video(container: InputContainer, path: Path) -> av.VideoStream:
+    """The first video stream that is no attached picture. Raises MediaError if there is none to decode."""
+    streams = [
+        s for s in container.streams if s.type == "video" and not s.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams})
+        held = f"only {' and '.join(kinds)}" if kinds else "nothing"
+        raise MediaError(f"{path} has no video stream (it holds {held}); give a file with pictures in it.")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise MediaError(
+            f"{path}: its video codec is not known to this build of FFmpeg; convert it to H.264 first."
+        )
+    assert isinstance(stream, av.VideoStream)
+    return stream
+
+
+def describe(
+    container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path
+) -> VideoInfo:
+    """Everything about the video, from its headers and its first decoded frame."""
+    pixel = frame.format
+    matrix = _display_matrix(frame)
+    start = stream.start_time if stream.start_time is not None else frame.pts
+    duration = stream.duration * time_base(stream) if stream.duration else None
+    if duration is None and container.duration:
+        duration = Fraction(container.duration, av.time_base)
+    return VideoInfo(
+        path=str(path),
+        container=container.format.name,
+        codec=stream.codec_context.codec.canonical_name,
+        pixel_format=pixel.name,
+        width=frame.width,
+        height=frame.height,
+        bit_depth=8 if pixel.has_palette else max(component.bits for component in pixel.components),
+        is_rgb=pixel.is_rgb or pixel.has_palette,
+        has_alpha=any(component.is_alpha for component in pixel.components) or pixel.name == "pal8",
+        interlaced=frame.interlaced_frame,
+        rotation=round(frame.rotation / 90) * 90 if matrix else 0,
+        display_matrix=matrix,
+        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+        average_rate=nominal_rate(stream),
+        time_base=time_base(stream),
+        start_time=(start or 0) * time_base(stream),
+        clock_zero=clock_zero(container),
+        duration=duration,
+        frames=stream.frames or None,
+        colour=Colour.of(frame, pixel.name),
+        streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
+        metadata=dict(container.metadata),
+    )
+
+
+def time_base(stream: Stream) -> Fraction:
+    """Seconds per tick; every stream of an open file has one."""
+    assert stream.time_base is not None
+    return stream.time_base
+
+
+def nominal_rate(stream: av.VideoStream) -> Fraction:
+    """Frames a second as far as the headers know; 25 where they do not."""
+    rate = stream.average_rate or stream.guessed_rate
+    return rate if rate and 0 < rate <= 1000 else Fraction(25)
+
+
+def clock_zero(container: InputContainer) -> Fraction:
+    """The file time that players show as 0: the earliest start for arbitrary clocks, else 0."""
+    if not ARBITRARY_CLOCK & set(container.format.name.split(",")):
+        return Fraction(0)
+    starts = [s.start_time * time_base(s) for s in container.streams if s.start_time is not None]
+    return min(starts, default=Fraction(0))
+
+
+def exact_packet_count(container: InputContainer, stream: av.VideoStream) -> int | None:
+    """How many packets the video has, where the container keeps an exact table of them (MP4 and MOV)."""
+    return stream.frames or None if "mp4" in container.format.name.split(",") else None
+
+
+def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """When the last frame stops being shown (file time), where the container says so apart from its packets.
+
+    In MP4 and MOV packet durations are distances in decoding order, which with B-frames and a variable rate
+    say nothing about the last frame; the track's own length does.
+    """
+    if exact_packet_count(container, stream) is None or stream.duration is None:
+        return None
+    return ((stream.start_time or 0) + stream.duration) * time_base(stream)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    entries: Any = frame.side_data  # iterating yields the entries themselves, not keys
+    for data in entries:
+        if data.type.name == "DISPLAYMATRIX":
+            words = memoryview(bytes(data)).cast("i")
+            return tuple(words) if len(words) == 9 else None
+    return None
+
+
+def _stream_info(stream: Any) -> StreamInfo:
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else (stream.name or "unknown")
+    return StreamInfo(stream.index, stream.type, codec, stream.language, stream.metadata.get("title"))
+
+
+def _starts_like_mp4(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+    except OSError:
+        return False

@@ -1,0 +1,139 @@
+"""When the output frames are shown, and between which source frames each one lies.
+
+Only times live here, as Fractions of a second; no pictures, no files. Source times come in one by one and
+output moments come out as soon as they are settled, so a film of any length needs constant memory.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+HALF = Fraction(1, 2)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One output frame: at `t` in [0, 1) between source frames `index` and `index + 1`, shown at `time`
+    seconds.
+
+    t == 0 means exactly on source frame `index`. A frame is shown until the next one; the last until
+    `Timeline.end`.
+    """
+
+    index: int
+    t: Fraction
+    time: Fraction
+
+
+class Timeline:
+    """The output moments for source frames that arrive one by one.
+
+    Exactly one of the two plans:
+    - `rate=N`: N evenly spread moments in every source interval (so also for a variable frame rate), then the
+      last source frame: (n - 1) * N + 1 frames for n source frames. The last one lasts as long as it did in
+      the source.
+    - `fps=F`: moments at start + k / F, exactly, whatever the source rate. Up to the last source frame they
+      lie where they fall; beyond it the last frame is *held* (t == 0) on the same grid for as long as the
+      source shows it, so that the output has a truly constant rate even where durations are not stored. A
+      rest shorter than half a frame is not worth a frame: it is added to the frame before.
+
+    `slow` multiplies all times (2 = half speed) before the plan is laid over them.
+    `end` is when the last output frame stops being shown: the source's own end times `slow`. Known after
+    `finish`.
+    """
+
+    def __init__(
+        self, rate: int | None = None, fps: Fraction | None = None, slow: Fraction = Fraction(1)
+    ) -> None:
+        if (rate is None) == (fps is None):
+            raise ValueError("give either rate or fps")
+        if (rate is not None and rate < 1) or (fps is not None and fps <= 0) or slow <= 0:
+            raise ValueError("rate must be at least 1; fps and slow must be above 0")
+        self.rate = rate
+        self.fps = fps
+        self.slow = slow
+        self.end: Fraction | None = None
+        self._index = -1  # source frame that the open interval starts with; duplicates are not counted
+        self._marks: list[Fraction] = []  # its time and those of its duplicates, on the output clock
+        self._grid: Fraction | None = None  # next moment of the fps plan
+
+    def push(self, time: Fraction, duplicate: bool = False) -> list[Moment]:
+        """Take the next source frame's time (seconds) and return the moments before it, in order.
+
+        A `duplicate` shows the same picture as the frame before it: it gets no index, and the motion to the
+        next different frame is spread over the whole interval. Indices therefore count the frames that are no
+        duplicates. Raises ValueError where times do not increase.
+        """
+        time = time * self.slow
+        if self._marks and time <= self._marks[-1]:
+            raise ValueError(f"source times must increase: {time} after {self._marks[-1]}")
+        if self._grid is None:
+            self._grid = time
+        if duplicate and self._marks:
+            self._marks.append(time)
+            return []
+        moments = self._inside(time) if self._marks else []
+        self._index += 1
+        self._marks = [time]
+        return moments
+
+    def finish(self, duration: Fraction) -> list[Moment]:
+        """Take the last source frame's duration (seconds), set `end` and return the remaining moments."""
+        if duration <= 0:
+            raise ValueError("the last source frame must last longer than 0")
+        if not self._marks:
+            return []
+        last = self._marks[-1]
+        self.end = last + duration * self.slow
+        if self.rate is not None:
+            times = [*self._spread(last), last]
+        else:
+            times = self._grid_until(last, inclusive=True)
+            times += self._grid_until(self.end - HALF / self._fps, inclusive=True)
+        return [Moment(self._index, Fraction(0), time) for time in times]
+
+    @property
+    def _fps(self) -> Fraction:
+        assert self.fps is not None
+        return self.fps
+
+    def _inside(self, stop: Fraction) -> list[Moment]:
+        """The moments from the open interval's first frame up to, not including, the frame at `stop`."""
+        start = self._marks[0]
+        times = self._spread(stop) if self.rate is not None else self._grid_until(stop, inclusive=False)
+        return [Moment(self._index, (time - start) / (stop - start), time) for time in times]
+
+    def _spread(self, stop: Fraction) -> list[Fraction]:
+        """`rate` even steps in each interval between the marks and `stop`; nothing where `stop` is the last mark."""
+        assert self.rate is not None
+        marks = self._marks if self._marks[-1] == stop else [*self._marks, stop]
+        return [a + (b - a) * k / self.rate for a, b in pairwise(marks) for k in range(self.rate)]
+
+    def _grid_until(self, stop: Fraction, inclusive: bool) -> list[Fraction]:
+        """Walk the fps grid up to `stop`."""
+        assert self._grid is not None
+        times = []
+        while self._grid < stop or (inclusive and self._grid == stop):
+            times.append(self._grid)
+            self._grid += 1 / self._fps
+        return times
+
+
+def output_time_base(
+    source: Fraction, rate: int | None = None, fps: Fraction | None = None, slow: Fraction = Fraction(1)
+) -> Fraction:
+    """The coarsest time base (seconds per tick, 1 / integer) that holds every moment of a `Timeline` exactly.
+
+    `source` is the time base of the source frames' times. Encoders and containers take no finer tick than 1
+    ns; where exactness would need one, the answer is 1 microsecond and times are rounded to it.
+    """
+    if fps is None:
+        tick = source * slow / (rate or 1)
+    else:
+        stretched = source * slow
+        step = 1 / fps
+        numerator = math.gcd(stretched.numerator * step.denominator, step.numerator * stretched.denominator)
+        tick = Fraction(numerator, stretched.denominator * step.denominator)
+    exact = Fraction(1, tick.denominator)
+    return exact if exact.denominator <= 10**9 else Fraction(1, 10**6)

@@ -1,0 +1,152 @@
+from fractions import Fraction
+
+import av
+import pytest
+from conftest import convert, frame_hashes, make_video, write_frames
+
+from safa.errors import OutputError
+from safa.video.copying import payload
+from safa.video.mux import mux
+from safa.video.proof import prove
+
+VFR = (24, 25, 30, 31, 50, 52, 53, 60)
+
+
+def audio_packets(path):
+    with av.open(str(path)) as container:
+        return [
+            (packet.pts * packet.time_base, payload(packet, "audio"))
+            for packet in container.demux(audio=0)
+            if packet.size
+        ]
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv", "out.mov"])
+@pytest.mark.parametrize(
+    ("source", "settings"),
+    [
+        ("plain.mp4", {"audio": 0.5}),
+        ("silent.mp4", {}),
+        ("late sound.mp4", {"audio": 0.5, "audio_start": 0.3}),
+        ("late picture.mp4", {"times": range(24, 40), "audio": 1.5}),
+        ("variable.mp4", {"times": VFR, "audio": 0.5, "last_duration": 9}),
+        ("variable.mkv", {"times": VFR, "audio": 0.5}),
+        ("tuner.ts", {"times": range(100, 120), "audio": 0.5, "audio_start": 4.0}),
+        ("single.mp4", {"times": (0,), "audio": 0.2}),
+        ("pair.mov", {"times": (0, 1)}),
+    ],
+)
+def test_time_and_sound_are_kept(tmp_path, source, settings, output):
+    """Count, start, end, increasing times, A/V offset, sound bytes: all that `prove` looks at, over B-frames."""
+    expected = convert(make_video(tmp_path / source, **settings), tmp_path / output, rate=3)
+    proof = prove(tmp_path / output, expected)
+    assert proof.ok, proof.failures()
+    assert len(expected.audio) == ("audio" in settings)
+    assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
+def test_presentation_times_are_exact(tmp_path, output):
+    source = make_video(tmp_path / "variable.mp4", VFR)
+    journal, spec, plan, _ = write_frames(source, tmp_path / output, rate=7)
+    mux(journal, spec, plan)
+    wanted = [ticks * spec.time_base for segment in journal.segments for ticks in segment.times]
+    found = [time for time, _ in frame_hashes(tmp_path / output)]
+    if output == "out.mp4":
+        assert found == wanted
+    else:
+        assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) <= Fraction(1, 2000)
+
+
+def test_segmented_stream_decodes_like_one(tmp_path, clip):
+    convert(clip, tmp_path / "many.mp4", per_segment=5)
+    with av.open(str(tmp_path / "many.mp4")) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    dts = [packet.dts for packet in packets]
+    assert len(packets) == 23
+    assert all(a < b for a, b in zip(dts, dts[1:]))
+    assert all(packet.dts <= packet.pts for packet in packets)
+    assert any(packet.dts < packet.pts for packet in packets)  # there are B-frames to get wrong
+    assert sum(packet.is_keyframe for packet in packets) == 5
+    times = [time for time, _ in frame_hashes(tmp_path / "many.mp4")]
+    assert times == [Fraction(k, 48) for k in range(23)]
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
+def test_selection_cuts_sound_alike(tmp_path, output):
+    source = make_video(tmp_path / "long.mp4", range(72), audio=3.0, options={"g": "24"})
+    expected = convert(source, tmp_path / output, selection=(Fraction(1), Fraction(2)))
+    assert prove(tmp_path / output, expected).ok
+    wanted = [(time - 1, data) for time, data in audio_packets(source) if 1 <= time < 2]
+    found = audio_packets(tmp_path / output)
+    assert [data for _, data in found] == [data for _, data in wanted]
+    assert max(abs(a - b) for (a, _), (b, _) in zip(found, wanted, strict=True)) <= Fraction(1, 1000)
+
+
+def test_mp4_is_ready_for_the_web(tmp_path, clip):
+    convert(clip, tmp_path / "out.mp4")
+    data = (tmp_path / "out.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_tags_are_written_to_bitstream_and_container(tmp_path):
+    def tag(stream):
+        stream.codec_context.color_primaries, stream.codec_context.color_trc = 6, 6
+        stream.codec_context.colorspace, stream.codec_context.color_range = 6, 2
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+    source = make_video(tmp_path / "tagged.mp4", configure=tag)
+    convert(source, tmp_path / "out.mp4", sample_aspect_ratio=Fraction(4, 3), metadata={"title": "Tagged"})
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (
+            6,
+            6,
+            6,
+            2,
+        )
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        frame = next(container.decode(video=0))
+        assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (6, 6, 6, 2)
+        assert container.metadata["title"] == "Tagged"
+
+
+def test_what_cannot_be_copied_is_named_before_work(tmp_path):
+    source = make_video(tmp_path / "opus.webm", codec="libvpx-vp9", audio=0.2)
+    with av.open(str(tmp_path / "pcm.mkv"), "w") as container, av.open(str(source)) as old:
+        sound = container.add_stream("pcm_s24be", rate=48000, layout="mono")
+        video = container.add_stream_from_template(old.streams.video[0], opaque=True)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                container.mux(packet)
+        frame = av.AudioFrame(format="s32", layout="mono", samples=480)
+        frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+        container.mux(sound.encode(frame))
+    *_, plan, _ = write_frames(tmp_path / "pcm.mkv", tmp_path / "out.mkv")
+    assert plan.warnings == ()
+    *_, plan, _ = write_frames(tmp_path / "pcm.mkv", tmp_path / "out.m4v")
+    assert plan.streams == () or plan.warnings == ()
+
+
+def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeypatch):
+    journal, spec, plan, _ = write_frames(clip, tmp_path / "out.mp4")
+
+    def full(temporary, final):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safa.video.mux.publish", full)
+    with pytest.raises(OutputError, match="23 finished frames are kept"):
+        mux(journal, spec, plan)
+    assert not (tmp_path / "out.mp4").exists()
+    assert journal.folder.exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_existing_output_is_replaced_whole(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    output.write_text("old")
+    convert(clip, output)
+    assert prove(output, convert(clip, output)).ok

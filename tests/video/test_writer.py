@@ -1,0 +1,192 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import convert, frame_hashes, make_video, write_frames
+
+from safa.errors import JournalMismatch, OutputError
+from safa.video import disk
+from safa.video.colour import Colour
+from safa.video.journal import Journal, work_folder
+from safa.video.mux import mux
+from safa.video.output import OutputSpec, check_output
+from safa.video.timeline import Moment
+from safa.video.writer import SegmentWriter
+
+
+@pytest.mark.parametrize("stop_after", [3, 8, 13])
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, clip, stop_after):
+    convert(clip, tmp_path / "whole.mp4")
+    output = tmp_path / "resumed.mp4"
+    assert write_frames(clip, output, stop_after=stop_after) is None
+    journal, spec, plan, kept = write_frames(clip, output)
+    assert kept == stop_after // 8 * 8  # no more than one segment is done twice
+    mux(journal, spec, plan)
+    assert frame_hashes(output) == frame_hashes(tmp_path / "whole.mp4")
+
+
+def test_killed_process_leaves_only_whole_segments(tmp_path, clip):
+    """A real kill -9 in mid-segment, no clean-up of any kind."""
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from conftest import write_frames\n"
+        "from safa.video.writer import SegmentWriter\n"
+        "write = SegmentWriter.write\n"
+        "def write_19(self, image, moment):\n"
+        "    write(self, image, moment)\n"
+        "    if moment.index * 2 + moment.t * 2 == 18: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "SegmentWriter.write = write_19\n"
+        "write_frames(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    output = tmp_path / "killed.mp4"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", script, clip, output], env=os.environ | {"PYTHONPATH": path}, check=False
+    )
+    assert run.returncode == -signal.SIGKILL
+    journal, spec, plan, kept = write_frames(clip, output)
+    assert kept == 16
+    mux(journal, spec, plan)
+    convert(clip, tmp_path / "whole.mp4")
+    assert frame_hashes(output) == frame_hashes(tmp_path / "whole.mp4")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "no record", "torn record"])
+def test_damaged_segments_are_made_again(tmp_path, clip, damage):
+    output = tmp_path / "out.mp4"
+    journal, *_ = write_frames(clip, output)
+    hurt = journal.segments[1].path
+    if damage == "truncate":
+        hurt.write_bytes(hurt.read_bytes()[:-10])
+    elif damage == "delete":
+        hurt.unlink()
+    elif damage == "no record":
+        hurt.with_suffix(".json").unlink()
+    else:
+        hurt.with_suffix(".json").write_text('{"times": [1,')
+    journal, _, _, kept = write_frames(clip, output)
+    assert kept == 8
+    assert journal.frames == 23
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": {"input": "b"}}, {"crf": 30}])
+def test_other_work_is_not_continued(tmp_path, clip, change):
+    output = tmp_path / "out.mp4"
+    write_frames(clip, output, stop_after=10)
+    with pytest.raises(JournalMismatch, match="another (input|settings).*--restart"):
+        write_frames(clip, output, **change)
+    *_, kept = write_frames(clip, output, restart=True, **change)
+    assert kept == 0
+
+
+def test_damaged_journal_says_what_to_do(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    write_frames(clip, output, stop_after=10)
+    (work_folder(output) / "journal.json").write_text("{")
+    with pytest.raises(JournalMismatch, match="--restart"):
+        write_frames(clip, output)
+
+
+def test_foreign_files_are_not_deleted(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    work_folder(output).mkdir()
+    (work_folder(output) / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        write_frames(clip, output)
+    assert (work_folder(output) / "thesis.txt").exists()
+
+
+def test_finished_journal_remembers_the_end(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    journal, *_ = write_frames(clip, output)
+    stored = json.loads((journal.folder / "journal.json").read_text())["fingerprint"]
+    assert Journal(journal.folder, stored).end == journal.end == Fraction(1, 2)
+
+
+def spec_for(path: Path) -> OutputSpec:
+    return OutputSpec(path, 64, 48, Fraction(1, 24), Fraction(24), Colour().resolved(48), preset="ultrafast")
+
+
+def test_full_disk_keeps_finished_segments(tmp_path, monkeypatch):
+    spec = spec_for(tmp_path / "out.mp4")
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=4) as writer:
+        for number in range(6):
+            writer.write(noise, Moment(number, Fraction(0), Fraction(number, 24)))
+        real = disk.publish
+
+        def full(temporary, final):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("safa.video.writer.publish", full)
+        with pytest.raises(
+            OutputError, match=r"no space left.*4 finished frames are kept.*same command again"
+        ):
+            writer.finish(Fraction(6, 24))
+        monkeypatch.setattr("safa.video.writer.publish", real)
+    with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=4) as writer:
+        assert writer.frames_done == 4
+
+
+def test_libav_write_errors_are_caught_too(tmp_path):
+    """A file-size limit makes FFmpeg's own writes fail, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    spec = replace(spec_for(tmp_path / "out.mp4"), crf=0)
+    rng = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=10_000) as writer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(OutputError, match="no space left"):
+                for number in range(200):
+                    image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+                    writer.write(image, Moment(number, Fraction(0), Fraction(number, 24)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_segments_can_be_closed_by_wall_time(tmp_path):
+    spec = spec_for(tmp_path / "out.mp4")
+    image = np.zeros((48, 64, 3), np.uint8)
+    with SegmentWriter(work_folder(spec.path), spec, {}, seconds_per_segment=0) as writer:
+        for number in range(3):
+            writer.write(image, Moment(number, Fraction(0), Fraction(number, 24)))
+        assert writer.frames_done == 3
+
+
+def test_wrong_size_is_a_bug_of_the_caller(tmp_path):
+    spec = spec_for(tmp_path / "out.mp4")
+    with (
+        SegmentWriter(work_folder(spec.path), spec, {}) as writer,
+        pytest.raises(ValueError, match="expected 48 x 64"),
+    ):
+        writer.write(np.zeros((10, 10, 3), np.uint8), Moment(0, Fraction(0), Fraction(0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("out.doc", "must end in one of"),
+        ("nowhere/out.mp4", "is no folder"),
+        ("clip.mp4", "is the input itself"),
+        ("folder.mp4", "is a folder"),
+    ],
+)
+def test_bad_outputs_are_refused_before_work(tmp_path, name, message):
+    source = make_video(tmp_path / "clip.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OutputError, match=message):
+        check_output(tmp_path / name, source)
+
+
+def test_unknown_codec_is_refused(tmp_path, clip):
+    with pytest.raises(OutputError, match="no codec 'h269'"):
+        check_output(tmp_path / "out.mp4", clip, "h269")
