@@ -1,0 +1,133 @@
+"""The whole job on small real files."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import tiny_network
+from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
+
+from safa import convert
+from safa.checkpoint import Checkpoint
+from safa.convert import Progress, UpscaleSettings, upscale
+from safa.errors import JournalMismatch, SafaError
+from safa.upscaler import Upscaler
+from safa.video.journal import work_folder
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+
+
+@pytest.mark.parametrize("rate", [1, 2, 3])
+def test_size_count_times_and_sound(tmp_path: Path, upscaler: Upscaler, rate: int) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    report = upscale(source, tmp_path / "out.mp4", rate=rate, upscaler=upscaler)
+    frames = video_frames(tmp_path / "out.mp4")
+    assert report.proof.ok and report.frames == len(frames) == 3 * rate + 1
+    assert frames[0][1].shape == (4 * HEIGHT, 4 * WIDTH, 3)
+    assert [time for time, _ in frames] == [Fraction(k, 10 * rate) for k in range(3 * rate + 1)]
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
+    assert not work_folder(tmp_path / "out.mp4").exists()
+
+
+def test_variable_frame_rate_keeps_its_times(tmp_path: Path, upscaler: Upscaler) -> None:
+    times = [Fraction(t, 1000) for t in (0, 100, 130, 330)]
+    upscale(write_clip(tmp_path / "in.mp4", times=times), tmp_path / "out.mp4", rate=2, upscaler=upscaler)
+    expected = [0, 50, 100, 115, 130, 230, 330]
+    assert [time * 1000 for time, _ in video_frames(tmp_path / "out.mp4")] == expected
+
+
+def test_any_frame_rate(tmp_path: Path, upscaler: Upscaler) -> None:
+    settings = UpscaleSettings(fps=Fraction(24000, 1001))
+    upscale(write_clip(tmp_path / "in.mp4", frames=4), tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
+    times = [time for time, _ in video_frames(tmp_path / "out.mp4")]
+    assert times == [Fraction(1001 * k, 24000) for k in range(len(times))] and len(times) == 10
+
+
+def test_start_and_end_select_frames(tmp_path: Path, upscaler: Upscaler) -> None:
+    settings = UpscaleSettings(rate=1, start=Fraction(1, 5), end=Fraction(4, 10))
+    source = write_clip(tmp_path / "in.mp4", frames=6)
+    assert upscale(source, tmp_path / "out.mp4", settings=settings, upscaler=upscaler).frames == 2
+
+
+def test_one_frame_gives_one(tmp_path: Path, upscaler: Upscaler) -> None:
+    report = upscale(write_clip(tmp_path / "in.mp4", 1, sound=False), tmp_path / "out.mp4", upscaler=upscaler)
+    assert report.proof.ok and report.frames == 1
+
+
+def test_odd_size(tmp_path: Path, upscaler: Upscaler) -> None:
+    source = write_clip(tmp_path / "in.mkv", 2, size=(17, 13))
+    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert (report.width, report.height) == (68, 52) and report.proof.ok
+
+
+def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
+    seen: list[Progress] = []
+    upscale(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", upscaler=upscaler, on_progress=seen.append)
+    assert [p.done for p in seen] == list(range(1, 10)) and seen[-1].total == 9 and seen[-1].seconds_left == 0
+
+
+class Stopped(Exception):
+    """Stands for a crash."""
+
+
+def crash_at(frame: int) -> object:
+    def tick(progress: Progress) -> None:
+        if progress.done == frame:
+            raise Stopped
+
+    return tick
+
+
+def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
+    source = write_clip(tmp_path / "in.mp4", frames=8)
+    upscale(source, tmp_path / "whole.mp4", upscaler=upscaler)
+    for frame in (6, 13):
+        with pytest.raises(Stopped):
+            upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(frame))  # type: ignore[arg-type]
+        assert not (tmp_path / "out.mp4").exists()
+    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert report.resumed_frames >= 8 and report.proof.ok
+    whole, resumed = video_frames(tmp_path / "whole.mp4"), video_frames(tmp_path / "out.mp4")
+    assert [t for t, _ in whole] == [t for t, _ in resumed]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
+
+
+def test_kept_work_of_other_settings_is_refused_unless_restarted(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    with pytest.raises(Stopped):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    with pytest.raises(JournalMismatch, match="--restart"):
+        upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler)
+    report = upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler, restart=True)
+    assert report.frames == 10 and report.resumed_frames == 0
+
+
+def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=2)
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    with pytest.raises(SafaError, match="--overwrite"):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+    assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler, overwrite=True).proof.ok
+
+
+def test_damage_in_the_source_is_reported(tmp_path: Path, upscaler: Upscaler) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=8, sound=False)
+    data = bytearray(source.read_bytes())
+    first, size = data.index(b"mdat") + 4, data.index(b"moov") - data.index(b"mdat") - 8
+    data[first + size // 2 : first + size // 2 + 60] = bytes(60)  # behind the headers and the first frames
+    source.write_bytes(data)
+    assert upscale(source, tmp_path / "out.mp4", rate=1, upscaler=upscaler).problems

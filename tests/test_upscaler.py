@@ -1,0 +1,117 @@
+"""Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import tiny_network
+
+from safa.checkpoint import Checkpoint
+from safa.errors import SafaError
+from safa.upscaler import Upscaler
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
+    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+
+
+def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40))
+def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, width: int) -> None:
+    (result,) = upscaler.between(picture(0, height, width), picture(1, height, width), [0.5])
+    assert result.shape == (4 * height, 4 * width, 3) and result.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("dtype", "peak"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_number_type_is_kept_and_means_the_same(upscaler: Upscaler, dtype: type, peak: int) -> None:
+    frames = [picture(seed).astype(np.float64) / 255 for seed in (0, 1)]
+    reference = upscaler.between(*(frame.astype(np.float32) for frame in frames), [0.25])[0]
+    (result,) = upscaler.between(*((frame * peak).round().astype(dtype) if peak > 1 else frame.astype(dtype) for frame in frames), [0.25])
+    assert result.dtype == dtype
+    assert np.abs(result / peak - reference).max() <= 0.51 / min(peak, 65535) + 1e-4
+
+
+def test_results_are_rounded_not_truncated(upscaler: Upscaler) -> None:
+    white = np.full((8, 8, 3), 254, np.uint8)
+    pair = upscaler.pair(upscaler.encode(white), upscaler.encode(white))
+    exact = upscaler.details(pair, 0.0).image[0].permute(1, 2, 0).numpy() * 255
+    assert np.array_equal(upscaler.at(pair, 0.0), np.rint(exact).astype(np.uint8))
+
+
+def test_alpha_is_enlarged_and_blended(upscaler: Upscaler) -> None:
+    clear, solid = picture(0, channels=4), picture(1, channels=4)
+    clear[:, :, 3], solid[:, :, 3] = 0, 255
+    result = upscaler.between(clear, solid, [0.0, 0.5, 1.0])
+    assert [int(r[:, :, 3].mean()) for r in result] == [0, 128, 255]
+
+
+def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [picture(seed) for seed in range(4)]
+    expected = [
+        image
+        for a, b in itertools.pairwise(frames)
+        for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
+    ] + upscaler.between(frames[2], frames[3], [1.0])
+    encoded, synthesised = [], []
+    encode, at = upscaler.encode, upscaler.at
+    monkeypatch.setattr(upscaler, "encode", lambda frame: encoded.append(1) or encode(frame))
+    monkeypatch.setattr(upscaler, "at", lambda pair, t: synthesised.append(t) or at(pair, t))
+    result = list(upscaler.stream(iter(frames), rate=3))
+    assert len(encoded) == 4 and len(synthesised) == len(result) == 10
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+
+
+def test_stream_is_lazy(upscaler: Upscaler) -> None:
+    taken = []
+    endless = (taken.append(k) or picture(k) for k in itertools.count())
+    list(itertools.islice(upscaler.stream(endless, rate=2), 3))
+    assert len(taken) == 3
+
+
+def test_stream_of_one_frame_gives_one(upscaler: Upscaler) -> None:
+    assert [r.shape for r in upscaler.stream([picture(0, 1, 1)])] == [(4, 4, 3)]
+
+
+def test_padding_does_not_change_what_is_inside(upscaler: Upscaler) -> None:
+    # A picture whose sides fit needs no padding; its own edge replicated must give nearly the same inside.
+    whole = picture(0, 32, 32)
+    whole[24:], whole[:, 24:] = whole[23:24], whole[:, 23:24]
+    small, large = (upscaler.between(p, p, [0.0])[0].astype(int) for p in (whole[:25, :25], whole))
+    assert np.abs(small[:60, :60] - large[:60, :60]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda u: u.between(picture(0), picture(1, 9, 9), [0.5]), "one size"),
+        (lambda u: u.between(picture(0), picture(1), [1.5]), "outside"),
+        (lambda u: u.encode(np.zeros((4, 4), np.uint8)), "height,width,3"),
+        (lambda u: u.encode(np.zeros((4, 4, 3), np.int64)), "uint8, uint16"),
+        (lambda u: list(u.stream([picture(0)], rate=0)), "at least 1"),
+        (lambda u: Upscaler(u.checkpoint, device="cuda:99"), "not available"),
+        (lambda u: Upscaler(u.checkpoint, device="cpu", dtype="int3"), "number type"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        call(upscaler)  # type: ignore[operator]
+
+
+def test_bfloat16_stays_near_float32(upscaler: Upscaler) -> None:
+    frames = picture(0, 24, 24), picture(1, 24, 24)
+    exact = upscaler.between(*frames, [0.5])[0].astype(float)
+    upscaler.dtype = torch.bfloat16
+    coarse = upscaler.between(*frames, [0.5])[0].astype(float)
+    upscaler.dtype = torch.float32
+    assert np.abs(exact - coarse).mean() < 3
