@@ -12,7 +12,11 @@ WIDTH, HEIGHT, RATE = 48, 32, 10
 
 
 def write_clip(
-    path: Path, frames: int = 5, sound: bool = True, times: list[Fraction] | None = None, size: tuple[int, int] | None = None
+    path: Path,
+    frames: int = 5,
+    sound: bool = True,
+    times: list[Fraction] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Path:
     """A moving gradient with a tone; ``times`` in seconds make a variable frame rate."""
     width, height = size or (WIDTH, HEIGHT)

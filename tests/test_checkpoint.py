@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.conftest import tiny_network
 
 import safa.checkpoint
 from safa.checkpoint import import_released, load_checkpoint, save_checkpoint, shipped_names
 from safa.errors import SafaError
+from tests.conftest import tiny_network
 
 
 def test_round_trip_keeps_weights_configuration_and_provenance(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x08\0\0\0\0\0\0\0{\"a\":1}"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b'\x08\0\0\0\0\0\0\0{"a":1}'])
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(SafaError, match=r"safetensors|SAFA network"):

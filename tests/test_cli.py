@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from tests.conftest import tiny_network
-from tests.media import write_clip
 
 from safa import cli
 from safa.checkpoint import save_checkpoint
+from tests.conftest import tiny_network
+from tests.media import write_clip
 
 
 class Shell:

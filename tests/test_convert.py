@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import tiny_network
-from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
 
 from safa import convert
 from safa.checkpoint import Checkpoint
@@ -16,6 +14,8 @@ from safa.convert import Progress, UpscaleSettings, upscale
 from safa.errors import JournalMismatch, SafaError
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
+from tests.conftest import tiny_network
+from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import TINY
-from tests.data_fixtures import write_training_data
 
 from safa.checkpoint import load_checkpoint
-from safa.errors import SafaError
 from safa.data.dataset import TrainingData, collate
+from safa.errors import SafaError
 from safa.network.safa import Safa, SafaConfig
 from safa.training import Objective, TrainConfig, TrainProgress, _imbalance, train
+from tests.conftest import TINY
+from tests.data_fixtures import write_training_data
 
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
@@ -123,7 +123,11 @@ def test_recipe_and_its_errors(tmp_path: Path) -> None:
     path.write_text('steps = 5\n[network]\ngrid = "input"\nchannels = 8\n')
     config = TrainConfig.from_toml(path)
     assert (config.steps, config.network.channels) == (5, 8)
-    for text, message in (("stepps = 5", "stepps"), ("steps = ", "not valid TOML"), ("[network]\nx = 1", "unknown names: x")):
+    for text, message in (
+        ("stepps = 5", "stepps"),
+        ("steps = ", "not valid TOML"),
+        ("[network]\nx = 1", "unknown names: x"),
+    ):
         path.write_text(text)
         with pytest.raises(SafaError, match=message):
             TrainConfig.from_toml(path)

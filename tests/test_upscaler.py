@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import tiny_network
 
 from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
 from safa.upscaler import Upscaler
+from tests.conftest import tiny_network
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, w
 def test_number_type_is_kept_and_means_the_same(upscaler: Upscaler, dtype: type, peak: int) -> None:
     frames = [picture(seed).astype(np.float64) / 255 for seed in (0, 1)]
     reference = upscaler.between(*(frame.astype(np.float32) for frame in frames), [0.25])[0]
-    (result,) = upscaler.between(*((frame * peak).round().astype(dtype) if peak > 1 else frame.astype(dtype) for frame in frames), [0.25])
+    (result,) = upscaler.between(
+        *((frame * peak).round().astype(dtype) if peak > 1 else frame.astype(dtype) for frame in frames), [0.25]
+    )
     assert result.dtype == dtype
     assert np.abs(result / peak - reference).max() <= 0.51 / min(peak, 65535) + 1e-4
 
@@ -59,9 +61,7 @@ def test_alpha_is_enlarged_and_blended(upscaler: Upscaler) -> None:
 def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [picture(seed) for seed in range(4)]
     expected = [
-        image
-        for a, b in itertools.pairwise(frames)
-        for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
+        image for a, b in itertools.pairwise(frames) for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
     ] + upscaler.between(frames[2], frames[3], [1.0])
     encoded, synthesised = [], []
     encode, at = upscaler.encode, upscaler.at

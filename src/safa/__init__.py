@@ -1,10 +1,31 @@
 """SAFA: space-time video super-resolution. Four times larger, N times smoother, in one pass of one small network."""
 
-from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from safa.convert import Progress, Report, UpscaleSettings, upscale
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig
-from safa.upscaler import Upscaler, load
+
+if TYPE_CHECKING:
+    from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from safa.convert import Progress, Report, UpscaleSettings, upscale
+    from safa.network.safa import Safa, SafaConfig
+    from safa.upscaler import Upscaler, load
+
+# Public names and where they live. They are imported when first used: PyTorch takes a second, and `safa --help`
+# should not.
+_HOME = {
+    "Checkpoint": "checkpoint",
+    "Progress": "convert",
+    "Report": "convert",
+    "Safa": "network.safa",
+    "SafaConfig": "network.safa",
+    "UpscaleSettings": "convert",
+    "Upscaler": "upscaler",
+    "load": "upscaler",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "upscale": "convert",
+}
 
 __all__ = [
     "Checkpoint",
@@ -20,3 +41,9 @@ __all__ = [
     "save_checkpoint",
     "upscale",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'safa' has no attribute {name!r}")
+    return getattr(import_module(f"safa.{_HOME[name]}"), name)

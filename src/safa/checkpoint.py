@@ -140,7 +140,9 @@ def import_released(pickle_path: str | Path) -> Safa:
         blocks = 1 + max(int(m[1]) for name in released if (m := re.match(r"block\.convblock\.(\d+)\.", name)))
         decoder_blocks = sum(1 for name in released if re.fullmatch(r"lastconv\.\d+\.beta", name))
     except (KeyError, ValueError) as error:
-        raise SafaError(f"{path} does not hold the authors' SAFA network (no block.convimg, block.convblock).") from error
+        raise SafaError(
+            f"{path} does not hold the authors' SAFA network (no block.convimg, block.convblock)."
+        ) from error
     network = Safa(SafaConfig(grid="paper", channels=channels, blocks=blocks, decoder_blocks=decoder_blocks))
     names = {released_name(name, decoder_blocks): name for name in _persistent(network)}
     tensors = {names.get(name, f"released:{name}"): tensor for name, tensor in released.items()}

@@ -16,14 +16,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
+import av
+
 from safa.checkpoint import DEFAULT
 from safa.errors import OutputError, SafaError
 from safa.ops import SCALE
 from safa.upscaler import Array, EncodedFrame, EncodedPair, Upscaler, load
+from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import plan_streams
-from safa.video.mux import mux
-from safa.video.output import OutputSpec, check_output
 from safa.video.journal import work_folder
+from safa.video.mux import mux
+from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import Frame, VideoReader
 from safa.video.timeline import Moment, Timeline, output_time_base
@@ -78,19 +81,23 @@ class UpscaleSettings:
     Attributes:
         rate: output frames per source interval; ignored when ``fps`` is given.
         fps: output frames per second at exact times, any rational number.
-        codec, crf, preset: see ``safa.video.output``.
+        slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
+        codec, crf, preset: see ``safa.video.output``; None means the container's usual codec and its usual quality.
         start, end: part of the source in seconds, ``start <= time < end``.
-        audio: copy the sound.
+        audio: keep the sound.
+        deinterlace: make whole frames of interlaced ones.
     """
 
     rate: int = 2
     fps: Fraction | None = None
-    codec: str = "h264"
-    crf: float = 17
+    slow: Fraction = Fraction(1)
+    codec: str | None = None
+    crf: float | None = None
     preset: str = "medium"
     start: Fraction | None = None
     end: Fraction | None = None
     audio: bool = True
+    deinterlace: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate, int) or self.rate < 1:
@@ -100,7 +107,7 @@ class UpscaleSettings:
 
     def timeline(self) -> Timeline:
         """A fresh timeline for one pass over the source."""
-        return Timeline(fps=self.fps) if self.fps is not None else Timeline(rate=self.rate)
+        return Timeline(None if self.fps is not None else self.rate, self.fps, self.slow)
 
 
 def upscale(
@@ -142,27 +149,33 @@ def upscale(
     check_output(output, source, settings.codec)
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
-    with VideoReader(source, settings.start, settings.end) as reader:
-        spec = _output_spec(reader, output, settings)
-        plan = plan_streams(reader.info, spec, reader.origin, reader.is_cut, settings.audio)
-        for warning in plan.warnings:
+    with VideoReader(source, settings.start, settings.end, settings.deinterlace) as reader:
+        info = reader.info
+        choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
+        spec = _output_spec(reader, output, settings, choice)
+        check_encoder(spec)
+        plan = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
+        warnings = [*choice.warnings, *plan.warnings]
+        for warning in warnings:
             if on_warning is not None:
                 on_warning(warning)
         upscaler = upscaler or load(weights, device)
         fingerprint = {
             "input": _content_digest(source),
             "weights": upscaler.checkpoint.sha256,
-            "timeline": [str(v) for v in (settings.rate, settings.fps, settings.start, settings.end)],
+            "timeline": [str(v) for v in _timeline_facts(settings)],
             "precision": str(upscaler.dtype),
         }
         folder = work_folder(output)
-        with SegmentWriter(
-            folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES
-        ) as writer:
+        with SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES) as writer:
             resumed = writer.frames_done
             meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
             timeline = settings.timeline()
-            _run(reader.frames(), timeline, upscaler, writer, meter)
+            try:
+                _run(reader.frames(alpha=_has_alpha(choice)), timeline, upscaler, writer, meter)
+            except KeyboardInterrupt:
+                kept = f"{writer.frames_done} finished frames are kept in {folder}"
+                raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
             assert timeline.end is not None
             journal = writer.finish(timeline.end)
         expected = mux(journal, spec, plan)
@@ -176,26 +189,37 @@ def upscale(
             expected.frames,
             resumed,
             time.monotonic() - began,
-            list(plan.warnings),
+            warnings,
             list(reader.problems),
             proof,
         )
 
 
-def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings) -> OutputSpec:
+def _has_alpha(choice: Choice) -> bool:
+    return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
+
+
+def _timeline_facts(settings: UpscaleSettings) -> tuple[Any, ...]:
+    return settings.rate, settings.fps, settings.slow, settings.start, settings.end, settings.deinterlace
+
+
+def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings, choice: Choice) -> OutputSpec:
     info = reader.info
+    rate = None if settings.fps is not None else settings.rate
     return OutputSpec(
         path=output,
         width=info.width * SCALE,
         height=info.height * SCALE,
-        time_base=output_time_base(info.time_base, None if settings.fps else settings.rate, settings.fps),
-        rate=settings.fps or info.average_rate * settings.rate,
+        time_base=output_time_base(info.time_base, rate, settings.fps, settings.slow),
+        rate=settings.fps or info.average_rate * settings.rate / settings.slow,
         colour=info.colour.resolved(info.height, info.is_rgb),
-        codec=settings.codec,
+        codec=choice.codec,
+        pixel_format=choice.pixel_format,
         crf=settings.crf,
         preset=settings.preset,
         sample_aspect_ratio=info.sample_aspect_ratio,
         display_matrix=info.display_matrix,
+        mastering=info.mastering,
         metadata=info.metadata,
     )
 
@@ -207,8 +231,10 @@ def _expected_frames(reader: VideoReader, settings: UpscaleSettings) -> int | No
         stop = settings.end if duration is None or (settings.end and settings.end < duration) else duration
         duration = stop - (settings.start or 0) if stop is not None else None
     if settings.fps is not None:
-        return round(duration * settings.fps) if duration else None
-    frames = info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
+        return round(duration * settings.slow * settings.fps) if duration else None
+    frames = (
+        info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
+    )
     return (frames - 1) * settings.rate + 1 if frames else None
 
 
@@ -217,9 +243,7 @@ def _content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run(
-    frames: Iterator[Frame], timeline: Timeline, upscaler: Upscaler, writer: SegmentWriter, meter: _Meter
-) -> None:
+def _run(frames: Iterator[Frame], timeline: Timeline, upscaler: Upscaler, writer: SegmentWriter, meter: _Meter) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         behind: deque[Future[None]] = deque()
@@ -300,7 +324,9 @@ def synthesised(
         if done >= skip:
             if picture is None:
                 alone = interval is None
-                picture = (_Interval(upscaler, previous, previous) if interval is None else interval).at(float(not alone))
+                picture = (_Interval(upscaler, previous, previous) if interval is None else interval).at(
+                    float(not alone)
+                )
             yield picture, moment
         done += 1
 

@@ -382,7 +382,9 @@ def _load_state(
     try:
         network.load_state_dict(part("network."))
     except RuntimeError as error:
-        raise SafaError(f"The run in {path.parent} was made with other network settings; resume it with its own.") from error
+        raise SafaError(
+            f"The run in {path.parent} was made with other network settings; resume it with its own."
+        ) from error
     for name, value in part("average.").items():
         average[name].copy_(value)
     for name, parameter in network.named_parameters():

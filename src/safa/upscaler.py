@@ -113,7 +113,9 @@ class Upscaler:
     def encode(self, frame: Array) -> EncodedFrame:
         """Encode one frame. Raises ``SafaError`` for an array of another shape or type."""
         if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
-            raise SafaError(f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA).")
+            raise SafaError(
+                f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA)."
+            )
         peak = _peak(frame.dtype)
         height, width = frame.shape[:2]
         tensor = torch.from_numpy(np.ascontiguousarray(frame, dtype=np.float32)).to(self.device)
@@ -195,7 +197,9 @@ def _pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SafaError(f"The device '{name}' is not available here; use 'cpu', or 'auto' for the best there is.") from error
+        raise SafaError(
+            f"The device '{name}' is not available here; use 'cpu', or 'auto' for the best there is."
+        ) from error
     return device
 
 

@@ -26,7 +26,7 @@ def flops(network: Safa, frame0: torch.Tensor, frame1: torch.Tensor) -> int:
 def test_output_is_four_times_larger_at_every_time(grid: str) -> None:
     result = tiny_network(grid=grid)(FRAMES[0], FRAMES[1], [0.0, 0.3, torch.tensor([0.1, 0.5, 1.0])])
     assert result.shape == (3, 3, 3, 64, 96)
-    assert 0 <= result.min() and result.max() <= 1
+    assert result.min() >= 0 and result.max() <= 1
 
 
 @torch.no_grad()

@@ -1,175 +1,18 @@
-"""Makes the tiny real files that the tests here run on."""
+"""What the tests of video share."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
-import numpy as np
 import pytest
 from hypothesis import settings
 
-from safa.video.copying import StreamPlan, plan_streams
-from safa.video.journal import Journal, work_folder
-from safa.video.mux import mux
-from safa.video.output import OutputSpec
-from safa.video.proof import Expected
-from safa.video.reader import VideoReader
-from safa.video.timeline import Timeline, output_time_base
-from safa.video.writer import SegmentWriter
+from tests.video.making import make_video
 
 # No test here is about speed, and the machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-
-SIZE = (64, 48)
-
-
-def picture(number: int, width: int = SIZE[0], height: int = SIZE[1]) -> np.ndarray:
-    """H,W,3 uint8: a smooth pattern with a square that moves a step a frame, so that all frames differ."""
-    y, x = np.mgrid[0:height, 0:width]
-    image = np.stack(
-        [x * 255 // max(width - 1, 1), y * 255 // max(height - 1, 1), (x + y) * 2 % 256], axis=-1
-    )
-    image = image.astype(np.uint8)
-    left = number * 3 % max(width - 8, 1)
-    image[height // 3 : height // 3 + 8, left : left + 8] = (255, 255 - number % 7 * 20, number * 11 % 256)
-    return image
-
-
-def make_video(
-    path: Path,
-    times: Sequence[int] = tuple(range(12)),
-    time_base: Fraction = Fraction(1, 24),
-    *,
-    size: tuple[int, int] = SIZE,
-    codec: str = "libx264",
-    pixel_format: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    container_options: dict[str, str] | None = None,
-    audio: float | None = None,
-    audio_start: float = 0.0,
-    configure: Callable[[Any], None] | None = None,
-    last_duration: int | None = None,
-) -> Path:
-    """Write a small video: one frame at each of `times` ticks, and `audio` seconds of a tone from `audio_start`."""
-    with av.open(str(path), "w", container_options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=24, options=options or {})
-        stream.width, stream.height = size
-        stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = time_base
-        stream.time_base = time_base
-        if configure:
-            configure(stream)
-        sound = None
-        if audio is not None:
-            sound = container.add_stream(
-                "libopus" if path.suffix == ".webm" else "aac", rate=48000, layout="mono"
-            )
-        last = {times[-1]: last_duration}
-        for number, ticks in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
-            frame.pts, frame.time_base = ticks, time_base
-            for packet in stream.encode(frame):
-                packet.duration = last.get(packet.pts) or 0
-                container.mux(packet)
-        for packet in stream.encode(None):
-            packet.duration = last.get(packet.pts) or 0
-            container.mux(packet)
-        if sound is not None and audio is not None:
-            for packet in tone(sound, audio, audio_start):
-                container.mux(packet)
-    return path
-
-
-def tone(stream: Any, seconds: float, start: float = 0.0) -> list[av.Packet]:
-    """Encode a 440 Hz tone on an audio stream."""
-    count = int(seconds * 48000)
-    wave = (np.sin(np.arange(count) * 2 * np.pi * 440 / 48000) * 0.3).astype(np.float32)
-    frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = 48000, int(start * 48000), Fraction(1, 48000)
-    resampler = av.AudioResampler(
-        format=stream.format, layout="mono", rate=48000, frame_size=stream.frame_size or 960
-    )
-    packets = []
-    for part in [*resampler.resample(frame), *resampler.resample(None)]:
-        packets += stream.encode(part)
-    return packets + stream.encode(None)
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """Half a second at 24 frames a second with B-frames and sound."""
     return make_video(tmp_path / "clip.mp4", audio=0.5)
-
-
-def write_frames(
-    source: Path,
-    output: Path,
-    *,
-    rate: int | None = 2,
-    fps: Fraction | None = None,
-    per_segment: int = 8,
-    stop_after: int | None = None,
-    selection: tuple[Fraction | None, Fraction | None] = (None, None),
-    fingerprint: dict[str, Any] | None = None,
-    restart: bool = False,
-    **settings: Any,
-) -> tuple[Journal, OutputSpec, StreamPlan, int] | None:
-    """Source to finished segments; every output frame is the source frame before it. The size stays as it is.
-
-    Returns what `mux` needs and how many frames were kept from an earlier run; None when stopped after
-    `stop_after`.
-    """
-    with VideoReader(source, *selection) as reader:
-        info = reader.info
-        timeline = Timeline(rate, fps)
-        spec = OutputSpec(
-            path=output,
-            width=info.width,
-            height=info.height,
-            time_base=output_time_base(info.time_base, rate, fps),
-            rate=fps or info.average_rate * (rate or 1),
-            colour=info.colour.resolved(info.height, info.is_rgb),
-            **{"preset": "veryfast", **settings},
-        )
-        plan = plan_streams(info, spec, reader.origin, reader.is_cut)
-        prints = fingerprint or {"input": "a"}
-        with SegmentWriter(
-            work_folder(output), spec, prints, frames_per_segment=per_segment, restart=restart
-        ) as writer:
-            kept, number, held = writer.frames_done, 0, None
-            for frame in reader.frames():
-                for moment in timeline.push(frame.time):
-                    if number == stop_after:
-                        return None
-                    if number >= kept:
-                        writer.write(held, moment)
-                    number += 1
-                held, duration = frame.image, frame.duration
-            for moment in timeline.finish(duration):
-                if number >= kept:
-                    writer.write(held, moment)
-                number += 1
-            assert timeline.end is not None
-            return writer.finish(timeline.end), spec, plan, kept
-
-
-def convert(source: Path, output: Path, **settings: Any) -> Expected:
-    """The whole way from source to output; returns what the output must hold."""
-    result = write_frames(source, output, **settings)
-    assert result is not None
-    journal, spec, plan, _ = result
-    return mux(journal, spec, plan)
-
-
-def frame_hashes(path: Path) -> list[tuple[Fraction, str]]:
-    """(time, hash of the decoded planes) of every video frame."""
-    with av.open(str(path)) as container:
-        base = container.streams.video[0].time_base
-        return [
-            (frame.pts * base, hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest())
-            for frame in container.decode(video=0)
-        ]

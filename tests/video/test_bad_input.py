@@ -1,9 +1,9 @@
 import av
 import pytest
-from conftest import make_video, tone
 
 from safa.errors import MediaError
 from safa.video.reader import VideoReader
+from tests.video.making import make_video, tone
 
 
 def text(path):

@@ -3,9 +3,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from conftest import convert, make_video
 
 from safa.video.proof import prove
+from tests.video.making import convert, make_video
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_good_file_passes_with_figures(job):
         ({"end": Fraction(52, 100)}, "end"),
         ({"start": Fraction(2, 1000)}, "start"),
         ({"width": 128}, "size"),
-        ({"audio": ()}, "audio streams"),
+        ({"streams": ()}, "audio streams"),
     ],
 )
 def test_each_mismatch_is_a_failed_check(job, change, check):
@@ -43,9 +43,9 @@ def test_each_mismatch_is_a_failed_check(job, change, check):
 
 def test_changed_sound_is_seen(job):
     output, expected = job
-    (audio,) = expected.audio
+    (audio,) = expected.streams
     for change in ({"first": audio.first + Fraction(2, 1000)}, {"packets": 3}, {"digest": "0"}):
-        assert not prove(output, replace(expected, audio=(replace(audio, **change),))).ok
+        assert not prove(output, replace(expected, streams=(replace(audio, **change),))).ok
 
 
 def test_end_within_half_a_frame_is_accepted(job):

@@ -3,9 +3,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from conftest import make_video, picture
 
 from safa.video.reader import VideoReader
+from tests.video.making import make_video, picture
 
 
 def times_of(path, **selection):
@@ -131,10 +131,7 @@ def test_damage_inside_is_reported(tmp_path):
 
 
 def test_size_change_in_mid_file_is_refused(tmp_path):
-    parts = [
-        make_video(tmp_path / f"{size[0]}.ts", range(6), size=size).read_bytes()
-        for size in [(64, 48), (96, 64)]
-    ]
+    parts = [make_video(tmp_path / f"{size[0]}.ts", range(6), size=size).read_bytes() for size in [(64, 48), (96, 64)]]
     path = tmp_path / "joined.ts"
     path.write_bytes(b"".join(parts))
     with (

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -7,9 +8,7 @@ from hypothesis import strategies as st
 from safa.video.timeline import Moment, Timeline, output_time_base
 
 TIME_BASES = st.sampled_from([Fraction(1, 90000), Fraction(1, 1000), Fraction(1001, 30000), Fraction(1, 24)])
-FPS = st.sampled_from(
-    [Fraction(60), Fraction(60000, 1001), Fraction(24000, 1001), Fraction(5, 2), Fraction(144)]
-)
+FPS = st.sampled_from([Fraction(60), Fraction(60000, 1001), Fraction(24000, 1001), Fraction(5, 2), Fraction(144)])
 SLOW = st.sampled_from([Fraction(1), Fraction(2), Fraction(5, 3), Fraction(1, 2)])
 
 
@@ -31,11 +30,9 @@ def run(timeline: Timeline, times: list[Fraction], duration: Fraction) -> list[M
     return moments + timeline.finish(duration)
 
 
-def check_common(
-    moments: list[Moment], times: list[Fraction], duration: Fraction, slow: Fraction, end: Fraction
-):
+def check_common(moments: list[Moment], times: list[Fraction], duration: Fraction, slow: Fraction, end: Fraction):
     shown = [moment.time for moment in moments]
-    assert all(a < b for a, b in zip(shown, shown[1:]))
+    assert all(a < b for a, b in pairwise(shown))
     assert shown[0] == times[0] * slow
     assert end == (times[-1] + duration) * slow
     assert shown[-1] < end  # so the durations are positive and sum to the source's
@@ -81,9 +78,7 @@ def test_output_time_base_holds_every_rate_moment_exactly(source, rate, slow):
     tick = output_time_base(Fraction(1, 90000 * 1001), rate, slow=slow)  # holds every time base drawn above
     assert tick.numerator == 1
     if tick != Fraction(1, 10**6):
-        assert all(
-            (m.time / tick).denominator == 1 for m in run(Timeline(rate=rate, slow=slow), times, duration)
-        )
+        assert all((m.time / tick).denominator == 1 for m in run(Timeline(rate=rate, slow=slow), times, duration))
 
 
 @given(FPS, TIME_BASES, SLOW, st.integers(0, 1000))

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ def repaired(times: list[int | None], problems: list[str] | None = None) -> list
 @given(st.lists(st.one_of(st.none(), st.integers(-5, 60)), max_size=60))
 def test_always_strictly_increasing(times):
     out = repaired(times)
-    assert all(a < b for a, b in zip(out, out[1:]))
+    assert all(a < b for a, b in pairwise(out))
 
 
 @given(st.sets(st.integers(-100, 100)))

@@ -59,7 +59,8 @@ def load_clip(path: Path, most_frames: int = 240, longest_side: int = 800) -> Cl
             scale = min(scale, longest_side / max(stream.width, stream.height))
             size = (round(stream.width * scale / 8) * 8, round(stream.height * scale / 8) * 8)
             for frame in container.decode(stream):
-                frames.append(cv2.resize(frame.to_ndarray(format="rgb24"), size, interpolation=cv2.INTER_AREA))
+                smaller = cv2.resize(frame.to_ndarray(format="rgb24"), size, interpolation=cv2.INTER_AREA)
+                frames.append(np.asarray(smaller, np.uint8))
                 if len(frames) == most_frames:
                     break
     except (av.FFmpegError, IndexError) as error:

@@ -40,9 +40,7 @@ class Sample:
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
         prior = (self.prior[0].to(device), self.prior[1].to(device))
-        return Sample(
-            self.frame0.to(device), self.frame1.to(device), prior, self.t.to(device), self.targets.to(device)
-        )
+        return Sample(self.frame0.to(device), self.frame1.to(device), prior, self.t.to(device), self.targets.to(device))
 
 
 def reduce_quarter(image: Image) -> Image:

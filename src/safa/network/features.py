@@ -98,9 +98,7 @@ class FeatureExtractor(nn.Module):
         width = stem_channels
         for stage in range(stages):
             wider = stem_channels * 2**stage
-            self.stages.append(
-                nn.Sequential(block(width, wider, 1 if stage == 0 else 2), block(wider, wider))
-            )
+            self.stages.append(nn.Sequential(block(width, wider, 1 if stage == 0 else 2), block(wider, wider)))
             self.fuse.append(nn.Conv2d(wider, channels, 1))
             width = wider
 

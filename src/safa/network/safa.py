@@ -168,9 +168,7 @@ class Safa(nn.Module):
         self.flow_head = nn.Sequential(
             nn.Conv2d(c, FLOW_CHANNELS * self._flow_stride**2, 3, padding=1), nn.PixelShuffle(self._flow_stride)
         )
-        self.decoder = (
-            Decoder(c, config.decoder_blocks, stride=2 if paper else 1) if config.fusion != "image" else None
-        )
+        self.decoder = Decoder(c, config.decoder_blocks, stride=2 if paper else 1) if config.fusion != "image" else None
         # Training starts from what the priors and bicubic enlargement give, not from noise added to them.
         heads = [self.flow_head[0], *([self.decoder.head] if self.decoder is not None else [])]
         for head in heads:

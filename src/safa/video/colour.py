@@ -26,16 +26,17 @@ SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}
 # Rounded exactly, chroma at full resolution on both sides. The defaults are faster and up to 3 code values
 # off.
 ACCURATE = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
+
+
+# Between YUV and 16-bit RGB swscale counts white as 255 * 256, not 65535; full-range input is merely shifted up.
+WHITE_16 = 255 << 8
 
 
 @dataclass(frozen=True)
 class Colour:
-    """A stream's colour tags as H.273 code points (2 = not tagged) and its range (0 untagged, 1 limited, 2 full)."""
+    """Colour tags as H.273 code points (2 = not tagged); `range` is 0 untagged, 1 limited, 2 full."""
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
@@ -83,22 +84,30 @@ class Colour:
 
     @staticmethod
     def of(source: Any, pixel_format: str) -> "Colour":
-        """The tags of an av video frame or codec context. The yuvj formats are full range whatever is tagged."""
+        """The tags of an av video frame. The yuvj formats are full range whatever is tagged."""
         colour_range = FULL if pixel_format.startswith("yuvj") else int(source.color_range)
-        return Colour(
-            int(source.color_primaries), int(source.color_trc), int(source.colorspace), colour_range
-        )
+        return Colour(int(source.color_primaries), int(source.color_trc), int(source.colorspace), colour_range)
+
+
+def _scale(white: int) -> np.ndarray:
+    """Table of 65536 entries that takes 16-bit values with the given white to values with white at 65535."""
+    table: np.ndarray = np.minimum(np.rint(np.arange(65536) * (65535 / white)), 65535).astype(np.uint16)
+    return table
 
 
 class ToRgb:
     """Converts one stream's frames to RGB arrays. Holds no more than swscale's own state."""
 
-    def __init__(self, colour: Colour, rgb: bool, deep: bool, alpha: bool) -> None:
-        """`colour` must be resolved; `deep` gives uint16, `alpha` a fourth channel; `rgb` for sources without YUV."""
+    def __init__(self, colour: Colour, *, rgb: bool, bit_depth: int, alpha: bool) -> None:
+        """`colour` must be resolved. More than 8 bits give uint16; `alpha` gives a fourth channel."""
+        deep = bit_depth > 8
+        names = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}
         self._reformatter = VideoReformatter()
-        self._format = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}[(deep, alpha)]
+        self._format = names[deep, alpha]
         self._matrix = None if rgb else SWSCALE_MATRIX[colour.matrix]
         self._range = ColorRange.JPEG if rgb else ColorRange(colour.range)
+        white = WHITE_16 if self._range == ColorRange.MPEG else (2**bit_depth - 1) << (16 - bit_depth)
+        self._table = _scale(white) if deep and white != 65535 else None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """H,W,3 or H,W,4 array of its own memory."""
@@ -111,7 +120,8 @@ class ToRgb:
             dst_color_range=ColorRange.JPEG,
             interpolation=ACCURATE,
         )
-        return np.ascontiguousarray(converted.to_ndarray())
+        image = np.ascontiguousarray(converted.to_ndarray())
+        return image if self._table is None else self._table[image]
 
 
 class FromRgb:
@@ -123,6 +133,7 @@ class FromRgb:
         self._colour = colour
         self._pixel_format = pixel_format
         self._is_rgb = av.VideoFormat(pixel_format).is_rgb
+        self._table = np.rint(np.arange(65536) * (WHITE_16 / 65535)).astype(np.uint16)
 
     def __call__(self, image: np.ndarray) -> av.VideoFrame:
         """A new frame without a time. `image`: H,W,3 or H,W,4, uint8 or uint16."""
@@ -134,17 +145,22 @@ class FromRgb:
         }
         name = names.get((image.dtype.name, image.shape[-1] if image.ndim == 3 else 0))
         if name is None:
-            raise ValueError(
-                f"an image must be H,W,3 or H,W,4 of uint8 or uint16, not {image.shape} {image.dtype}"
-            )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=name)
+            raise ValueError(f"an image must be H,W,3 or H,W,4, uint8 or uint16, not {image.shape} {image.dtype}")
+        image = np.ascontiguousarray(image)
         if self._is_rgb:
+            frame = av.VideoFrame.from_ndarray(image, format=name)
             return self._reformatter.reformat(frame, format=self._pixel_format, interpolation=ACCURATE)
-        return self._reformatter.reformat(
-            frame,
+        if image.dtype == np.uint16:
+            image = self._table[image]
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(image, format=name),
             format=self._pixel_format,
             dst_colorspace=SWSCALE_MATRIX[self._colour.matrix],
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange(self._colour.range),
             interpolation=ACCURATE,
         )
+        # Some encoders (ProRes) tag the bitstream from the frame, not from their settings.
+        frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
+        frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
+        return frame

@@ -91,13 +91,9 @@ class Journal:
             stored = json.loads((self.folder / "journal.json").read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
         except (ValueError, KeyError, TypeError):
-            raise JournalMismatch(
-                f"the journal in {self.folder} is damaged; give --restart to start afresh."
-            ) from None
+            raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
         if version != VERSION:
-            raise JournalMismatch(
-                f"{self.folder} was made by another version; give --restart to start afresh."
-            )
+            raise JournalMismatch(f"{self.folder} was made by another version; give --restart to start afresh.")
         changed = [
             name
             for name in sorted(fingerprint.keys() | self._fingerprint.keys())

@@ -4,22 +4,22 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import OutputContainer
+from av.stream import Disposition
 
 from safa.errors import OutputError
-from safa.video.copying import CopiedStream, StreamPlan, copied_packets
+from safa.video.codecs import codec_entry
+from safa.video.copying import StreamPlan, kept_metadata
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal, Segment
 from safa.video.output import OutputSpec
-from safa.video.proof import Expected, ExpectedAudio
+from safa.video.proof import Expected, ExpectedStream
+from safa.video.streams import CopiedStream, OtherStreams, Timed
 from safa.video.writer import FRAME_MS
-
-Timed = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
 
 
 def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
@@ -49,27 +49,27 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
         frame_duration=(journal.end - first) / journal.frames,
         width=spec.width,
         height=spec.height,
-        audio=tuple(
-            ExpectedAudio(stream.first, stream.packets, stream.digest.hexdigest())
+        streams=tuple(
+            ExpectedStream(stream.kind, stream.first, stream.packets, stream.digest.hexdigest())
             for stream in copied
-            if stream.kind == "audio" and stream.first is not None
+            if stream.kind in ("audio", "subtitle")
         ),
     )
 
 
 def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
     assert journal.end is not None
-    with av.open(
-        str(path), "w", format=spec.container, container_options=_container_options(spec, plan)
-    ) as container:
-        container.metadata.update(spec.metadata)
+    options = _container_options(spec, plan)
+    with av.open(str(path), "w", format=spec.container, container_options=options) as container:
+        container.metadata.update(kept_metadata(spec.metadata))
         video = _add_video(container, journal.segments, spec)
-        copied, packets = copied_packets(container, plan, journal.end)
-        for _, packet in heapq.merge(
-            _video_packets(journal, spec, video), packets, key=lambda timed: timed[0]
-        ):
+        video.metadata.update(plan.video_metadata)
+        video.disposition = Disposition(plan.video_disposition)
+        others = OtherStreams(container, plan, journal.end)
+        sources = [_video_packets(journal, spec, video), others.packets()]
+        for _, packet in heapq.merge(*sources, key=lambda timed: timed[0]):
             container.mux(packet)
-    return copied
+    return others.copied
 
 
 def _container_options(spec: OutputSpec, plan: StreamPlan) -> dict[str, str]:
@@ -98,6 +98,9 @@ def _add_video(container: OutputContainer, segments: list[Segment], spec: Output
         stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
     stream.time_base = spec.time_base
     stream.codec_context.framerate = spec.rate
+    tag = codec_entry(spec.codec).tag
+    if tag and spec.container in ("mp4", "mov"):
+        stream.codec_context.codec_tag = tag
     if spec.display_matrix is not None:
         stream.set_display_matrix(spec.display_matrix)
     return stream
@@ -148,9 +151,7 @@ def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[tuple[int, .
         with av.open(str(segment.path)) as container:
             stream = container.streams.video[0]
             if number and stream.codec_context.extradata != extradata:
-                raise OutputError(
-                    f"{segment.path} was encoded differently from those before it; give --restart."
-                )
+                raise OutputError(f"{segment.path} was encoded differently from those before it; give --restart.")
             extradata = stream.codec_context.extradata
             # The end is one tick after the last frame at least, however coarse the time base had to be.
             yield segment.times, max(following, segment.times[-1] + 1), _coded(container, stream)

@@ -1,5 +1,7 @@
-"""What the output is to be: container, codec, size, colour; and the encoder that goes with it."""
+"""What the output is to be, and the encoder that is set up for it."""
 
+import io
+import os
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -8,43 +10,23 @@ from typing import Any
 import av
 from av.codec.context import ThreadType
 from av.container import OutputContainer
-from numpy._core._multiarray_umath import __cpu_features__  # what np.show_runtime() prints
 
 from safa.errors import OutputError
+from safa.video.codecs import PRESETS, choose_codec, codec_entry, container_of
 from safa.video.colour import Colour
-
-# File suffix -> FFmpeg's muxer.
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How a codec is encoded: FFmpeg's encoder and the options that stay fixed."""
-
-    encoder: str
-    options: dict[str, str] = field(default_factory=dict)
-
-
-def _x264_options() -> dict[str, str]:
-    """x264 gives other bytes on every run where its AVX-512 code is used and the width is no multiple of 128
-    (`mbtree`; seen with build 165). A resumed run must equal an uninterrupted one, so AVX2 is asked for
-    there.
-    """
-    return {"x264-params": "asm=avx2"} if __cpu_features__.get("AVX512F") else {}
-
-
-CODECS = {"h264": Codec("libx264", _x264_options())}
+from safa.video.hdr import Mastering
 
 
 @dataclass(frozen=True)
 class OutputSpec:
     """Everything that decides how output frames are encoded.
 
-    `width`, `height` in pixels; `time_base` in seconds per tick (`output_time_base`), `rate` the nominal
-    frames a second, which steers the encoder only. `colour` must be resolved: it is what the pixels are
-    converted to and what bitstream and container are tagged with. `sample_aspect_ratio`, `display_matrix`
-    (nine integers, as FFmpeg has them) and `metadata` are written as given. `crf` is the codec's own quality
-    scale, lower is better.
+    `width`, `height` in pixels; `time_base` in seconds per tick (`output_time_base`), `rate` the nominal frames
+    a second, which steers the encoder only. `colour` must be resolved: it is what the pixels are converted to
+    and what bitstream and container are tagged with. `codec` and `pixel_format` come from `choose_codec`; `crf`
+    is the codec's own quality scale, lower is better, None for its default; `preset` one of `PRESETS`.
+    `sample_aspect_ratio`, `display_matrix` (nine integers, as FFmpeg has them), `mastering` and `metadata` are
+    written as given.
     """
 
     path: Path
@@ -54,56 +36,80 @@ class OutputSpec:
     rate: Fraction
     colour: Colour
     codec: str = "h264"
-    crf: float = 17
-    preset: str = "medium"
     pixel_format: str = "yuv420p"
+    crf: float | None = None
+    preset: str = "medium"
     sample_aspect_ratio: Fraction = Fraction(1)
     display_matrix: tuple[int, ...] | None = None
+    mastering: Mastering = field(default_factory=Mastering)
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def container(self) -> str:
         """FFmpeg's name of the output's container."""
-        return CONTAINERS[self.path.suffix.lower()]
+        return container_of(self.path)
 
     def settings(self) -> dict[str, Any]:
         """JSON-ready: what must not change between runs if their segments are to be joined."""
         settings = asdict(self)
-        for name in ("path", "metadata", "display_matrix", "sample_aspect_ratio"):
+        for name in ("path", "metadata", "display_matrix", "mastering", "sample_aspect_ratio"):
             del settings[name]
-        settings = {
-            name: str(value) if isinstance(value, Fraction) else value for name, value in settings.items()
-        }
-        return settings | {"libavcodec": ".".join(map(str, av.library_versions["libavcodec"]))}
+        settings |= {"options": encoder_options(self), "libavcodec": list(av.library_versions["libavcodec"])}
+        return {key: str(value) if isinstance(value, Fraction) else value for key, value in settings.items()}
 
 
-def check_output(path: Path, source: Path, codec: str = "h264") -> None:
-    """Find what would stop the output from being written before any work is done. Raises OutputError."""
-    if path.suffix.lower() not in CONTAINERS:
-        known = ", ".join(sorted(CONTAINERS))
-        raise OutputError(f"{path}: the output's name must end in one of {known}.")
+def check_output(path: Path, source: Path, codec: str | None = None) -> None:
+    """Find what is wrong with an output path or codec before any work is done. Raises OutputError."""
+    choose_codec(path, codec)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name for the output.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
+    if "%" in path.name:
+        if path.parent.is_dir() and any(path.parent.iterdir()):
+            raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
+        folder = path.parent.parent
+    else:
+        folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no folder; make it first or choose another output.")
     if path.exists() and source.exists() and path.samefile(source):
         raise OutputError(f"{path} is the input itself; choose another name for the output.")
-    if codec not in CODECS:
-        raise OutputError(f"there is no codec {codec!r}; choose one of {', '.join(CODECS)}.")
+
+
+def check_encoder(spec: OutputSpec) -> None:
+    """Start the encoder once, so that what it cannot do is known before any work. Raises OutputError."""
+    if spec.preset not in PRESETS:
+        raise OutputError(f"there is no preset {spec.preset!r}; use one of {', '.join(PRESETS)}.")
+    try:
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            add_encoder(container, spec)
+            container.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(
+            f"encoder {codec_entry(spec.codec).encoder} does not start on this machine for "
+            f"{spec.width}x{spec.height} {spec.pixel_format} ({reason}); use another codec or settings."
+        ) from error
+
+
+def encoder_options(spec: OutputSpec) -> dict[str, str]:
+    """FFmpeg options of the encoder for `spec`."""
+    codec = codec_entry(spec.codec)
+    return codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
 
 
 def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
     """Add the video stream that encodes as `spec` says."""
-    codec = CODECS[spec.codec]
-    options = {**codec.options, "crf": f"{spec.crf:g}", "preset": spec.preset}
-    stream = container.add_stream(codec.encoder, rate=spec.rate, options=options)
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to keep its banner off the terminal
+    codec = codec_entry(spec.codec)
+    stream = container.add_stream(codec.encoder, rate=spec.rate, options=encoder_options(spec))
     assert isinstance(stream, av.VideoStream)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pixel_format
     context.time_base = spec.time_base
     context.sample_aspect_ratio = spec.sample_aspect_ratio
-    context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
-    context.colorspace, context.color_range = spec.colour.matrix, spec.colour.range
+    if not av.VideoFormat(spec.pixel_format).is_rgb:
+        context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+        context.colorspace, context.color_range = spec.colour.matrix, spec.colour.range
     # Slices, the default, cost quality; frame threads do not, and x264 gives the same bytes every time.
     context.thread_type = ThreadType.FRAME
     return stream

@@ -20,7 +20,7 @@ DELAY_ELEMENT = b"\x56\xaa\x88"  # EBML: id of CodecDelay, length 8; nanoseconds
 
 
 def padded_template(stream: Any, seconds: Fraction) -> tuple[InputContainer, Any]:
-    """A copy of an audio `stream`'s header that declares `seconds` of padding, and the container that keeps it alive."""
+    """A copy of an audio `stream`'s header that declares `seconds` of padding, and the container it lives in."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska", container_options={"write_crc32": "0"}) as header:
         copy = header.add_stream_from_template(stream, opaque=True)

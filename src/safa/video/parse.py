@@ -12,9 +12,7 @@ NTSC = (12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240)
 def parse_rate(text: str) -> int:
     """A frame multiplier: a whole number from 1 to 64. Raises SafaError."""
     if not re.fullmatch(r"\d{1,3}", text.strip()) or not 1 <= int(text) <= 64:
-        raise SafaError(
-            f"rate must be a whole number from 1 to 64, not {text!r}; for other rates give --fps."
-        )
+        raise SafaError(f"rate must be a whole number from 1 to 64, not {text!r}; for other rates give --fps.")
     return int(text)
 
 
@@ -40,9 +38,7 @@ def parse_factor(text: str) -> Fraction:
     """A slow-motion factor: "2", "2.5", "5/2"; from 1/100 to 100, 2 = half speed. Raises SafaError."""
     value = _number(text)
     if value is None or not Fraction(1, 100) <= value <= 100:
-        raise SafaError(
-            f"the slow-motion factor must be a number from 0.01 to 100, such as 2 or 5/2, not {text!r}."
-        )
+        raise SafaError(f"the slow-motion factor must be a number from 0.01 to 100, such as 2 or 5/2, not {text!r}.")
     return value
 
 

@@ -1,6 +1,5 @@
 """Reads a finished file back and checks it against what it must hold."""
 
-import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,18 +9,21 @@ import av
 from av.container import InputContainer
 
 from safa.errors import SafaError
-from safa.video.copying import payload
 from safa.video.decoding import Damage, decode
 from safa.video.source import find_video, open_container, time_base
+from safa.video.streams import CopiedStream, payload
 
 MILLISECOND = Fraction(1, 1000)
 
 
 @dataclass(frozen=True)
-class ExpectedAudio:
-    """One copied audio stream: time of its first packet (seconds), number of packets, SHA-256 of all their bytes."""
+class ExpectedStream:
+    """One other stream: `kind` audio or subtitle, time of its first packet (seconds, None if it has none), number
+    of packets, SHA-256 of all their bytes.
+    """
 
-    first: Fraction
+    kind: str
+    first: Fraction | None
     packets: int
     digest: str
 
@@ -36,7 +38,7 @@ class Expected:
     frame_duration: Fraction
     width: int
     height: int
-    audio: tuple[ExpectedAudio, ...] = ()
+    streams: tuple[ExpectedStream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,22 @@ class Proof:
 def prove(path: Path, expected: Expected) -> Proof:
     """Decode `path` from start to end and compare. Never raises for a bad file: that is a failed check.
 
-    Frame count and size must match; the duration within half an average output frame; the start and the
-    offset between sound and picture within 1 ms or one tick of the container; audio packets byte for byte;
+    Frame count and size must match; the end within half an average output frame; the start and the offset
+    between sound or subtitles and picture within 1 ms or one tick of the container; their packets byte for byte;
     and nothing may fail to decode.
     """
     try:
         with open_container(path) as container:
-            return _prove(container, path, expected)
+            checks = _prove_video(container, path, expected)
+        for kind in ("audio", "subtitle"):
+            wanted = [stream for stream in expected.streams if stream.kind == kind]
+            checks |= _prove_streams(path, kind, wanted, expected.start, checks["start"].found)
+        return Proof(checks)
     except (SafaError, av.error.FFmpegError, OSError) as error:
         return Proof({"readable": Check(True, str(error), False)})
 
 
-def _prove(container: InputContainer, path: Path, expected: Expected) -> Proof:
+def _prove_video(container: InputContainer, path: Path, expected: Expected) -> dict[str, Check]:
     stream = find_video(container, path)
     damage = Damage()
     frames, first, last, increasing = 0, None, None, True
@@ -103,53 +109,39 @@ def _prove(container: InputContainer, path: Path, expected: Expected) -> Proof:
         increasing = increasing and time is not None and (last is None or time > last)
         first = time if first is None else first
         last = time
-    tolerance = max(MILLISECOND, time_base(stream))
-    end = _video_end(container, stream)
-    checks = {
-        "frames": Check(expected.frames, frames, frames == expected.frames),
-        "size": Check(
-            [expected.width, expected.height], sorted(sizes), sizes == {(expected.width, expected.height)}
-        ),
-        "start": _near(expected.start, first, tolerance),
-        "end": _near(expected.end, end, expected.frame_duration / 2),
-        "increasing times": Check(True, increasing, increasing),
-        "decoding problems": Check([], damage.problems(None), not damage.problems(None)),
-        "audio streams": Check(
-            len(expected.audio),
-            len(container.streams.audio),
-            len(expected.audio) == len(container.streams.audio),
-        ),
-    }
-    for number, (wanted, audio) in enumerate(zip(expected.audio, container.streams.audio)):
-        checks |= _prove_audio(path, number, wanted, audio, expected.start, first)
-    return Proof(checks)
-
-
-def _prove_audio(
-    path: Path,
-    number: int,
-    expected: ExpectedAudio,
-    audio: Any,
-    video_start: Fraction,
-    found_start: Fraction | None,
-) -> dict[str, Check]:
-    digest, packets, first = hashlib.sha256(), 0, None
-    with open_container(path) as container:
-        for packet in container.demux(container.streams[audio.index]):
-            if packet.size:
-                packets += 1
-                digest.update(payload(packet, "audio"))
-                if first is None and packet.pts is not None:
-                    first = packet.pts * time_base(audio)
-    offset = None if first is None or found_start is None else first - found_start
-    tolerance = max(MILLISECOND, time_base(audio))
+    size = (expected.width, expected.height)
+    problems = damage.problems(None)
     return {
-        f"audio {number} packets": Check(expected.packets, packets, packets == expected.packets),
-        f"audio {number} bytes": Check(
-            expected.digest, digest.hexdigest(), digest.hexdigest() == expected.digest
-        ),
-        f"audio {number} offset": _near(expected.first - video_start, offset, tolerance),
+        "frames": Check(expected.frames, frames, frames == expected.frames),
+        "size": Check([size], sorted(sizes), sizes == {size}),
+        "start": _near(expected.start, first, max(MILLISECOND, time_base(stream))),
+        "end": _near(expected.end, _video_end(container, stream), expected.frame_duration / 2),
+        "increasing times": Check(True, increasing, increasing),
+        "decoding problems": Check([], problems, not problems),
     }
+
+
+def _prove_streams(
+    path: Path, kind: str, expected: list[ExpectedStream], start: Fraction, found_start: Fraction | None
+) -> dict[str, Check]:
+    with open_container(path) as container:
+        indices = [stream.index for stream in container.streams if stream.type == kind]
+    checks = {f"{kind} streams": Check(len(expected), len(indices), len(indices) == len(expected))}
+    for number, (wanted, index) in enumerate(zip(expected, indices, strict=False)):
+        found = CopiedStream(kind)
+        with open_container(path) as container:
+            stream = container.streams[index]
+            for packet in container.demux(stream):
+                if packet.size:
+                    found.count((packet.pts or 0) * time_base(stream), payload(packet))
+            tick = time_base(stream)
+        digest = found.digest.hexdigest()
+        checks[f"{kind} {number} packets"] = Check(wanted.packets, found.packets, found.packets == wanted.packets)
+        checks[f"{kind} {number} bytes"] = Check(wanted.digest, digest, digest == wanted.digest)
+        if wanted.first is not None:
+            offset = None if found.first is None or found_start is None else found.first - found_start
+            checks[f"{kind} {number} offset"] = _near(wanted.first - start, offset, max(MILLISECOND, tick))
+    return checks
 
 
 def _video_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:

@@ -15,6 +15,7 @@ from safa.errors import MediaError
 from safa.video import source
 from safa.video.colour import ToRgb
 from safa.video.decoding import Damage, decode
+from safa.video.deinterlace import deinterlace, is_interlaced
 from safa.video.timestamps import repair_times
 
 Timed = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
@@ -54,9 +55,16 @@ class VideoReader:
     nothing is missing.
     """
 
-    def __init__(self, path: str | Path, start: Fraction | None = None, end: Fraction | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        deinterlace: bool = True,
+    ) -> None:
         """Open the file and decode its first selected frame. Raises MediaError in one sentence."""
         self.path = Path(path)
+        self._deinterlace = deinterlace
         self.problems: list[str] = []
         self._container = source.open_container(self.path)
         try:
@@ -77,10 +85,15 @@ class VideoReader:
         """Close the file. Iterating further is an error."""
         self._container.close()
 
-    def frames(self) -> Iterator[Frame]:
-        """The selected frames in order; can be iterated only once. Raises MediaError where the size changes."""
+    def frames(self, alpha: bool = True) -> Iterator[Frame]:
+        """The selected frames in order; can be iterated only once.
+
+        With `alpha` off, a source with an alpha channel gives three channels too; transparency is ignored.
+        Raises MediaError where the picture size changes.
+        """
         info = self.info
-        to_rgb = ToRgb(info.colour.resolved(info.height), info.is_rgb, info.bit_depth > 8, info.has_alpha)
+        colour = info.colour.resolved(info.height, info.is_rgb)
+        to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
         for time, duration, frame in self._selected:
             if (frame.width, frame.height) != (info.width, info.height):
                 raise MediaError(
@@ -110,7 +123,7 @@ class VideoReader:
             )
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
-        self.info = source.describe(self._container, self._stream, first[2], self.path)
+        self.info = source.describe(self._container, self._stream, first[2], self.path, self._interlaced)
         self.origin = zero if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
         self._selected = _until(chain([first], timed), last_time)
@@ -137,11 +150,16 @@ class VideoReader:
             except av.error.FFmpegError:
                 return iter(())
         frames = decode(self._container, self._stream, self._damage)
+        first = next(frames, None)
+        if first is None:
+            return iter(())
+        self._interlaced = is_interlaced(self._stream, first)
+        frames = chain([first], frames)
+        if self._interlaced and self._deinterlace:
+            frames = deinterlace(frames, self._stream)
         return self._with_durations(repair_times(_stamped(frames, self._stream), self.problems))
 
-    def _with_durations(
-        self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]
-    ) -> Iterator[Timed]:
+    def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[Timed]:
         """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
         held = next(timed, None)
         while held is not None:
@@ -164,8 +182,9 @@ def _stamped(
     tick = source.time_base(stream)
     fallback = 1 / source.nominal_rate(stream)
     for frame in frames:
-        nominal = frame.duration * tick if frame.duration else fallback
-        time = frame.pts * tick if frame.pts is not None else None
+        own_tick = frame.time_base or tick
+        nominal = frame.duration * own_tick if frame.duration > 0 else fallback
+        time = frame.pts * own_tick if frame.pts is not None else None
         yield time, nominal, (nominal, frame)
 
 

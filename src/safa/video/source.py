@@ -1,6 +1,7 @@
 """Opening a video file: what is in it, or one sentence on why it cannot be read."""
 
 import errno
+import json
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from av.stream import Disposition, Stream
 
 from safa.errors import MediaError
 from safa.video.colour import Colour
+from safa.video.hdr import Mastering
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
@@ -62,13 +64,14 @@ class VideoInfo:
     duration: Fraction | None
     frames: int | None
     colour: Colour
+    mastering: Mastering
     streams: tuple[StreamInfo, ...]
     metadata: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values; Fractions become strings such as "30000/1001"."""
-        fields = asdict(self)
-        return {key: str(value) if isinstance(value, Fraction) else value for key, value in fields.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
 
 
 def open_container(path: Path) -> InputContainer:
@@ -99,24 +102,20 @@ def open_container(path: Path) -> InputContainer:
 
 def find_video(container: InputContainer, path: Path) -> av.VideoStream:
     """The first video stream that is no attached picture. Raises MediaError if there is none to decode."""
-    streams = [
-        s for s in container.streams if s.type == "video" and not s.disposition & Disposition.attached_pic
-    ]
+    streams = [s for s in container.streams if s.type == "video" and not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = sorted({s.type for s in container.streams})
         held = f"only {' and '.join(kinds)}" if kinds else "nothing"
         raise MediaError(f"{path} has no video stream (it holds {held}); give a file with pictures in it.")
     stream = streams[0]
     if stream.codec_context is None:
-        raise MediaError(
-            f"{path}: its video codec is not known to this build of FFmpeg; convert it to H.264 first."
-        )
+        raise MediaError(f"{path}: its video codec is not known to this build of FFmpeg; convert it to H.264 first.")
     assert isinstance(stream, av.VideoStream)
     return stream
 
 
 def describe(
-    container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path
+    container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path, interlaced: bool
 ) -> VideoInfo:
     """Everything about the video, from its headers and its first decoded frame."""
     pixel = frame.format
@@ -135,7 +134,7 @@ def describe(
         bit_depth=8 if pixel.has_palette else max(component.bits for component in pixel.components),
         is_rgb=pixel.is_rgb or pixel.has_palette,
         has_alpha=any(component.is_alpha for component in pixel.components) or pixel.name == "pal8",
-        interlaced=frame.interlaced_frame,
+        interlaced=interlaced,
         rotation=round(frame.rotation / 90) * 90 if matrix else 0,
         display_matrix=matrix,
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
@@ -146,6 +145,7 @@ def describe(
         duration=duration,
         frames=stream.frames or None,
         colour=Colour.of(frame, pixel.name),
+        mastering=Mastering.of(frame),
         streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
         metadata=dict(container.metadata),
     )
@@ -173,7 +173,8 @@ def clock_zero(container: InputContainer) -> Fraction:
 
 def exact_packet_count(container: InputContainer, stream: av.VideoStream) -> int | None:
     """How many packets the video has, where the container keeps an exact table of them (MP4 and MOV)."""
-    return stream.frames or None if "mp4" in container.format.name.split(",") else None
+    # The index, unlike the header's count, leaves out what an edit list cuts away.
+    return len(stream.index_entries) or None if "mp4" in container.format.name.split(",") else None
 
 
 def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:

@@ -43,9 +43,7 @@ class Timeline:
     `finish`.
     """
 
-    def __init__(
-        self, rate: int | None = None, fps: Fraction | None = None, slow: Fraction = Fraction(1)
-    ) -> None:
+    def __init__(self, rate: int | None = None, fps: Fraction | None = None, slow: Fraction = Fraction(1)) -> None:
         if (rate is None) == (fps is None):
             raise ValueError("give either rate or fps")
         if (rate is not None and rate < 1) or (fps is not None and fps <= 0) or slow <= 0:

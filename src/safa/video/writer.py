@@ -1,6 +1,7 @@
 """Encodes output frames into closed segments that survive a crash."""
 
 import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -129,9 +130,7 @@ class _OpenSegment:
         self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska")
         self._stream = add_encoder(self._container, spec)
         self._stream.time_base = MILLISECOND
-        self._shown: dict[
-            int, int
-        ] = {}  # ticks of frames inside the encoder -> their number in the order shown
+        self._shown: dict[int, int] = {}  # ticks of frames inside the encoder -> their number in the order shown
         self._decoded = 0
         self._reorder = 0
 
@@ -150,10 +149,8 @@ class _OpenSegment:
         return Segment(self._path, tuple(self.times), self._reorder, self._path.stat().st_size)
 
     def abandon(self) -> None:
-        try:
+        with suppress(OSError):  # a full disk may be why it is abandoned
             self._container.close()
-        except OSError:
-            pass  # a full disk is why it is abandoned
         self._temporary.unlink(missing_ok=True)
 
     def _mux(self, packets: list[Any]) -> None:

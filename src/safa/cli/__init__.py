@@ -1,0 +1,63 @@
+"""The command line: a thin skin over the library. Nothing else prints.
+
+Commands import what they need when they run, so that ``safa --help`` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from safa.cli import network, video
+from safa.cli.console import INTERRUPTED, stderr
+from safa.errors import SafaError
+
+app = typer.Typer(
+    help="Make a video four times larger and N times smoother.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (video.upscale, video.between, video.compare, video.info, network.train):
+    app.command()(command)
+app.command("import-checkpoint")(network.import_checkpoint)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+) -> None:
+    """Common options."""
+    if debug:
+        os.environ["SAFA_DEBUG"] = "1"
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the ``safa`` command: one sentence and exit code 2 for bad input, 130 for Ctrl-C."""
+    # A polite kill, as schedulers send it, leaves things as tidy as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = app(standalone_mode=False) or 0
+    except SafaError as error:
+        if os.environ.get("SAFA_DEBUG"):
+            raise
+        stderr.print(f"safa: {escape(str(error))}")
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:  # a wrong option or argument
+        stderr.print(f"safa: {escape(error.format_message())} Try --help.")
+        sys.exit(2)
+    except typer.Abort:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        stderr.print("safa: stopped.")
+    sys.exit(status)

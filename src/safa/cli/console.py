@@ -1,0 +1,62 @@
+"""How the command line talks: text for people, a progress bar on terminals, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# What typer turns Ctrl-C into, and what shells report for it.
+INTERRUPTED = 130
+
+# Options that several commands share.
+Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
+
+
+@dataclass
+class Voice:
+    """Tells what happens, in the form asked for."""
+
+    as_json: bool
+
+    def event(self, kind: str, **values: Any) -> None:
+        """One JSON line, if asked for."""
+        if self.as_json:
+            print(json.dumps({"event": kind, **values}), flush=True)
+
+    def say(self, text: str) -> None:
+        """A result in words; JSON readers get it as an event instead."""
+        if not self.as_json:
+            stdout.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        """Something the user should know."""
+        self.event("warning", text=text)
+        if not self.as_json:
+            stderr.print(f"warning: {escape(text)}")
+
+
+def progress_bar(unit: str) -> Progress:
+    """A bar on standard error with speed and time left; nothing where it is not a terminal.
+
+    Every task needs a field ``speed``, already formatted.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[speed]}} {unit}/s"),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+    )

@@ -1,0 +1,190 @@
+"""Commands for people with a video: upscale, between, compare, info."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from safa.cli.console import INTERRUPTED, Device, Json, Voice, Weights, progress_bar, stderr, stdout
+from safa.errors import SafaError
+
+if TYPE_CHECKING:
+    from safa.convert import Progress, Report
+
+
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Video to enlarge.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")],
+    rate: Annotated[str, typer.Option(metavar="N", help="Times the frame rate, a whole number.")] = "2",
+    fps: Annotated[str | None, typer.Option(help="Frames per second instead, such as 60 or 60000/1001.")] = None,
+    slow: Annotated[
+        str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
+    ] = None,
+    weights: Weights = "fast",
+    device: Device = "auto",
+    codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
+    crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
+    preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
+    start: Annotated[str | None, typer.Option(help="Begin at this time, such as 62.5 or 1:02.5.")] = None,
+    end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
+    audio: Annotated[bool, typer.Option(help="Keep the sound.")] = True,
+    deinterlace: Annotated[bool, typer.Option(help="Make whole frames of interlaced ones.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Enlarge a video four times and make it smoother; sound is kept.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    from safa.video.parse import parse_factor, parse_fps, parse_rate, parse_time
+
+    times: dict[str, Any] = {
+        "rate": parse_rate(rate),
+        "fps": parse_fps(fps) if fps is not None else None,
+        "slow": parse_factor(slow) if slow is not None else Fraction(1),
+        "start": parse_time(start) if start is not None else None,
+        "end": parse_time(end) if end is not None else None,
+    }
+    from safa.convert import UpscaleSettings
+    from safa.convert import upscale as run
+
+    settings = UpscaleSettings(**times, codec=codec, crf=crf, preset=preset, audio=audio, deinterlace=deinterlace)
+    voice = Voice(as_json)
+    with progress_bar("frames") as bar:
+        task = bar.add_task(escape(source.name), total=None, speed="-")
+
+        def show(progress: Progress) -> None:
+            speed = f"{progress.frames_per_second:.2f}"
+            bar.update(task, completed=progress.done, total=progress.total, speed=speed)
+            voice.event("progress", **vars(progress))
+
+        try:
+            report = run(
+                source,
+                output,
+                settings=settings,
+                weights=weights,
+                device=device,
+                overwrite=overwrite,
+                restart=restart,
+                on_progress=show,
+                on_warning=voice.warn,
+            )
+        except KeyboardInterrupt as stop:
+            stderr.print(f"safa: stopped; {escape(str(stop) or 'nothing was written')}.")
+            raise SystemExit(INTERRUPTED) from None
+    _conclude(report, voice)
+
+
+def _conclude(report: Report, voice: Voice) -> None:
+    for problem in report.problems:
+        voice.warn(f"the source is damaged: {problem}")
+    voice.event("done", **report.to_dict())
+    resumed = f", {report.resumed_frames} of them from an earlier run" if report.resumed_frames else ""
+    voice.say(
+        f"{report.output}: {report.width}x{report.height}, {report.frames} frames{resumed}, in {report.seconds:.1f} s"
+    )
+    if not report.proof.ok:
+        for failure in report.proof.failures():
+            stderr.print(f"safa: check failed: {escape(failure)}")
+        raise SystemExit(1)
+
+
+def between(
+    first: Annotated[Path, typer.Argument(metavar="A", help="First picture.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
+    at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    weights: Weights = "fast",
+    device: Device = "auto",
+) -> None:
+    """Write the pictures at the given times between two pictures, four times larger."""
+    from safa.pictures import load_picture, save_picture
+    from safa.upscaler import load
+
+    pictures = load_picture(first), load_picture(second)
+    if not output.parent.is_dir():
+        raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
+    results = load(weights, device).between(pictures[0], pictures[1], at)
+    output.mkdir(exist_ok=True)
+    for t, picture in zip(at, results, strict=True):
+        path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"
+        save_picture(picture, path)
+        stdout.print(escape(str(path)))
+
+
+def compare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
+    result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
+    at: Annotated[str | None, typer.Option(help="Time in seconds; the middle if not given.")] = None,
+) -> None:
+    """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
+    from safa.video.parse import parse_time
+
+    time = parse_time(at) if at is not None else None
+    from safa.pictures import before_after, save_picture
+
+    save_picture(before_after(source, result, time), output)
+    stdout.print(escape(str(output)))
+
+
+def info(
+    file: Annotated[str | None, typer.Argument(metavar="[FILE|WEIGHTS]", help="Video, weights file or name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a video or a weights file holds; without one, what this installation has."""
+    if file is None:
+        facts = _installation()
+    elif file.endswith(".safetensors") or not Path(file).suffix:
+        facts = _weights_facts(file)
+    else:
+        from safa.video.reader import VideoReader
+
+        with VideoReader(Path(file)) as reader:
+            facts = reader.info.to_dict()
+    if as_json:
+        print(json.dumps(facts, default=str))
+    else:
+        for name, value in facts.items():
+            stdout.print(f"{name.replace('_', ' ')}: {escape(str(value))}")
+
+
+def _installation() -> dict[str, Any]:
+    import platform
+    from importlib.metadata import version
+
+    import av
+    import torch
+
+    from safa.checkpoint import shipped_names
+
+    return {
+        "safa_video": version("safa-video"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "av": av.__version__,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
+        "mps": "available" if torch.backends.mps.is_available() else "not available",
+        "weights": ", ".join(shipped_names()),
+    }
+
+
+def _weights_facts(name: str) -> dict[str, Any]:
+    from safa.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(name)
+    return {
+        "weights": checkpoint.name,
+        "sha256": checkpoint.sha256,
+        "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
+        **checkpoint.network.config.to_dict(),
+        **checkpoint.provenance,
+    }

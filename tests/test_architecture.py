@@ -1,0 +1,59 @@
+"""The house stays in order: imports go down the floors only, and the public names are the ones promised."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import safa
+
+SOURCE = Path(safa.__file__).parent
+# Lower floors first; files of one floor may import earlier ones of the same floor.
+FLOORS = [
+    ["errors", "ops", "metrics"],
+    ["network"],
+    ["checkpoint", "engine", "video", "data"],
+    ["upscaler", "training", "evaluation", "pictures", "export"],
+    ["convert", "cluster"],
+    ["cli", "web", "__main__", "__init__"],
+]
+FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+
+
+def imported_parts(path: Path) -> set[str]:
+    """First components below ``safa`` of everything a file imports, also inside functions."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        parts |= {name.split(".")[1] for name in names if name.startswith("safa.")}
+    return parts
+
+
+def test_imports_go_down_the_floors() -> None:
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        wrong += [
+            f"{path.relative_to(SOURCE)} imports {other}"
+            for other in imported_parts(path)
+            if FLOOR[other] > FLOOR[part]
+        ]
+    assert not wrong
+
+
+def test_video_knows_nothing_of_torch() -> None:
+    assert not [path for path in (SOURCE / "video").rglob("*.py") if "import torch" in path.read_text()]
+
+
+def test_public_names() -> None:
+    assert sorted(safa.__all__) == safa.__all__
+    assert all(getattr(safa, name).__name__ == name for name in safa.__all__)
+
+
+def test_help_does_not_load_torch() -> None:
+    code = "import sys, safa.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

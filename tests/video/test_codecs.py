@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import av
+import pytest
+
+from safa.errors import OutputError
+from safa.video.codecs import CODECS, HARDWARE, choose_codec, codec_entry
+from safa.video.output import check_encoder
+from safa.video.proof import prove
+from tests.video.making import convert, frame_hashes, make_video, write_frames
+
+FITTING = [
+    (".mp4", "h264", "h264"),
+    (".mp4", "h265", "hevc"),
+    (".mp4", "av1", "av1"),
+    (".mov", "prores", "prores"),
+    (".webm", "vp9", "vp9"),
+    (".webm", "av1", "av1"),
+    (".mkv", "ffv1", "ffv1"),
+    (".mkv", "h265", "hevc"),
+]
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize(("suffix", "codec", "name"), FITTING)
+def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit_depth):
+    source = make_video(tmp_path / "in.mkv", codec="ffv1", pixel_format="yuv420p10le" if bit_depth == 10 else "yuv420p")
+    output = tmp_path / f"out{suffix}"
+    choice = choose_codec(output, codec, bit_depth)
+    settings = {"codec": codec, "pixel_format": choice.pixel_format}
+    assert write_frames(source, output, stop_after=11, **settings) is None
+    expected = convert(source, output, **settings)
+    proof = prove(output, expected)
+    assert proof.ok, proof.failures()
+    convert(source, tmp_path / f"whole{suffix}", **settings)
+    assert frame_hashes(output) == frame_hashes(tmp_path / f"whole{suffix}")
+    with av.open(str(output)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec.canonical_name == name
+        found = stream.codec_context.format.components[0].bits
+        assert found == (10 if codec == "prores" or (bit_depth == 10 and not choice.warnings) else 8)
+
+
+@pytest.mark.parametrize(
+    ("path", "bit_depth", "codec"),
+    [("a.mp4", 8, "h264"), ("a.mkv", 10, "h265"), ("a.webm", 8, "vp9"), ("a.webm", 10, "av1"), ("a.gif", 8, "rgb")],
+)
+def test_default_keeps_the_bits(path, bit_depth, codec):
+    choice = choose_codec(Path(path), None, bit_depth)
+    assert choice.codec == codec
+    assert choice.warnings == ()
+
+
+def test_what_is_lost_is_said():
+    deep = choose_codec(Path("a.mp4"), "vp9", 10)
+    assert bool(deep.warnings) == ("10" not in deep.pixel_format)  # not every build of the encoder takes 10 bits
+    assert "transparency" in choose_codec(Path("a.mp4"), None, 8, alpha=True).warnings[0]
+    assert choose_codec(Path("a.mov"), "prores", 8, alpha=True).pixel_format == "yuva444p10le"
+
+
+@pytest.mark.parametrize(
+    ("path", "codec", "message"),
+    [
+        ("a.mp4", "prores", ".mp4 cannot hold prores; use one of h264"),
+        ("a.webm", "h264", "cannot hold h264; use one of vp9"),
+        ("a.mp4", "h269", "there is no codec 'h269'"),
+        ("a.doc", "h264", "must end in one of"),
+    ],
+)
+def test_impossible_codecs_are_refused(path, codec, message):
+    with pytest.raises(OutputError, match=message):
+        choose_codec(Path(path), codec)
+
+
+def test_encoder_that_does_not_start_is_an_error_before_work(tmp_path, clip):
+    """Hardware encoders are in the build, but mostly not in the machine."""
+    missing = [name for name in av.codecs_available if name.partition("_")[2] in HARDWARE and name.startswith("h264_")]
+    *_, spec, _, _ = write_frames(clip, tmp_path / "out.mp4")
+    check_encoder(spec)
+    with pytest.raises(OutputError, match="does not start on this machine"):
+        check_encoder(type(spec)(**{**vars(spec), "width": 1, "height": 1, "codec": (missing or ["h264"])[0]}))
+    with pytest.raises(OutputError, match="no preset 'warp'"):
+        check_encoder(type(spec)(**{**vars(spec), "preset": "warp"}))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_every_codec_is_in_this_build(name):
+    entry = codec_entry(name)
+    available = {pixel.name for pixel in av.codec.Codec(entry.encoder, "w").video_formats}
+    assert entry.formats[0] in available
