@@ -103,15 +103,20 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     output = [] if "-o" in arguments else ["-o", "out.mp4"]
     weights = [] if "--weights" in arguments else ["--weights", "tiny.safetensors"]
     code, out, err = shell("upscale", *arguments, *output, *weights)
-    assert code == 2 and out == "" and message in err
-    assert err.count("\n") == 1 and "Traceback" not in err
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
     assert sorted(files.rglob("*")) == before
 
 
 def test_upscale_says_what_it_made(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     code, out, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
-    assert code == 0 and "192x128, 3 frames" in out and err == ""
+    assert code == 0
+    assert "192x128, 3 frames" in out
+    assert err == ""
 
 
 def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path) -> None:
@@ -119,8 +124,10 @@ def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path
     arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights, "--json"]
     code, out, _ = shell(*arguments)
     events = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [e["event"] for e in events] == ["progress"] * 3 + ["done"]
-    assert events[-1]["proof"]["ok"] and events[-1]["frames"] == 3
+    assert code == 0
+    assert [e["event"] for e in events] == ["progress"] * 3 + ["done"]
+    assert events[-1]["proof"]["ok"]
+    assert events[-1]["frames"] == 3
 
 
 def test_interrupt_says_what_is_kept(
@@ -132,20 +139,25 @@ def test_interrupt_says_what_is_kept(
     monkeypatch.setattr("safa.convert.synthesised", interrupt)
     weights = files / "tiny.safetensors"
     code, _, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
-    assert code == 130 and "kept" in err and not (tmp_path / "out.mp4").exists()
+    assert code == 130
+    assert "kept" in err
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_between_writes_a_picture_per_time(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     pictures = files / "a.png", files / "b.png"
     code, out, _ = shell("between", *pictures, "--at", 0.25, "--at", 0.5, "-o", tmp_path / "d", "--weights", weights)
-    assert code == 0 and len(out.splitlines()) == 2
+    assert code == 0
+    assert len(out.splitlines()) == 2
     assert [cv2.imread(line).shape for line in out.splitlines()] == [(40, 48, 3)] * 2
 
 
 def test_between_refuses_what_is_no_picture(shell: Shell, files: Path, tmp_path: Path) -> None:
     code, _, err = shell("between", files / "text.mp4", files / "b.png", "--at", 0.5, "-o", tmp_path / "d")
-    assert code == 2 and "not a picture" in err and not (tmp_path / "d").exists()
+    assert code == 2
+    assert "not a picture" in err
+    assert not (tmp_path / "d").exists()
 
 
 def test_info_describes_videos_weights_and_the_installation(shell: Shell, files: Path) -> None:
@@ -158,7 +170,8 @@ def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Pat
     weights = files / "tiny.safetensors"
     shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
     code, _, _ = shell("compare", files / "good.mp4", tmp_path / "out.mp4", "-o", tmp_path / "both.png")
-    assert code == 0 and cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
+    assert code == 0
+    assert cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
 
 
 def test_debug_shows_the_traceback(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

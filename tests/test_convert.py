@@ -29,7 +29,8 @@ def test_size_count_times_and_sound(tmp_path: Path, upscaler: Upscaler, rate: in
     source = write_clip(tmp_path / "in.mp4", frames=4)
     report = upscale(source, tmp_path / "out.mp4", rate=rate, upscaler=upscaler)
     frames = video_frames(tmp_path / "out.mp4")
-    assert report.proof.ok and report.frames == len(frames) == 3 * rate + 1
+    assert report.proof.ok
+    assert report.frames == len(frames) == 3 * rate + 1
     assert frames[0][1].shape == (4 * HEIGHT, 4 * WIDTH, 3)
     assert [time for time, _ in frames] == [Fraction(k, 10 * rate) for k in range(3 * rate + 1)]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
@@ -47,7 +48,8 @@ def test_any_frame_rate(tmp_path: Path, upscaler: Upscaler) -> None:
     settings = UpscaleSettings(fps=Fraction(24000, 1001))
     upscale(write_clip(tmp_path / "in.mp4", frames=4), tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
     times = [time for time, _ in video_frames(tmp_path / "out.mp4")]
-    assert times == [Fraction(1001 * k, 24000) for k in range(len(times))] and len(times) == 10
+    assert times == [Fraction(1001 * k, 24000) for k in range(len(times))]
+    assert len(times) == 10
 
 
 def test_start_and_end_select_frames(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -58,19 +60,23 @@ def test_start_and_end_select_frames(tmp_path: Path, upscaler: Upscaler) -> None
 
 def test_one_frame_gives_one(tmp_path: Path, upscaler: Upscaler) -> None:
     report = upscale(write_clip(tmp_path / "in.mp4", 1, sound=False), tmp_path / "out.mp4", upscaler=upscaler)
-    assert report.proof.ok and report.frames == 1
+    assert report.proof.ok
+    assert report.frames == 1
 
 
 def test_odd_size(tmp_path: Path, upscaler: Upscaler) -> None:
     source = write_clip(tmp_path / "in.mkv", 2, size=(17, 13))
     report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    assert (report.width, report.height) == (68, 52) and report.proof.ok
+    assert (report.width, report.height) == (68, 52)
+    assert report.proof.ok
 
 
 def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
     seen: list[Progress] = []
     upscale(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", upscaler=upscaler, on_progress=seen.append)
-    assert [p.done for p in seen] == list(range(1, 10)) and seen[-1].total == 9 and seen[-1].seconds_left == 0
+    assert [p.done for p in seen] == list(range(1, 10))
+    assert seen[-1].total == 9
+    assert seen[-1].seconds_left == 0
 
 
 class Stopped(Exception):
@@ -96,7 +102,8 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
             upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(frame))  # type: ignore[arg-type]
         assert not (tmp_path / "out.mp4").exists()
     report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    assert report.resumed_frames >= 8 and report.proof.ok
+    assert report.resumed_frames >= 8
+    assert report.proof.ok
     whole, resumed = video_frames(tmp_path / "whole.mp4"), video_frames(tmp_path / "out.mp4")
     assert [t for t, _ in whole] == [t for t, _ in resumed]
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
@@ -112,7 +119,8 @@ def test_kept_work_of_other_settings_is_refused_unless_restarted(
     with pytest.raises(JournalMismatch, match="--restart"):
         upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler)
     report = upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler, restart=True)
-    assert report.frames == 10 and report.resumed_frames == 0
+    assert report.frames == 10
+    assert report.resumed_frames == 0
 
 
 def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:

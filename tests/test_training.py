@@ -70,7 +70,8 @@ def test_a_run_leaves_weights_log_and_pictures(data: Path, tmp_path: Path) -> No
     run(CONFIG, data, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.safetensors").provenance["steps"] == 6
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [2, 4, 6] and all(row["l1"] > 0 for row in rows)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert all(row["l1"] > 0 for row in rows)
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
 
 

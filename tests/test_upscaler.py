@@ -30,7 +30,8 @@ def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> 
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, width: int) -> None:
     (result,) = upscaler.between(picture(0, height, width), picture(1, height, width), [0.5])
-    assert result.shape == (4 * height, 4 * width, 3) and result.dtype == np.uint8
+    assert result.shape == (4 * height, 4 * width, 3)
+    assert result.dtype == np.uint8
 
 
 @pytest.mark.parametrize(("dtype", "peak"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
@@ -68,7 +69,8 @@ def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, mon
     monkeypatch.setattr(upscaler, "encode", lambda frame: encoded.append(1) or encode(frame))
     monkeypatch.setattr(upscaler, "at", lambda pair, t: synthesised.append(t) or at(pair, t))
     result = list(upscaler.stream(iter(frames), rate=3))
-    assert len(encoded) == 4 and len(synthesised) == len(result) == 10
+    assert len(encoded) == 4
+    assert len(synthesised) == len(result) == 10
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
 
 

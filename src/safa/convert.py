@@ -291,7 +291,8 @@ class _Interval:
         if self._pair is None:
             for held in (self.first, self.second):
                 held.encoded = held.encoded or self.upscaler.encode(held.image)
-            assert self.first.encoded is not None and self.second.encoded is not None
+            assert self.first.encoded is not None
+            assert self.second.encoded is not None
             self._pair = self.upscaler.pair(self.first.encoded, self.second.encoded)
         return self.upscaler.at(self._pair, t)
 

@@ -28,8 +28,10 @@ def make(folder: Path, still_share: float = 0.5) -> TrainingData:
 def test_shapes_and_ranges(folder: Path, still_share: float) -> None:
     batch = collate([make(folder, still_share)[k] for k in range(3)])
     assert batch.frame0.shape == batch.frame1.shape == (3, 3, 16, 16)
-    assert batch.targets.shape == (3, 3, 3, 64, 64) and batch.prior[0].shape == (3, 2, 16, 16)
-    assert batch.targets.min() >= 0 and batch.targets.max() <= 1
+    assert batch.targets.shape == (3, 3, 3, 64, 64)
+    assert batch.prior[0].shape == (3, 2, 16, 16)
+    assert batch.targets.min() >= 0
+    assert batch.targets.max() <= 1
     assert ((batch.t > 0) & (batch.t < 1)).all()
 
 

@@ -26,7 +26,8 @@ def flops(network: Safa, frame0: torch.Tensor, frame1: torch.Tensor) -> int:
 def test_output_is_four_times_larger_at_every_time(grid: str) -> None:
     result = tiny_network(grid=grid)(FRAMES[0], FRAMES[1], [0.0, 0.3, torch.tensor([0.1, 0.5, 1.0])])
     assert result.shape == (3, 3, 3, 64, 96)
-    assert result.min() >= 0 and result.max() <= 1
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 @torch.no_grad()
@@ -68,7 +69,8 @@ def test_gradient_passes_straight_through_the_choice() -> None:
     choice = sample_straight_through(probability)
     assert set(choice.detach().round(decimals=5).flatten().tolist()) <= {0.0, 1.0}
     (choice * torch.tensor([2.0, -3.0])).sum().backward()
-    assert probability.grad is not None and probability.grad.tolist() == [[2.0, -3.0]]
+    assert probability.grad is not None
+    assert probability.grad.tolist() == [[2.0, -3.0]]
 
 
 def test_training_reaches_every_parameter() -> None:
@@ -98,7 +100,8 @@ def test_training_reaches_every_parameter() -> None:
 def test_every_ablation_runs_on_both_grids(settings: dict[str, object]) -> None:
     for grid in ("paper", "input"):
         result = tiny_network(grid=grid, **settings)(FRAMES[0], FRAMES[1], [0.5])
-        assert result.shape == (3, 1, 3, 64, 96) and result.isfinite().all()
+        assert result.shape == (3, 1, 3, 64, 96)
+        assert result.isfinite().all()
 
 
 def test_separate_branches_have_their_own_weights() -> None:

@@ -10,11 +10,11 @@ import av
 import numpy as np
 
 from safa.video.copying import StreamPlan, plan_streams
+from safa.video.folder import open_reader
 from safa.video.journal import Journal, work_folder
 from safa.video.mux import mux
 from safa.video.output import OutputSpec
 from safa.video.proof import Expected
-from safa.video.reader import VideoReader
 from safa.video.timeline import Timeline, output_time_base
 from safa.video.writer import SegmentWriter
 
@@ -93,6 +93,7 @@ def write_frames(
     *,
     rate: int | None = 2,
     fps: Fraction | None = None,
+    source_fps: Fraction | None = None,
     slow: Fraction = Fraction(1),
     scale: int = 1,
     per_segment: int = 8,
@@ -107,7 +108,7 @@ def write_frames(
     Returns what `mux` needs and how many frames were kept from an earlier run; None when stopped after
     `stop_after`.
     """
-    with VideoReader(source, *selection) as reader:
+    with open_reader(source, source_fps, *selection) as reader:
         info = reader.info
         timeline = Timeline(rate, fps, slow)
         spec = OutputSpec(
@@ -129,7 +130,7 @@ def write_frames(
             work_folder(output), spec, prints, frames_per_segment=per_segment, restart=restart
         ) as writer:
             kept, number, held = writer.frames_done, 0, None
-            for frame in reader.frames(alpha=False):
+            for frame in reader.frames(alpha="a" in pixel_components(settings.get("pixel_format", "yuv420p"))):
                 for moment in timeline.push(frame.time):
                     if number == stop_after:
                         return None
@@ -201,3 +202,9 @@ def make_rich(path: Path, *, seconds: int = 2) -> Path:
         for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):
             container.mux(packet)
     return path
+
+
+def pixel_components(pixel_format: str) -> str:
+    """ "rgb", "yuva" and the like: "a" tells whether a format has alpha."""
+    kinds = av.VideoFormat(pixel_format)
+    return ("rgb" if kinds.is_rgb else "yuv") + "a" * any(part.is_alpha for part in kinds.components)

@@ -44,7 +44,7 @@ class Path2D:
         x, y, angle, zoom = self.start + t * self.change + t * (1 - t) * self.bend
         scale = np.exp(-zoom)
         rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        offset = np.array(anchor) - rotation @ (np.array(centre) + (x, y))
+        offset = np.array(anchor) - rotation @ np.add(centre, (x, y))
         return np.column_stack((rotation, offset))
 
 

@@ -183,7 +183,7 @@ class Safa(nn.Module):
         return self.encode_enlarged(enlarge(frame), frame)
 
     def encode_enlarged(self, enlarged: Tensor, frame: Tensor | None = None) -> FrameState:
-        """As ``encode_frame`` for a frame that is already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
+        """As ``encode_frame`` for a frame already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
         source = enlarged if self.config.grid == "paper" else frame
         if source is None:
             raise SafaError("The input grid needs the low-resolution frame as well as the enlarged one.")

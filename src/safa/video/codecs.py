@@ -10,7 +10,7 @@ from numpy._core._multiarray_umath import __cpu_features__  # what np.show_runti
 from safa.errors import OutputError
 from safa.video.hdr import Mastering
 
-# File suffix -> FFmpeg's muxer, and the codecs it may hold, the default first.
+# File suffix ("-": standard output) -> FFmpeg's muxer, and the codecs it may hold, the default first.
 CONTAINERS = {
     ".mp4": ("mp4", ("h264", "h265", "av1", "vp9")),
     ".m4v": ("mp4", ("h264", "h265", "av1")),
@@ -20,6 +20,7 @@ CONTAINERS = {
     ".gif": ("gif", ("rgb",)),
     ".webp": ("webp", ("rgb",)),
     ".png": ("png", ("rgb",)),
+    "-": ("yuv4mpegpipe", ("y4m",)),
 }
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -72,6 +73,10 @@ def _prores(crf: float | None, preset: str, mastering: Mastering) -> dict[str, s
     return {"vendor": "apl0"}
 
 
+def _plain(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
+    return {}
+
+
 def _ffv1(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
     return {"level": "3", "slicecrc": "1"}
 
@@ -83,6 +88,7 @@ CODECS = {
     "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv420p10le", None, None), 24, _vpx),
     "prores": Codec("prores_ks", ("yuv422p10le", "yuv422p10le", "yuva444p10le", "yuva444p10le"), None, _prores),
     "ffv1": Codec("ffv1", ("yuv444p", "yuv444p10le", "yuva444p", "yuva444p10le"), None, _ffv1),
+    "y4m": Codec("rawvideo", ("yuv420p", "yuv420p10le", None, None), None, _plain),
     # Lossless, for segments of outputs that are made of pictures in the end.
     "rgb": Codec("ffv1", ("bgr0", "rgb48le", "bgra", "rgba64le"), None, _ffv1),
 }
@@ -109,11 +115,15 @@ class Choice:
 
 
 def container_of(path: Path) -> str:
-    """FFmpeg's name of the container for an output path. Raises OutputError for an unknown suffix."""
+    """FFmpeg's name of the container for an output path ("-" is standard output). Raises OutputError."""
+    return _entry(path)[0]
+
+
+def _entry(path: Path) -> tuple[str, tuple[str, ...]]:
     try:
-        return CONTAINERS[path.suffix.lower()][0]
+        return CONTAINERS["-" if str(path) == "-" else path.suffix.lower()]
     except KeyError:
-        known = ", ".join(sorted(CONTAINERS))
+        known = ", ".join(sorted(suffix for suffix in CONTAINERS if suffix != "-"))
         raise OutputError(f"{path}: the output's name must end in one of {known}.") from None
 
 
@@ -124,8 +134,7 @@ def choose_codec(path: Path, codec: str | None = None, bit_depth: int = 8, alpha
     rather than H.264, whose players mostly cannot show them. Raises OutputError for a codec that does not exist
     or that the container cannot hold. `warnings` say when bits or transparency are lost.
     """
-    container_of(path)
-    held = CONTAINERS[path.suffix.lower()][1]
+    held = _entry(path)[1]
     if codec is None:
         usual = [_choice(name, bit_depth, False) for name in held if bit_depth == 8 or name != "h264"]
         codec = min(usual, key=lambda choice: len(choice.warnings)).codec  # the first of equals

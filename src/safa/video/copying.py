@@ -14,7 +14,7 @@ from safa.video.output import OutputSpec
 from safa.video.source import StreamInfo, VideoInfo, find_video, open_container, time_base
 
 # Outputs that hold pictures and nothing else.
-SILENT = {"gif", "webp", "png"}
+SILENT = {"gif", "webp", "png", "yuv4mpegpipe"}
 # Written by muxers about the file they made; wrong in another file.
 TECHNICAL = {
     "major_brand",
@@ -52,6 +52,11 @@ class StreamPlan:
     video_metadata: dict[str, str] = field(default_factory=dict)
     video_disposition: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the source but its video is taken, so that it need not be opened again."""
+        return not (self.copied or self.stretched or self.chapters)
+
 
 def plan_streams(
     info: VideoInfo,
@@ -68,8 +73,8 @@ def plan_streams(
     copied: list[int] = []
     stretched: list[int] = []
     warnings: list[str] = []
-    if info.path == "-":
-        return StreamPlan(Path("-"), origin, is_cut, slow)
+    if info.container in ("pictures", "yuv4mpegpipe"):  # nothing beside the pictures, and a pipe is read once
+        return StreamPlan(Path(info.path), origin, is_cut, slow)
     with open_container(Path(info.path)) as container:
         for stream in info.streams:
             if stream.kind == "audio" and not audio:
@@ -84,7 +89,7 @@ def plan_streams(
                 warnings.append(_left_out(stream, spec))
         chapters = bool(container.chapters())
         if chapters and spec.container in SILENT:
-            warnings.append(f"chapters cannot be kept in {spec.path.suffix} and are left out.")
+            warnings.append(f"chapters cannot be kept in {spec.path.suffix or 'a pipe'} and are left out.")
         video = find_video(container, Path(info.path))
         clocks = {time_base(container.streams[index]).denominator for index in copied}
     return StreamPlan(
@@ -141,5 +146,5 @@ def _left_out(stream: StreamInfo, spec: OutputSpec) -> str:
     language = f", {stream.language}" if stream.language and stream.language != "und" else ""
     return (
         f"{stream.kind} stream {stream.index} ({stream.codec}{language}) cannot be copied into "
-        f"{spec.path.suffix} and is left out."
+        f"{spec.path.suffix or 'a pipe'} and is left out."
     )

@@ -64,6 +64,10 @@ class Journal:
         """Output frames in finished segments."""
         return sum(len(segment.times) for segment in self.segments)
 
+    def kept(self) -> str:
+        """For messages: what is safe."""
+        return f"{self.frames} finished frames are kept in {self.folder}"
+
     def segment_path(self, number: int) -> Path:
         """Where segment `number` lies once it is finished."""
         return self.folder / f"{number:06d}.mkv"
@@ -130,5 +134,6 @@ class Journal:
 
 
 def work_folder(output: Path) -> Path:
-    """The work folder that belongs to an output file: beside it, so on the same disk."""
+    """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
+    output = output.parent if "%" in output.name else output
     return output.with_name(output.name + ".safa-work")

@@ -4,6 +4,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from av.container import OutputContainer
 from av.stream import Disposition
 
 from safa.errors import OutputError
+from safa.video.animation import write_animation, write_pictures
 from safa.video.codecs import codec_entry
 from safa.video.copying import StreamPlan, kept_metadata
 from safa.video.disk import disk_errors, publish
@@ -33,19 +35,21 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     """
     if journal.end is None or not journal.segments:
         raise ValueError("the journal is not complete")
-    temporary = spec.path.with_name(f".{spec.path.name}.part")
-    kept = f"{journal.frames} finished frames are kept in {journal.folder}"
-    try:
-        with disk_errors(spec.path.parent, lambda: kept):
-            copied = _write(temporary, journal, spec, plan)
-            publish(temporary, spec.path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    copied: list[CopiedStream] = []
     first = journal.segments[0].times[0] * spec.time_base
+    start = first
+    if spec.container in ("gif", "webp", "png"):
+        start = Fraction(0)  # no clock but their own
+    if "%" in spec.path.name:
+        write_pictures(journal, spec)
+    elif spec.container in ("gif", "webp"):
+        write_animation(journal, spec)
+    else:
+        copied = _write_film(journal, spec, plan)
     return Expected(
         frames=journal.frames,
-        start=first,
-        end=journal.end,
+        start=start,
+        end=journal.end - first + start,
         frame_duration=(journal.end - first) / journal.frames,
         width=spec.width,
         height=spec.height,
@@ -57,6 +61,17 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     )
 
 
+def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
+    temporary = spec.path.with_name(f".{spec.path.name}.part")
+    try:
+        with disk_errors(spec.path.parent, journal.kept):
+            copied = _write(temporary, journal, spec, plan)
+            publish(temporary, spec.path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return copied
+
+
 def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
     assert journal.end is not None
     options = _container_options(spec, plan)
@@ -65,11 +80,11 @@ def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> 
         video = _add_video(container, journal.segments, spec)
         video.metadata.update(plan.video_metadata)
         video.disposition = Disposition(plan.video_disposition)
-        others = OtherStreams(container, plan, journal.end)
-        sources = [_video_packets(journal, spec, video), others.packets()]
-        for _, packet in heapq.merge(*sources, key=lambda timed: timed[0]):
+        others = None if plan.is_empty else OtherStreams(container, plan, journal.end)
+        beside = others.packets() if others else iter(())
+        for _, packet in heapq.merge(_video_packets(journal, spec, video), beside, key=lambda timed: timed[0]):
             container.mux(packet)
-    return others.copied
+    return others.copied if others else []
 
 
 def _container_options(spec: OutputSpec, plan: StreamPlan) -> dict[str, str]:

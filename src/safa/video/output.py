@@ -61,6 +61,10 @@ class OutputSpec:
 def check_output(path: Path, source: Path, codec: str | None = None) -> None:
     """Find what is wrong with an output path or codec before any work is done. Raises OutputError."""
     choose_codec(path, codec)
+    if str(path) == "-":
+        return
+    if path.suffix.lower() == ".png" and "%" not in path.name:
+        raise OutputError(f"{path}: pictures need a number in their name, such as {path.with_name('%06d.png')}.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name for the output.")
     if "%" in path.name:

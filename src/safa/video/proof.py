@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 
 from safa.errors import SafaError
+from safa.video.animation import measure_pictures, measure_webp
 from safa.video.decoding import Damage, decode
 from safa.video.source import find_video, open_container, time_base
 from safa.video.streams import CopiedStream, payload
@@ -86,13 +87,15 @@ def prove(path: Path, expected: Expected) -> Proof:
     and nothing may fail to decode.
     """
     try:
+        if "%" in path.name or path.suffix.lower() == ".webp":
+            return Proof(_prove_pictures(path, expected))
         with open_container(path) as container:
             checks = _prove_video(container, path, expected)
         for kind in ("audio", "subtitle"):
             wanted = [stream for stream in expected.streams if stream.kind == kind]
             checks |= _prove_streams(path, kind, wanted, expected.start, checks["start"].found)
         return Proof(checks)
-    except (SafaError, av.error.FFmpegError, OSError) as error:
+    except (SafaError, av.error.FFmpegError, OSError, EOFError, StopIteration) as error:
         return Proof({"readable": Check(True, str(error), False)})
 
 
@@ -115,9 +118,25 @@ def _prove_video(container: InputContainer, path: Path, expected: Expected) -> d
         "frames": Check(expected.frames, frames, frames == expected.frames),
         "size": Check([size], sorted(sizes), sizes == {size}),
         "start": _near(expected.start, first, max(MILLISECOND, time_base(stream))),
-        "end": _near(expected.end, _video_end(container, stream), expected.frame_duration / 2),
+        "end": _near(expected.end, _video_end(container, stream), max(expected.frame_duration / 2, time_base(stream))),
         "increasing times": Check(True, increasing, increasing),
         "decoding problems": Check([], problems, not problems),
+    }
+
+
+def _prove_pictures(path: Path, expected: Expected) -> dict[str, Check]:
+    size = (expected.width, expected.height)
+    if "%" in path.name:
+        frames, sizes = measure_pictures(path)
+        enough = frames == expected.frames
+        checks = {}
+    else:
+        frames, sizes, end = measure_webp(path)
+        enough = 0 < frames <= expected.frames  # equal frames in a row are stored as one
+        checks = {"end": _near(expected.end, end, expected.frame_duration / 2)}
+    return checks | {
+        "frames": Check(expected.frames, frames, enough),
+        "size": Check([size], sorted(sizes), sizes == {size}),
     }
 
 

@@ -1,7 +1,6 @@
 """Video frames out of a file: exact times, RGB arrays, one at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -9,29 +8,16 @@ from types import TracebackType
 from typing import Self
 
 import av
-import numpy as np
 
 from safa.errors import MediaError
 from safa.video import source
 from safa.video.colour import ToRgb
 from safa.video.decoding import Damage, decode
 from safa.video.deinterlace import deinterlace, is_interlaced
+from safa.video.source import Frame as Frame
 from safa.video.timestamps import repair_times
 
 Timed = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One source frame.
-
-    `time` and `duration` in seconds, exact, on the output's clock; `image` H,W,3 (H,W,4 with alpha) RGB,
-    uint8 or, for sources deeper than 8 bits, uint16; always full range.
-    """
-
-    time: Fraction
-    duration: Fraction
-    image: np.ndarray
 
 
 class VideoReader:
@@ -130,7 +116,7 @@ class VideoReader:
 
     def _decode_from(self, wanted: Fraction | None) -> Iterator[Timed]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
-        if wanted is not None:
+        if wanted is not None and str(self.path) != "-":
             timed = self._decode(seek=wanted)
             first = next(timed, None)
             if first is not None and first[0] <= wanted:

@@ -2,12 +2,14 @@
 
 import errno
 import json
+import sys
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
@@ -19,6 +21,19 @@ from safa.video.hdr import Mastering
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
 # FFmpeg reads these as pictures of text; nobody means that.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One source frame.
+
+    `time` and `duration` in seconds, exact, on the output's clock; `image` H,W,3 (H,W,4 with alpha) RGB,
+    uint8 or, for sources deeper than 8 bits, uint16; always full range.
+    """
+
+    time: Fraction
+    duration: Fraction
+    image: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,9 @@ class VideoInfo:
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a media file for reading. Raises MediaError with one sentence on what is wrong."""
+    """Open a media file, or "-" for YUV4MPEG2 on standard input. Raises MediaError: one sentence on what is wrong."""
+    if str(path) == "-":
+        return _open_standard_input()
     if not path.exists():
         raise MediaError(f"{path}: no such file.")
     if path.is_dir():
@@ -98,6 +115,13 @@ def open_container(path: Path) -> InputContainer:
         container.close()
         raise MediaError(f"{path} is not a video file, or it is damaged beyond reading.")
     return container
+
+
+def _open_standard_input() -> InputContainer:
+    try:
+        return av.open(sys.stdin.buffer, "r", format="yuv4mpegpipe")
+    except (av.error.FFmpegError, OSError, ValueError):
+        raise MediaError("standard input is not YUV4MPEG2; pipe it from a program that writes .y4m.") from None
 
 
 def find_video(container: InputContainer, path: Path) -> av.VideoStream:
@@ -133,7 +157,7 @@ def describe(
         height=frame.height,
         bit_depth=8 if pixel.has_palette else max(component.bits for component in pixel.components),
         is_rgb=pixel.is_rgb or pixel.has_palette,
-        has_alpha=any(component.is_alpha for component in pixel.components) or pixel.name == "pal8",
+        has_alpha=_has_alpha(stream, frame),
         interlaced=interlaced,
         rotation=round(frame.rotation / 90) * 90 if matrix else 0,
         display_matrix=matrix,
@@ -195,6 +219,13 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
             words = memoryview(bytes(data)).cast("i")
             return tuple(words) if len(words) == 9 else None
     return None
+
+
+def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Whether the pixels have alpha. FFmpeg gives all GIFs an alpha channel; most are opaque all over."""
+    if stream.codec_context.name == "gif":
+        return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
 
 
 def _stream_info(stream: Any) -> StreamInfo:

@@ -81,7 +81,7 @@ class SegmentWriter:
         ticks = round(moment.time / self._spec.time_base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
             ticks = self._last_ticks + 1  # only where the time base had to be coarser than the timeline
-        with disk_errors(self._folder, self._kept):
+        with disk_errors(self._folder, self.journal.kept):
             if self._open is None:
                 self._open = _OpenSegment(self.journal.segment_path(len(self.journal.segments)), self._spec)
             self._open.write(image, ticks)
@@ -91,7 +91,7 @@ class SegmentWriter:
 
     def finish(self, end: Fraction) -> Journal:
         """Close the last segment and record that the last frame is shown until `end` seconds."""
-        with disk_errors(self._folder, self._kept):
+        with disk_errors(self._folder, self.journal.kept):
             if self._open is not None:
                 self._close_segment(self._open)
             self.journal.close(end)
@@ -112,9 +112,6 @@ class SegmentWriter:
     def _close_segment(self, segment: "_OpenSegment") -> None:
         self._open = None
         self.journal.add(segment.finish())
-
-    def _kept(self) -> str:
-        return f"{self.frames_done} finished frames are kept in {self._folder}"
 
 
 class _OpenSegment:
