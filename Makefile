@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `--constraint` pins what is tested; the package itself allows a range.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install clean
+.PHONY: demo test report check install clean
 
 demo: $(VENV)/.installed ## upscale the shipped sample clip
 	@mkdir -p demo
@@ -15,6 +15,11 @@ demo: $(VENV)/.installed ## upscale the shipped sample clip
 
 test: $(VENV)/.installed-test ## run the test suite
 	$(BIN)/python -m pytest
+
+# VID4 is a folder with the four sequences as folders of pictures.
+report: $(VENV)/.installed ## quality on Vid4 as one HTML page: make report VID4=path
+	@mkdir -p demo
+	$(BIN)/safa evaluate fast --on vid4 --data $(VID4) --times 2,4,8 --windows 6 --tof --html demo/report.html
 
 check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

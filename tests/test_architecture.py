@@ -16,7 +16,7 @@ FLOORS = [
     ["network"],
     ["checkpoint", "engine", "video", "data"],
     ["upscaler", "training", "evaluation", "pictures", "export"],
-    ["convert", "cluster"],
+    ["convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _keep_sound_only(source: Path, target: Path) -> None:
 
 BAD = [
     (["missing.mp4"], "no such file"),
-    (["folder"], "folder"),
+    (["folder"], "holds no video files"),
     (["empty.mp4"], "empty"),
     (["cut.mp4"], "cut off or damaged"),
     (["text.mp4"], "not a video file"),
@@ -125,9 +126,32 @@ def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path
     code, out, _ = shell(*arguments)
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [e["event"] for e in events] == ["progress"] * 3 + ["done"]
+    assert [e["event"] for e in events] == ["start", *["progress"] * 3, "done"]
     assert events[-1]["proof"]["ok"]
     assert events[-1]["frames"] == 3
+
+
+def test_a_folder_is_done_file_by_file_and_failures_are_named(shell: Shell, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(files / "good.mp4", tmp_path / "in" / "a.mp4")
+    shutil.copy(files / "text.mp4", tmp_path / "in" / "b.mp4")
+    shutil.copy(files / "good.mp4", tmp_path / "in" / "deep" / "c.mp4")
+    arguments = ["upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", files / "tiny.safetensors"]
+    code, out, err = shell(*arguments)
+    assert code == 1
+    assert "2 of 3 files are done, 1 failed" in out
+    assert "b.mp4 is not a video file" in err
+    made = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mp4"))
+    assert made == ["a.mp4", "deep/c.mp4"]
+    assert shell(*arguments)[1].count("finished before") == 2
+
+
+def test_two_inputs_that_would_become_one_output_are_refused(shell: Shell, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(files / "good.mp4", tmp_path / "a" / "good.mp4")
+    code, _, err = shell("upscale", files / "good.mp4", tmp_path / "a" / "good.mp4", "-o", tmp_path / "out")
+    assert code == 2
+    assert "would both become" in err
 
 
 def test_interrupt_says_what_is_kept(
@@ -172,6 +196,28 @@ def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Pat
     code, _, _ = shell("compare", files / "good.mp4", tmp_path / "out.mp4", "-o", tmp_path / "both.png")
     assert code == 0
     assert cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
+
+
+def test_evaluate_measures_a_clip_against_itself(shell: Shell, tmp_path: Path, files: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=5, sound=False, size=(128, 96))
+    arguments = ["--on", clip, "--times", "2,4", "--markdown", tmp_path / "t.md", "--json"]
+    code, out, _ = shell("evaluate", files / "tiny.safetensors", *arguments)
+    assert code == 0
+    assert [results["time_factor"] for results in json.loads(out)] == [2, 4]
+    assert "| tiny |" in (tmp_path / "t.md").read_text()
+
+
+def test_evaluate_refuses_impossible_times(shell: Shell) -> None:
+    code, _, err = shell("evaluate", "--times", "2,x")
+    assert code == 2
+    assert "whole numbers from 2 to 16" in err
+
+
+def test_inspect_writes_pictures(shell: Shell, files: Path, tmp_path: Path) -> None:
+    weights = files / "tiny.safetensors"
+    code, out, _ = shell("inspect", files / "a.png", files / "b.png", "-o", tmp_path / "d", "--weights", weights)
+    assert code == 0
+    assert cv2.imread(out.splitlines()[0]) is not None
 
 
 def test_debug_shows_the_traceback(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

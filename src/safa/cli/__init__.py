@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import network, video
+from safa.cli import network, quality, video
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -24,7 +24,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (video.upscale, video.between, video.compare, video.info, network.train):
+for command in (
+    video.upscale,
+    video.between,
+    video.compare,
+    video.info,
+    quality.evaluate,
+    quality.inspect,
+    network.train,
+):
     app.command()(command)
 app.command("import-checkpoint")(network.import_checkpoint)
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Video to enlarge.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of videos.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
+    ],
     rate: Annotated[str, typer.Option(metavar="N", help="Times the frame rate, a whole number.")] = "2",
     fps: Annotated[str | None, typer.Option(help="Frames per second instead, such as 60 or 60000/1001.")] = None,
     slow: Annotated[
@@ -51,35 +53,57 @@ def upscale(
         "start": parse_time(start) if start is not None else None,
         "end": parse_time(end) if end is not None else None,
     }
+    from safa.batch import Outcome, plan_batch, upscale_many
     from safa.convert import UpscaleSettings
     from safa.convert import upscale as run
+    from safa.upscaler import load
 
     settings = UpscaleSettings(**times, codec=codec, crf=crf, preset=preset, audio=audio, deinterlace=deinterlace)
     voice = Voice(as_json)
+    options: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
+    several = len(sources) > 1 or sources[0].is_dir()
+    jobs = plan_batch(sources, output) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
-        task = bar.add_task(escape(source.name), total=None, speed="-")
+        task = bar.add_task("", total=None, speed="-")
+
+        def begin(path: Path, target: Path) -> None:
+            bar.reset(task, description=escape(path.name), total=None, speed="-")
+            voice.event("start", source=str(path), output=str(target))
 
         def show(progress: Progress) -> None:
             speed = f"{progress.frames_per_second:.2f}"
             bar.update(task, completed=progress.done, total=progress.total, speed=speed)
             voice.event("progress", **vars(progress))
 
+        def tell(outcome: Outcome) -> None:
+            if outcome.report is not None:
+                _conclude(outcome.report, voice)
+            elif outcome.error is not None:
+                voice.event("failed", source=str(outcome.source), error=str(outcome.error))
+                stderr.print(f"safa: {escape(str(outcome.error))}")
+            else:
+                voice.event("skipped", source=str(outcome.source), output=str(outcome.output))
+                voice.say(f"{outcome.output}: finished before")
+
+        options |= {"on_progress": show, "on_warning": voice.warn}
         try:
-            report = run(
-                source,
-                output,
-                settings=settings,
-                weights=weights,
-                device=device,
-                overwrite=overwrite,
-                restart=restart,
-                on_progress=show,
-                on_warning=voice.warn,
-            )
+            if several:
+                upscaler = load(weights, device)
+                outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
+            else:
+                begin(*jobs[0])
+                report = run(*jobs[0], weights=weights, device=device, **options)
+                outcomes = [Outcome(*jobs[0], report)]
+                tell(outcomes[0])
         except KeyboardInterrupt as stop:
             stderr.print(f"safa: stopped; {escape(str(stop) or 'nothing was written')}.")
             raise SystemExit(INTERRUPTED) from None
-    _conclude(report, voice)
+    failed = sum(outcome.failed for outcome in outcomes)
+    if several:
+        voice.event("summary", done=len(outcomes) - failed, failed=failed)
+        voice.say(f"{len(outcomes) - failed} of {len(outcomes)} files are done, {failed} failed.")
+    if failed:
+        raise SystemExit(1)
 
 
 def _conclude(report: Report, voice: Voice) -> None:
@@ -90,10 +114,8 @@ def _conclude(report: Report, voice: Voice) -> None:
     voice.say(
         f"{report.output}: {report.width}x{report.height}, {report.frames} frames{resumed}, in {report.seconds:.1f} s"
     )
-    if not report.proof.ok:
-        for failure in report.proof.failures():
-            stderr.print(f"safa: check failed: {escape(failure)}")
-        raise SystemExit(1)
+    for failure in report.proof.failures():
+        stderr.print(f"safa: check failed: {escape(failure)}")
 
 
 def between(

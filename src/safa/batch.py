@@ -1,0 +1,94 @@
+"""Many files, one after the other: what is finished is skipped, and one failure does not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safa.convert import Report, upscale
+from safa.errors import MediaError, OutputError, SafaError
+from safa.video.codecs import CONTAINERS
+
+# What counts as a video when a folder is searched.
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv"}
+# Containers that are kept; every other input becomes an MP4.
+KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: a report, an error, or neither when it was finished before."""
+
+    source: Path
+    output: Path
+    report: Report | None = None
+    error: SafaError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file is not there as it should be."""
+        return self.error is not None or (self.report is not None and not self.report.proof.ok)
+
+
+def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
+
+    Raises:
+        SafaError: nothing found, or two sources would become one output.
+    """
+    jobs: list[tuple[Path, Path]] = []
+    for source in sources:
+        found = [source] if not source.is_dir() else _videos_below(source)
+        for path in found:
+            place = path.relative_to(source).parent if source.is_dir() else Path()
+            suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES & set(CONTAINERS) else ".mp4"
+            jobs.append((path, folder / place / (path.stem + suffix)))
+    owners: dict[Path, Path] = {}
+    for path, output in jobs:
+        if output in owners:
+            raise OutputError(f"{owners[output]} and {path} would both become {output}; rename one of them.")
+        owners[output] = path
+    return jobs
+
+
+def _videos_below(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    if not found:
+        raise MediaError(f"{folder} holds no video files.")
+    return found
+
+
+def upscale_many(
+    jobs: Sequence[tuple[Path, Path]],
+    *,
+    on_start: Callable[[Path, Path], None] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> list[Outcome]:
+    """Upscale all ``jobs`` of ``plan_batch``; ``options`` go to ``upscale``.
+
+    Args:
+        on_start, on_outcome: called before and after each file; a finished one only gets the latter.
+        overwrite: do finished ones again.
+    """
+    outcomes = []
+    for source, output in jobs:
+        if output.exists() and not overwrite:
+            outcome = Outcome(source, output)
+        else:
+            if on_start is not None:
+                on_start(source, output)
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                outcome = Outcome(source, output, upscale(source, output, overwrite=overwrite, **options))
+            except SafaError as error:
+                outcome = Outcome(source, output, error=error)
+            except OSError as error:
+                outcome = Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
+        outcomes.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    return outcomes

@@ -1,0 +1,136 @@
+"""Commands that measure and show what a network does: evaluate, inspect."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from safa.cli.console import Device, Json, Weights, progress_bar, stdout
+from safa.errors import OutputError, SafaError
+
+if TYPE_CHECKING:
+    from safa.evaluation.baselines import Method
+    from safa.evaluation.run import Progress
+
+# Sizes of the OUTPUT at which the report counts the selector's choices.
+REPORT_HEIGHTS = (240, 480, 1080, 2160)
+
+
+def evaluate(
+    weights: Annotated[list[str] | None, typer.Argument(help="Shipped names, weights files or ONNX models.")] = None,
+    on: Annotated[str, typer.Option(help="vid4, gopro, adobe240, vimeo90k, ucf101, middlebury or a path.")] = "vid4",
+    data: Annotated[Path | None, typer.Option(help="Folder of the named data set.")] = None,
+    times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
+    protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
+    windows: Annotated[int | None, typer.Option(help="At most this many windows of each sequence.")] = None,
+    tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
+    baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
+    html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure quality on a data set, a folder or a clip: scaled down, thinned out and compared with itself."""
+    factors = _factors(times)
+    for path in (html, markdown):
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
+    if protocol not in ("public", "zooming"):
+        raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
+    from safa.evaluation.analysis import cost_by_factor, scales_by_height
+    from safa.evaluation.baselines import BASELINES
+    from safa.evaluation.datasets import open_dataset
+    from safa.evaluation.page import html_report
+    from safa.evaluation.protocols import windows as cut_windows
+    from safa.evaluation.report import as_json as to_json
+    from safa.evaluation.report import markdown as to_markdown
+    from safa.evaluation.report import terminal_tables
+    from safa.evaluation.run import evaluate as run
+
+    subjects = [_method(name, device) for name in (weights or ["fast"])]
+    methods = [*(BASELINES if baselines else ()), *(method for method, _ in subjects)]
+    dataset = open_dataset(on, data, factors[0] if factors else None)
+    sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
+    every = []
+    with progress_bar("windows") as bar:
+        for part in sets:
+            task = bar.add_task(f"x{part.factor}", total=None, speed="-")
+
+            def show(progress: Progress, task: Any = task) -> None:
+                bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
+
+            further = ["tof"] if tof else []
+            every.append(run(methods, part, protocol, windows, further, show))  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps([to_json(results) for results in every]))
+    else:
+        for results in every:
+            stdout.print(terminal_tables(results))
+    if markdown is not None:
+        markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
+    if html is not None:
+        subject, network = subjects[0]
+        if network is None:
+            raise SafaError("The page needs SAFA weights as its first subject.")
+        first = next(iter(cut_windows(dataset.sequences[0], dataset.factor, [0])))
+        counts = scales_by_height(network, dataset.sequences, REPORT_HEIGHTS)
+        costs = cost_by_factor(subject, *first.inputs(), (2, 4, 8, 16))
+        html.write_text(html_report(every, sets[0], subject, BASELINES[1], network, counts, costs))
+        stdout.print(escape(str(html)))
+
+
+def _factors(text: str | None) -> list[int]:
+    if text is None:
+        return []
+    try:
+        factors = [int(part) for part in text.split(",")]
+    except ValueError:
+        factors = [0]
+    if any(not 2 <= factor <= 16 for factor in factors):
+        raise SafaError(f"--times is '{text}'; give whole numbers from 2 to 16, such as 2 or 2,4,8.")
+    return factors
+
+
+def _method(name: str, device: str) -> tuple[Method, Any]:
+    from safa.evaluation.baselines import network_method
+    from safa.evaluation.models import model_method
+    from safa.upscaler import load
+
+    if Path(name).suffix in (".onnx", ".pt", ".pth", ".ts"):
+        return model_method(Path(name)), None
+    upscaler = load(name, device)
+    return network_method(upscaler.network, upscaler.checkpoint.name), upscaler.network
+
+
+def inspect(
+    first: Annotated[Path, typer.Argument(metavar="A|CLIP", help="First picture, or a video.")],
+    second: Annotated[Path | None, typer.Argument(metavar="[B]", help="Second picture.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the pictures.")] = Path(
+        "inspect"
+    ),
+    at: Annotated[str | None, typer.Option(help="Time in the video; its middle if not given.")] = None,
+    weights: Weights = "fast",
+    device: Device = "auto",
+) -> None:
+    """Write pictures of flow, blend mask and chosen scales over t, beside classical flow."""
+    from safa.video.parse import parse_time
+
+    time = parse_time(at) if at is not None else None
+    from safa.evaluation.decisions import inspect_pair, read_pair
+    from safa.evaluation.sequences import to_8_bits
+    from safa.pictures import load_picture
+    from safa.upscaler import load
+
+    if second is None:
+        frames = read_pair(first, time)
+    else:
+        frames = to_8_bits(load_picture(first)), to_8_bits(load_picture(second))
+    if not output.parent.is_dir():
+        raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
+    for path in inspect_pair(load(weights, device).network, *frames, output):
+        stdout.print(escape(str(path)))

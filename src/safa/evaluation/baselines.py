@@ -1,0 +1,88 @@
+"""Two-frame methods behind one interface: simple ones to compare with, and the network itself.
+
+A method takes two low-resolution frames ``1,3,h,w`` in [0, 1] and times in [0, 1], and yields one ``1,3,4h,4w`` in
+[0, 1] for each time, in order. It is given all times of a pair at once, so that what does not depend on time is
+computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safa.network.prior import classical_flow_pair, flow_from_time
+from safa.network.safa import Safa
+from safa.ops import SCALE, enlarge, pad_to_multiple, warp
+
+Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to get from two low-resolution frames to large ones at any time."""
+
+    name: str
+    interpolate: Interpolate
+    """``(frame0, frame1, times)`` -> one picture for each time; see the module's text."""
+    parameters: int | None = 0
+    """Number of trained values; None where it cannot be known."""
+    device: str = "cpu"
+    """Where ``interpolate`` computes; what it yields may stay there."""
+
+
+def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    """The nearer of the two bicubic frames; the first one half way."""
+    enlarged0, enlarged1 = _bicubic(frame0), _bicubic(frame1)
+    for t in times:
+        yield enlarged0 if t <= 0.5 else enlarged1
+
+
+def blend(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    """Both bicubic frames mixed, (1 - t) of the first and t of the second."""
+    enlarged0, enlarged1 = _bicubic(frame0), _bicubic(frame1)
+    for t in times:
+        yield torch.lerp(enlarged0, enlarged1, t)
+
+
+def classical(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    """What can be had without learning: DIS flow both ways between the bicubic frames, both warped to t and mixed.
+
+    Flow to t follows Super SloMo (see ``safa.network.prior``).
+    """
+    enlarged0, enlarged1 = _bicubic(frame0), _bicubic(frame1)
+    forward, backward = classical_flow_pair(enlarged0, enlarged1)
+    for t in times:
+        to_0, to_1 = flow_from_time(forward, backward, torch.full((len(frame0),), t))
+        yield torch.lerp(warp(enlarged0, to_0), warp(enlarged1, to_1), t)
+
+
+BASELINES = (
+    Method("bicubic + hold", hold),
+    Method("bicubic + blending", blend),
+    Method("bicubic + DIS flow", classical),
+)
+"""What every evaluation is compared with."""
+
+
+def network_method(network: Safa, name: str) -> Method:
+    """``network`` where it is, in evaluation mode; frames are padded by edge replication, results cropped."""
+    network.eval()
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        height, width = frame0.shape[-2:]
+        multiple = network.config.multiple
+        padded0, padded1 = (pad_to_multiple(frame.to(device), multiple) for frame in (frame0, frame1))
+        pair = network.encode(padded0, padded1)
+        for t in times:
+            yield network.synthesize(pair, t).image[..., : SCALE * height, : SCALE * width]
+
+    return Method(name, interpolate, sum(parameter.numel() for parameter in network.parameters()), str(device))
+
+
+def _bicubic(frame: Tensor) -> Tensor:
+    return enlarge(frame).clamp(0, 1)

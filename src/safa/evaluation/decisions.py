@@ -1,0 +1,195 @@
+"""What the network decides for one pair of frames: flow, blend mask and scales over time, beside classical flow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from safa.data.scene import Image
+from safa.errors import MediaError, OutputError, SafaError
+from safa.evaluation.pictures import (
+    Floats,
+    flow_length,
+    flow_picture,
+    image_of,
+    mask_picture,
+    scale_picture,
+    sheet,
+    wheel_picture,
+)
+from safa.evaluation.protocols import to_tensor
+from safa.evaluation.sequences import to_8_bits
+from safa.network.prior import classical_flow_pair, flow_from_time
+from safa.network.safa import Safa
+from safa.ops import SCALE, pad_to_multiple, resize_bilinear, resize_flow
+from safa.pictures import save_picture
+from safa.video.reader import VideoReader
+
+THUMBNAIL = 240
+"""Width in pixels of the pictures on the overview sheet."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything about one time. ``H,W`` is the output's size; flow is in pixels of the output, x then y."""
+
+    t: float
+    image: Image
+    fused: Image | None
+    """``H,W,3``: the image fusion alone; None in a network without."""
+    flow: tuple[Floats, Floats]
+    """``H,W,2`` each: from t to frame 0 and to frame 1."""
+    classical: tuple[Floats, Floats]
+    """The same by DIS on the low-resolution frames."""
+    mask: Floats
+    """``H,W``: share of frame 0 in the image fusion."""
+    scales: list[int]
+    """Index into ``SafaConfig.scales`` for each block."""
+    probabilities: list[list[float]]
+    """The selector's for each block; empty lists without a selector."""
+
+
+@torch.inference_mode()
+def decide(network: Safa, frame0: Image, frame1: Image, times: Sequence[float]) -> list[Decision]:
+    """Run the network on two low-resolution frames ``h,w,3`` of one size and keep what it decides at each time."""
+    network.eval()
+    height, width = (SCALE * side for side in frame0.shape[:2])
+    device = next(network.parameters()).device
+    low0, low1 = (to_tensor(frame).to(device) for frame in (frame0, frame1))
+    if low0.shape != low1.shape:
+        raise SafaError(f"The two frames differ in size: {_size(frame0)} and {_size(frame1)}.")
+    multiple = network.config.multiple
+    pair = network.encode(pad_to_multiple(low0, multiple), pad_to_multiple(low1, multiple))
+    both_ways = classical_flow_pair(low0, low1)
+    decisions = []
+    for t in times:
+        result = network.synthesize(pair, t)
+        factor = result.image.shape[-1] // result.flow.shape[-1]
+        flow = resize_flow(result.flow, factor)
+        classical = flow_from_time(*both_ways, torch.tensor([t], device=device))
+        decisions.append(
+            Decision(
+                t,
+                image_of(result.image)[:height, :width],
+                None if result.fused is None else image_of(result.fused)[:height, :width],
+                (_planes(flow[:, :2])[:height, :width], _planes(flow[:, 2:])[:height, :width]),
+                (_planes(resize_flow(classical[0], SCALE)), _planes(resize_flow(classical[1], SCALE))),
+                _planes(resize_bilinear(result.mask, factor))[:height, :width, 0],
+                result.scale[0].tolist(),
+                result.probability[0].tolist(),
+            )
+        )
+    return decisions
+
+
+def overview(network: Safa, decisions: Sequence[Decision]) -> Image:
+    """All times on one sheet: result, flow both ways, classical flow both ways and mask, small; and the scales."""
+    longest = common_length(decisions)
+
+    def row(name: str, pictures: Sequence[Image]) -> tuple[str, list[Image]]:
+        height = max(1, round(THUMBNAIL * pictures[0].shape[0] / pictures[0].shape[1]))
+        return name, [np.asarray(cv2.resize(p, (THUMBNAIL, height), interpolation=cv2.INTER_AREA)) for p in pictures]
+
+    rows = [row("result", [decision.image for decision in decisions])]
+    for end in (0, 1):
+        rows.append(row(f"flow to {end}", [flow_picture(decision.flow[end], longest) for decision in decisions]))
+        name = f"DIS flow to {end}"
+        rows.append(row(name, [flow_picture(decision.classical[end], longest) for decision in decisions]))
+    rows.append(row("mask", [mask_picture(decision.mask) for decision in decisions]))
+    pictures = sheet(rows, [f"t = {decision.t:.3g}" for decision in decisions])
+    return np.vstack([_to_width(picture, pictures.shape[1]) for picture in (pictures, scale_chart(network, decisions))])
+
+
+def scale_chart(network: Safa, decisions: Sequence[Decision]) -> Image:
+    """Which scale each block works at, over the times."""
+    times = [decision.t for decision in decisions]
+    return scale_picture([decision.scales for decision in decisions], times, network.config.scales)
+
+
+def common_length(decisions: Sequence[Decision]) -> float:
+    """One length of full saturation for all flow pictures, so that they can be compared; in output pixels."""
+    return flow_length([flow for decision in decisions for flow in (*decision.flow, *decision.classical)])
+
+
+def inspect_pair(
+    network: Safa, frame0: Image, frame1: Image, folder: Path, times: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
+) -> list[Path]:
+    """Write what the network decides for two low-resolution frames ``h,w,3`` into ``folder`` as PNG pictures.
+
+    overview.png shows all times at once. For each time there are the result, the image fusion, flow to both frames,
+    classical flow to both frames and the blend mask in full size; wheel.png is the legend of the flow pictures,
+    scales.png the chart of the scales; decisions.json holds the numbers.
+
+    Returns:
+        The files written, overview.png first.
+
+    Raises:
+        SafaError: the frames differ in size, or the folder cannot be written.
+    """
+    decisions = decide(network, frame0, frame1, times)
+    longest = common_length(decisions)
+    pictures = {
+        "overview": overview(network, decisions),
+        "wheel": wheel_picture(),
+        "scales": scale_chart(network, decisions),
+    }
+    for decision in decisions:
+        name = f"t{decision.t:.3f}"
+        pictures[f"{name}_result"] = decision.image
+        if decision.fused is not None:
+            pictures[f"{name}_fusion"] = decision.fused
+        for end in (0, 1):
+            pictures[f"{name}_flow{end}"] = flow_picture(decision.flow[end], longest)
+            pictures[f"{name}_classical{end}"] = flow_picture(decision.classical[end], longest)
+        pictures[f"{name}_mask"] = mask_picture(decision.mask)
+    numbers = {
+        "scales": list(network.config.scales),
+        "full_saturation_pixels": longest,
+        "times": [
+            {"t": one.t, "chosen_scale_of_blocks": one.scales, "probabilities_of_blocks": one.probabilities}
+            for one in decisions
+        ],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [folder / f"{name}.png" for name in pictures]
+        for path, picture in zip(written, pictures.values(), strict=True):
+            save_picture(picture, path)
+        written.append(folder / "decisions.json")
+        written[-1].write_text(json.dumps(numbers, indent=1))
+    except OSError as error:
+        raise OutputError(f"The pictures cannot be written to {folder}: {error.strerror}.") from error
+    return written
+
+
+def read_pair(path: Path, at: Fraction | None = None) -> tuple[Image, Image]:
+    """Two consecutive frames of a video, the first at ``at`` seconds or right after; by default in the middle."""
+    with VideoReader(path) as reader:
+        start = (reader.info.duration or Fraction(0)) / 2 if at is None else at
+    with VideoReader(path, start=start) as reader:
+        for first, second in pairwise(reader.frames()):
+            return to_8_bits(first.image), to_8_bits(second.image)
+    raise MediaError(f"{path} has no two frames from {float(start):g} s on; choose an earlier time.")
+
+
+def _planes(tensor: Tensor) -> Floats:
+    """``1,C,H,W`` -> ``H,W,C``."""
+    return np.asarray(tensor[0].float().permute(1, 2, 0).cpu().numpy())
+
+
+def _to_width(picture: Image, width: int) -> Image:
+    padding = max(0, width - picture.shape[1])
+    return np.pad(picture, ((0, 0), (0, padding), (0, 0)), constant_values=255)[:, :width]
+
+
+def _size(frame: Image) -> str:
+    return f"{frame.shape[1]}x{frame.shape[0]}"

@@ -1,0 +1,128 @@
+"""Metrics beyond PSNR and SSIM: steadiness over time (tOF), and perceptual distances if their packages are there.
+
+Lower is better for all of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from safa.errors import SafaError
+
+PACKAGES = {"tof": "cv2", "lpips": "lpips", "dists": "DISTS_pytorch"}
+"""The package that each metric needs; only OpenCV comes with this one."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One frame of one method beside its truth."""
+
+    method: str
+    sequence: str
+    number: int
+    """Index of the frame in the sequence."""
+    image: Tensor
+    """``1,3,H,W`` in [0, 1]."""
+    truth: Tensor
+    """``1,3,H,W`` in [0, 1], on the same device."""
+
+
+FrameMetric = Callable[[Measured], float | None]
+"""None where the frame alone cannot be measured."""
+
+
+def installed_metrics() -> list[str]:
+    """Those of ``PACKAGES`` that can be computed here."""
+    return [name for name, package in PACKAGES.items() if importlib.util.find_spec(package) is not None]
+
+
+def make_metrics(names: Sequence[str]) -> dict[str, FrameMetric]:
+    """Fresh metrics by name.
+
+    Raises:
+        SafaError: an unknown name, or a package that is not installed.
+    """
+    makers: dict[str, Callable[[], FrameMetric]] = {"tof": FlowDifference, "lpips": _lpips, "dists": _dists}
+    for name in names:
+        if name not in makers:
+            raise SafaError(f"There is no metric '{name}'; there are {', '.join(makers)}.")
+        if name not in installed_metrics():
+            raise SafaError(f"The metric {name} needs the package {PACKAGES[name]}; install it, or leave {name} out.")
+    return {name: makers[name]() for name in names}
+
+
+class FlowDifference:
+    """tOF: mean length in pixels of the difference between the results' optical flow and the truth's.
+
+    As TecoGAN defines and computes it (Chu et al., 2020): Farneback's flow from each frame to the next on 8-bit grey,
+    without a border of 8 pixels or more. A frame whose predecessor was not measured (the first of a sequence, or
+    after windows that were left out) has no value.
+    """
+
+    def __init__(self) -> None:
+        self._previous: dict[str, tuple[tuple[str, int], NDArray[np.uint8], NDArray[np.uint8]]] = {}
+        self._truth_flow: tuple[tuple[str, int], NDArray[np.float32]] | None = None
+
+    def __call__(self, measured: Measured) -> float | None:
+        """The value for the step from the frame before to this one."""
+        here = (measured.sequence, measured.number)
+        image, truth = _grey(measured.image), _grey(measured.truth)
+        before = self._previous.get(measured.method)
+        self._previous[measured.method] = (here, image, truth)
+        if before is None or before[0] != (measured.sequence, measured.number - 1):
+            return None
+        if self._truth_flow is None or self._truth_flow[0] != here:  # the same for all methods
+            self._truth_flow = (here, _farneback(before[2], truth))
+        difference = _farneback(before[1], image) - self._truth_flow[1]
+        return float(np.linalg.norm(_without_border(difference), axis=-1).mean())
+
+
+def _grey(image: Tensor) -> NDArray[np.uint8]:
+    rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _farneback(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
+    return np.asarray(flow, np.float32)
+
+
+def _without_border(flow: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest centred part with sides that are multiples of 32 and a border of 8 pixels at least."""
+    height, width = ((size - 16) // 32 * 32 or size for size in flow.shape[:2])
+    top, left = (flow.shape[0] - height) // 2, (flow.shape[1] - width) // 2
+    return flow[top : top + height, left : left + width]
+
+
+def _lpips() -> FrameMetric:
+    """LPIPS (Zhang et al., 2018) with AlexNet, version 0.1, by the authors' package."""
+    import lpips
+
+    return _network_metric(lpips.LPIPS(net="alex", verbose=False), lambda image: image * 2 - 1)
+
+
+def _dists() -> FrameMetric:
+    """DISTS (Ding et al., 2020) by the authors' package."""
+    import DISTS_pytorch
+
+    return _network_metric(DISTS_pytorch.DISTS(), lambda image: image)
+
+
+def _network_metric(network: Any, prepare: Callable[[Tensor], Tensor]) -> FrameMetric:
+    network.eval()
+
+    @torch.inference_mode()
+    def value(measured: Measured) -> float:
+        network.to(measured.image.device)
+        return float(network(prepare(measured.image), prepare(measured.truth)))
+
+    return value

@@ -1,0 +1,104 @@
+"""What is compared with what, and what is averaged over what: the evaluation protocols of the literature.
+
+A sequence is cut into windows of k + 1 frames that share their ends (stride k). The two ends, reduced to a quarter,
+are the inputs; frame i of a window is the truth at t = i / k. The last frame of a window is counted as the first of
+the next one.
+
+Two variants. "public" is the evaluation code of MoTIF and BF-STVSR: results are not rounded, the mean is over all
+windows. "zooming" is that of Zooming Slow-Mo: results are rounded to 8 bits, the mean is over the means of the
+sequences. The same network differs by up to 0.7 dB between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safa.data.dataset import reduce_quarter
+from safa.data.scene import Image
+from safa.errors import SafaError
+from safa.evaluation.sequences import FrameSequence
+
+Variant = Literal["public", "zooming"]
+Part = Literal["inputs", "between", "centre", "average"]
+"""Which frames of a window: its first (t = 0); those strictly between the inputs; the one at t = 0.5; all but the
+last."""
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(frozen=True)
+class Window:
+    """k + 1 consecutive frames of a sequence."""
+
+    sequence: str
+    start: int
+    """Index of the first frame in the sequence."""
+    frames: tuple[Image, ...]
+    """``H,W,3`` uint8 each, sides multiples of 4."""
+
+    @property
+    def times(self) -> list[float]:
+        """t of the counted frames: 0, 1/k, ... (k - 1)/k."""
+        factor = len(self.frames) - 1
+        return [index / factor for index in range(factor)]
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """Both ends reduced by antialiased bicubic (Pillow's, like MATLAB's) and stored as 8 bits: ``1,3,h,w``."""
+        return to_tensor(reduce_quarter(self.frames[0])), to_tensor(reduce_quarter(self.frames[-1]))
+
+    def truth(self, index: int) -> Tensor:
+        """Frame ``index`` as ``1,3,H,W`` in [0, 1]."""
+        return to_tensor(self.frames[index])
+
+
+def window_starts(count: int, factor: int, limit: int | None = None) -> list[int]:
+    """First frames of the windows in a sequence of ``count`` frames; at most ``limit``, evenly spread."""
+    starts = list(range(0, count - factor, factor))
+    if limit is None or len(starts) <= limit:
+        return starts
+    return [starts[int((index + 0.5) * len(starts) / limit)] for index in range(limit)]
+
+
+def windows(sequence: FrameSequence, factor: int, starts: list[int]) -> Iterator[Window]:
+    """The windows of ``sequence`` that begin at ``starts``."""
+    for start, frames in zip(starts, sequence.read(starts, factor + 1), strict=True):
+        if min(frames[0].shape[:2]) < 16:
+            raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
+        yield Window(sequence.name, start, frames)
+
+
+def part_indices(part: Part, factor: int) -> range:
+    """Indices in a window of k + 1 = ``factor`` + 1 frames that ``part`` means; no centre where k is odd."""
+    centre = factor // 2
+    return {
+        "inputs": range(1),
+        "between": range(1, factor),
+        "centre": range(centre, centre + 1) if factor % 2 == 0 else range(0),
+        "average": range(factor),
+    }[part]
+
+
+def prepare(image: Tensor, variant: Variant) -> Tensor:
+    """A method's result as ``variant`` measures it: clamped to [0, 1], and rounded to 8 bits in "zooming"."""
+    image = image.float().clamp(0, 1)
+    return (image * 255).round() / 255 if variant == "zooming" else image
+
+
+def combine(values: dict[str, list[float]], variant: Variant) -> float | None:
+    """The mean of per-frame values, given by sequence, as ``variant`` takes it; None without any."""
+    filled = [sequence for sequence in values.values() if sequence]
+    if not filled:
+        return None
+    if variant == "zooming":
+        return float(np.mean([np.mean(sequence) for sequence in filled]))
+    return float(np.mean(np.concatenate(filled)))
+
+
+def to_tensor(image: Image) -> Tensor:
+    """``H,W,3`` uint8 -> ``1,3,H,W`` float32 in [0, 1]."""
+    return torch.tensor(image).permute(2, 0, 1).unsqueeze(0).float() / 255

@@ -1,0 +1,187 @@
+"""Running methods over a data set: every counted frame measured, every method's cost noted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from safa.errors import SafaError
+from safa.evaluation.baselines import Method
+from safa.evaluation.datasets import Dataset
+from safa.evaluation.further import FrameMetric, Measured, make_metrics
+from safa.evaluation.protocols import Part, Variant, Window, combine, part_indices, prepare, window_starts, windows
+from safa.metrics import measure
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """How one method did on one frame."""
+
+    method: str
+    sequence: str
+    start: int
+    """First frame of the window in the sequence."""
+    index: int
+    """Frame in the window: t = index / time factor."""
+    values: dict[str, float]
+    """By metric: psnr_y and psnr_rgb in dB, ssim_y, ssim_rgb, and the further ones asked for."""
+
+
+@dataclass
+class Cost:
+    """What one method takes."""
+
+    parameters: int | None
+    operations: float
+    """Floating-point operations per frame (convolutions and matrix products, 2 a multiply-add) on the first window,
+    all counted times together."""
+    operations_size: tuple[int, int]
+    """Width and height of the frames that ``operations`` is for."""
+    seconds: float = 0.0
+    """Wall time of computing all frames."""
+    frames: int = 0
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Mean wall time of a frame over all windows."""
+        return self.seconds / max(self.frames, 1)
+
+
+@dataclass
+class Results:
+    """Everything one evaluation found."""
+
+    dataset: str
+    factor: int
+    variant: Variant
+    windows: dict[str, int]
+    """Number of measured windows of each sequence."""
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """By method, in the order the methods were given."""
+    scores: list[FrameScore] = field(default_factory=list)
+
+    def metrics(self) -> list[str]:
+        """Names of all metrics measured."""
+        return list(dict.fromkeys(name for score in self.scores for name in score.values))
+
+    def mean(self, method: str, metric: str, part: Part, sequence: str | None = None) -> float | None:
+        """A table's cell in the run's variant; None where there is nothing (the centre of an odd time factor)."""
+        indices = part_indices(part, self.factor)
+        values: dict[str, list[float]] = {}
+        for score in self.scores:
+            wanted = score.method == method and score.index in indices and sequence in (None, score.sequence)
+            if wanted and metric in score.values:
+                values.setdefault(score.sequence, []).append(score.values[metric])
+        return combine(values, self.variant)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an evaluation is."""
+
+    done: int
+    """Windows measured so far, by all methods."""
+    total: int
+    sequence: str
+
+
+def evaluate(
+    methods: Sequence[Method],
+    dataset: Dataset,
+    variant: Variant = "public",
+    windows_per_sequence: int | None = None,
+    further: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Measure ``methods`` on ``dataset``.
+
+    Args:
+        variant: of the protocol, see ``safa.evaluation.protocols``.
+        windows_per_sequence: at most this many, evenly spread over the sequence; all by default.
+        further: names of metrics beyond PSNR and SSIM, see ``safa.evaluation.further``.
+        on_progress: called after every window.
+
+    Raises:
+        SafaError: two methods of one name, a metric that is not there, or no sequence is long enough for a window.
+    """
+    metrics = make_metrics(further)
+    if len({method.name for method in methods}) != len(methods):
+        raise SafaError("Two methods have the same name; rename one of them.")
+    starts = {
+        sequence.name: window_starts(sequence.count(), dataset.factor, windows_per_sequence)
+        for sequence in dataset.sequences
+    }
+    total = sum(len(of_sequence) for of_sequence in starts.values())
+    if not total:
+        raise SafaError(f"No sequence of {dataset.name} has the {dataset.factor + 1} frames that a window takes.")
+    results = Results(dataset.name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
+    done = 0
+    for sequence in dataset.sequences:
+        for window in windows(sequence, dataset.factor, starts[sequence.name]):
+            for method in methods:
+                if method.name not in results.costs:
+                    results.costs[method.name] = _first_cost(method, window)
+                results.scores += _score(method, window, variant, metrics, results.costs[method.name])
+            done += 1
+            if on_progress is not None:
+                on_progress(Progress(done, total, sequence.name))
+    return results
+
+
+def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> int:
+    """Floating-point operations of all ``times`` of one pair: convolutions and matrix products, 2 a multiply-add."""
+    with FlopCounterMode(display=False) as counter:
+        for _ in method.interpolate(frame0, frame1, times):
+            pass
+    return int(counter.get_total_flops())
+
+
+def _first_cost(method: Method, window: Window) -> Cost:
+    operations = count_operations(method, *window.inputs(), window.times)
+    height, width = window.frames[0].shape[:2]
+    return Cost(method.parameters, operations / len(window.times), (width, height))
+
+
+def _score(
+    method: Method, window: Window, variant: Variant, metrics: dict[str, FrameMetric], cost: Cost
+) -> Iterator[FrameScore]:
+    for index, result in enumerate(_timed(method, window, cost)):
+        image, truth = prepare(result, variant), window.truth(index).to(result.device)
+        values = {name: value.item() for name, value in measure(image, truth).items()}
+        measured = Measured(method.name, window.sequence, window.start + index, image, truth)
+        for name, metric in metrics.items():
+            if (value := metric(measured)) is not None:
+                values[name] = value
+        yield FrameScore(method.name, window.sequence, window.start, index, values)
+
+
+def _timed(method: Method, window: Window, cost: Cost) -> Iterator[Tensor]:
+    """The method's frames of a window; only the time spent inside the method is added to ``cost``."""
+    frame0, frame1 = window.inputs()
+    pictures = method.interpolate(frame0, frame1, window.times)
+    expected = (1, 3, *window.frames[0].shape[:2])
+    for _ in window.times:
+        begin = time.perf_counter()
+        image = next(pictures)
+        if method.device.startswith("cuda"):
+            torch.cuda.synchronize(method.device)
+        cost.seconds += time.perf_counter() - begin
+        cost.frames += 1
+        if image.shape != expected:
+            raise SafaError(f"{method.name} gives pictures of shape {tuple(image.shape)} instead of {expected}.")
+        yield image
+
+
+def worst_frames(results: Results, method: str, count: int, metric: str = "psnr_y") -> list[FrameScore]:
+    """The frames ``method`` did worst on, the worst first, at most one a window so that they differ."""
+    ranked = sorted((score for score in results.scores if score.method == method), key=lambda s: s.values[metric])
+    chosen: dict[tuple[str, int], FrameScore] = {}
+    for score in ranked:
+        chosen.setdefault((score.sequence, score.start), score)
+    return [score for score in chosen.values() if np.isfinite(score.values[metric])][:count]

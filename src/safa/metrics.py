@@ -1,0 +1,98 @@
+"""How good a picture is, as the super-resolution literature measures it: PSNR and SSIM on RGB and on Y.
+
+Pictures are ``B,C,H,W`` float in [0, 1]; values are one per sample, ``B``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from safa.errors import SafaError
+from safa.ops import luma
+
+WINDOW = 11
+"""Side of SSIM's Gaussian window in pixels; smaller pictures have no SSIM."""
+SIGMA = 1.5
+"""Standard deviation of that Gaussian in pixels."""
+
+
+def psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB for a peak of 1, over all channels together; infinite for equal pictures.
+
+    Args:
+        image, truth: ``B,C,H,W`` of one shape, in [0, 1].
+
+    Returns:
+        ``B``.
+    """
+    _check(image, truth)
+    return -10 * torch.log10((image.float() - truth.float()).square().mean(dim=(1, 2, 3)))
+
+
+def ssim(image: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., 2004), the mean over channels and over the valid region.
+
+    11x11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, peak 1, population covariance; the 5 pixels at each
+    border whose window would leave the picture are not counted.
+
+    Args:
+        image, truth: ``B,C,H,W`` of one shape, in [0, 1], at least 11 pixels a side.
+
+    Returns:
+        ``B``, at most 1.
+    """
+    _check(image, truth)
+    if min(image.shape[-2:]) < WINDOW:
+        raise SafaError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels; these are {_size(image)}.")
+    # Variances do not change with an offset, and around zero float32 loses less in E[x^2] - E[x]^2.
+    x, y = image.float() - 0.5, truth.float() - 0.5
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
+    variance_x, variance_y, covariance = mean_xx - mean_x**2, mean_yy - mean_y**2, mean_xy - mean_x * mean_y
+    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    similarity: Tensor = (luminance * structure).mean(dim=(1, 2, 3))
+    return similarity
+
+
+def measure(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """All four: ``psnr_y``, ``ssim_y``, ``psnr_rgb`` and ``ssim_rgb`` of ``B,3,H,W`` RGB in [0, 1], ``B`` each."""
+    y, y_truth = luma(image.float()), luma(truth.float())
+    return {
+        "psnr_y": psnr(y, y_truth),
+        "ssim_y": ssim(y, y_truth),
+        "psnr_rgb": psnr(image, truth),
+        "ssim_rgb": ssim(image, truth),
+    }
+
+
+def _blur(maps: Tensor) -> Tensor:
+    """Gaussian window over the valid region: ``N,B,C,H,W`` -> ``N,B,C,H-10,W-10``."""
+    kernel = _gaussian().to(maps.device)
+    flat = maps.flatten(0, 2).unsqueeze(1)  # NBC,1,H,W
+    flat = F.conv2d(F.conv2d(flat, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return flat.view(*maps.shape[:3], *flat.shape[-2:])
+
+
+@lru_cache(maxsize=1)
+def _gaussian() -> Tensor:
+    distance = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    weight = torch.exp(-(distance**2) / (2 * SIGMA**2))
+    return (weight / weight.sum()).float()
+
+
+def _check(image: Tensor, truth: Tensor) -> None:
+    if image.ndim != 4 or image.shape != truth.shape:
+        raise SafaError(
+            f"Pictures of shape {tuple(image.shape)} and {tuple(truth.shape)} cannot be compared: both must be "
+            "batch,channels,height,width."
+        )
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]}x{image.shape[-2]}"

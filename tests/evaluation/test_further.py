@@ -1,0 +1,95 @@
+"""tOF on motion that is known, and the two perceptual metrics by stand-ins for their packages."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from safa.data.scene import Image
+from safa.errors import SafaError
+from safa.evaluation.baselines import BASELINES
+from safa.evaluation.datasets import Dataset
+from safa.evaluation.further import FlowDifference, Measured, installed_metrics, make_metrics
+from safa.evaluation.protocols import to_tensor
+from safa.evaluation.run import evaluate
+from tests.evaluation.footage import Held, moving
+
+
+def frame(number: int, image: Image, truth: Image, method: str = "m", sequence: str = "x") -> Measured:
+    return Measured(method, sequence, number, to_tensor(image), to_tensor(truth))
+
+
+def test_tof_is_the_error_of_the_motion_in_pixels() -> None:
+    truth, still, fast = (moving(2, 96, 128, step) for step in (2, 0, 3))
+    metric = FlowDifference()
+    for method, images in (("exact", truth), ("still", still), ("fast", fast)):
+        assert metric(frame(0, images[0], truth[0], method)) is None
+    values = {
+        method: metric(frame(1, images[1], truth[1], method))
+        for method, images in (("exact", truth), ("still", still), ("fast", fast))
+    }
+    assert values["exact"] == 0
+    assert values["still"] == pytest.approx(2, abs=0.2)
+    assert values["fast"] == pytest.approx(1, abs=0.2)
+
+
+def test_tof_needs_the_frame_before() -> None:
+    image = moving(1)[0]
+    metric = FlowDifference()
+    assert metric(frame(0, image, image)) is None
+    assert metric(frame(2, image, image)) is None  # 1 is missing
+    assert metric(frame(3, image, image, sequence="y")) is None
+    assert metric(frame(4, image, image, sequence="y")) == 0
+
+
+def test_tof_leaves_out_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 96 of 112 rows and 96 of 128 columns count; flow of the result, then of the truth, is made up.
+    wrong = np.full((112, 128, 2), 5, np.float32)
+    wrong[8:-8, 16:-16] = 0
+    wrong[8, 16] = (3, 4)
+    flows = iter([np.zeros_like(wrong), wrong])
+    monkeypatch.setattr("safa.evaluation.further._farneback", lambda first, second: next(flows))
+    image = np.zeros((112, 128, 3), np.uint8)
+    metric = FlowDifference()
+    metric(frame(0, image, image))
+    assert metric(frame(1, image, image)) == pytest.approx(5 / 96**2)
+
+
+def test_an_evaluation_measures_tof_across_its_windows() -> None:
+    results = evaluate(BASELINES, Dataset("made up", (Held("x", moving(5)),), factor=2), further=["tof"])
+    blending = [score for score in results.scores if score.method == "bicubic + blending"]
+    assert [(score.start, score.index) for score in blending if "tof" in score.values] == [(0, 1), (2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "factory", "range_of_inputs"),
+    [("lpips", "lpips", "LPIPS", (-1, 1)), ("dists", "DISTS_pytorch", "DISTS", (0, 1))],
+)
+def test_a_perceptual_metric_gets_the_range_its_package_wants(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, factory: str, range_of_inputs: tuple[int, int]
+) -> None:
+    class Distance(torch.nn.Module):
+        def forward(self, image: Tensor, truth: Tensor) -> Tensor:
+            assert (image.min().item(), truth.max().item()) == range_of_inputs
+            return (image - truth).abs().mean().view(1, 1, 1, 1)
+
+    stand_in = SimpleNamespace(**{factory: lambda **_: Distance()}, __spec__=object())
+    monkeypatch.setitem(sys.modules, package, stand_in)  # type: ignore[arg-type]
+    (metric,) = make_metrics([name]).values()
+    black, white = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    assert metric(Measured("m", "x", 0, black, white)) == range_of_inputs[1] - range_of_inputs[0]
+
+
+def test_metrics_without_their_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lpips" else object())
+    assert installed_metrics() == ["tof", "dists"]
+    with pytest.raises(SafaError, match="lpips needs the package lpips"):
+        make_metrics(["lpips"])
+    with pytest.raises(SafaError, match="no metric 'vmaf'"):
+        make_metrics(["vmaf"])

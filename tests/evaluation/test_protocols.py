@@ -1,0 +1,63 @@
+"""Windows, counted frames and means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from safa.data.dataset import reduce_quarter
+from safa.errors import SafaError
+from safa.evaluation.protocols import combine, part_indices, prepare, window_starts, windows
+from tests.evaluation.footage import Held, moving
+
+
+@pytest.mark.parametrize(
+    ("frames", "factor", "count", "last"),
+    [(41, 2, 20, 38), (34, 2, 16, 30), (49, 2, 24, 46), (17, 8, 2, 8), (16, 8, 1, 0), (7, 6, 1, 0), (2, 2, 0, None)],
+)
+def test_windows_share_their_ends_and_stay_inside(frames: int, factor: int, count: int, last: int | None) -> None:
+    starts = window_starts(frames, factor)
+    assert (len(starts), starts[-1] if starts else None) == (count, last)
+    assert set(np.diff(starts)) <= {factor}
+
+
+def test_a_limit_spreads_the_windows_over_the_sequence() -> None:
+    assert window_starts(201, 2, limit=4) == [24, 74, 124, 174]
+    assert window_starts(9, 2, limit=3) == [0, 4, 6]  # no window twice
+    assert window_starts(9, 2, limit=4) == [0, 2, 4, 6]
+
+
+def test_the_inputs_are_the_reduced_ends() -> None:
+    frames = moving(5)
+    (window,) = windows(Held("x", frames), 4, [0])
+    assert window.times == [0, 0.25, 0.5, 0.75]
+    for given, end in zip(window.inputs(), (frames[0], frames[4]), strict=True):
+        assert given.shape == (1, 3, 12, 16)
+        assert np.array_equal((given[0] * 255).round().byte().permute(1, 2, 0).numpy(), reduce_quarter(end))
+    assert torch.equal(window.truth(3)[0].permute(1, 2, 0), torch.tensor(frames[3]) / 255)
+
+
+def test_frames_too_small_to_measure_are_refused() -> None:
+    with pytest.raises(SafaError, match="smaller than 16x16"):
+        list(windows(Held("x", moving(3, height=12)), 2, [0]))
+
+
+def test_parts_of_a_window() -> None:
+    assert [list(part_indices(part, 8)) for part in ("inputs", "centre")] == [[0], [4]]
+    assert list(part_indices("between", 8)) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(part_indices("average", 8)) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert list(part_indices("centre", 3)) == []
+
+
+def test_means_weigh_windows_or_sequences() -> None:
+    values = {"long": [20.0, 20.0, 20.0], "short": [30.0], "none": []}
+    assert combine(values, "public") == pytest.approx(22.5)
+    assert combine(values, "zooming") == pytest.approx(25)
+    assert combine({"none": []}, "public") is None
+
+
+def test_results_are_rounded_to_8_bits_in_the_zooming_variant_only() -> None:
+    image = torch.tensor([-0.1, 0.3 / 255, 0.7 / 255, 1.2])
+    assert torch.equal(prepare(image, "public"), torch.tensor([0, 0.3 / 255, 0.7 / 255, 1]))
+    assert torch.equal(prepare(image, "zooming"), torch.tensor([0, 0, 1 / 255, 1]))
