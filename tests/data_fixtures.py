@@ -10,11 +10,26 @@ import numpy as np
 from tests.media import write_clip
 
 
+def texture(seed: int = 0, width: int = 320, height: int = 240) -> np.ndarray:
+    """A smooth random picture, ``height,width,3`` uint8."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
 def write_training_data(folder: Path) -> Path:
     """One clip of 12 frames and one photograph, both textured."""
-    random = np.random.default_rng(0)
-    noise = cv2.resize(random.integers(0, 256, (24, 32, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
     folder.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / "photo.png"), noise)
+    cv2.imwrite(str(folder / "photo.png"), texture())
     write_clip(folder / "clip.mp4", frames=12, sound=False, size=(160, 128))
+    return folder
+
+
+def write_frames(folder: Path, count: int = 10, speed: int = 3, seed: int = 0, side: int = 96) -> Path:
+    """A folder of numbered frames that show a texture passing by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = texture(seed, side + speed * count + 10, side)
+    for index in range(count):
+        left = speed * index
+        cv2.imwrite(str(folder / f"{index:04}.png"), picture[:, left : left + side])
     return folder

@@ -14,9 +14,9 @@ SOURCE = Path(safa.__file__).parent
 FLOORS = [
     ["errors", "ops", "metrics"],
     ["network"],
-    ["checkpoint", "engine", "video", "data"],
-    ["upscaler", "training", "evaluation", "pictures", "export"],
-    ["convert", "batch", "cluster"],
+    ["checkpoint", "engine", "video", "pictures", "data"],
+    ["upscaler", "training", "evaluation", "export"],
+    ["sequence", "convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}

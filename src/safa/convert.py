@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,8 @@ import av
 from safa.checkpoint import DEFAULT
 from safa.errors import OutputError, SafaError
 from safa.ops import SCALE
-from safa.upscaler import Array, EncodedFrame, EncodedPair, Upscaler, load
+from safa.sequence import synthesised
+from safa.upscaler import Upscaler, load
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import plan_streams
 from safa.video.journal import work_folder
@@ -29,7 +30,7 @@ from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import Frame, VideoReader
-from safa.video.timeline import Moment, Timeline, output_time_base
+from safa.video.timeline import Timeline, output_time_base
 from safa.video.writer import SegmentWriter
 
 # Frames between the threads: enough to ride out a slow one, few enough for 4K.
@@ -37,6 +38,8 @@ READ_AHEAD = 3
 WRITE_BEHIND = 4
 # Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
 SEGMENT_FRAMES = 96
+# Settings that decide what the frames show; the encoder's are checked where frames are encoded.
+DECIDING = ("rate", "fps", "slow", "start", "end", "deinterlace", "cuts", "dedup")
 
 Item = TypeVar("Item")
 _END: Any = object()
@@ -86,6 +89,8 @@ class UpscaleSettings:
         start, end: part of the source in seconds, ``start <= time < end``.
         audio: keep the sound.
         deinterlace: make whole frames of interlaced ones.
+        cuts: do not interpolate across scene cuts and flashes.
+        dedup: leave out frames that repeat the one before and spread the motion over their time.
     """
 
     rate: int = 2
@@ -98,6 +103,8 @@ class UpscaleSettings:
     end: Fraction | None = None
     audio: bool = True
     deinterlace: bool = True
+    cuts: bool = True
+    dedup: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate, int) or self.rate < 1:
@@ -163,8 +170,8 @@ def upscale(
         fingerprint = {
             "input": _content_digest(source),
             "weights": upscaler.checkpoint.sha256,
-            "timeline": [str(v) for v in _timeline_facts(settings)],
             "precision": str(upscaler.dtype),
+            **{name: str(getattr(settings, name)) for name in DECIDING},
         }
         folder = work_folder(output)
         with SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES) as writer:
@@ -172,7 +179,8 @@ def upscale(
             meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
             timeline = settings.timeline()
             try:
-                _run(reader.frames(alpha=_has_alpha(choice)), timeline, upscaler, writer, meter)
+                frames = reader.frames(alpha=_has_alpha(choice))
+                _run(frames, timeline, upscaler, writer, meter, settings)
             except KeyboardInterrupt:
                 kept = f"{writer.frames_done} finished frames are kept in {folder}"
                 raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
@@ -197,10 +205,6 @@ def upscale(
 
 def _has_alpha(choice: Choice) -> bool:
     return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
-
-
-def _timeline_facts(settings: UpscaleSettings) -> tuple[Any, ...]:
-    return settings.rate, settings.fps, settings.slow, settings.start, settings.end, settings.deinterlace
 
 
 def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings, choice: Choice) -> OutputSpec:
@@ -243,13 +247,21 @@ def _content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run(frames: Iterator[Frame], timeline: Timeline, upscaler: Upscaler, writer: SegmentWriter, meter: _Meter) -> None:
+def _run(
+    frames: Iterator[Frame],
+    timeline: Timeline,
+    upscaler: Upscaler,
+    writer: SegmentWriter,
+    meter: _Meter,
+    settings: UpscaleSettings,
+) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         behind: deque[Future[None]] = deque()
         try:
+            early = _prefetched(frames, reading)
             skip = writer.frames_done
-            for picture, moment in synthesised(_prefetched(frames, reading), timeline, upscaler, skip):
+            for picture, moment in synthesised(early, timeline, upscaler, skip, settings.cuts, settings.dedup):
                 behind.append(writing.submit(writer.write, picture, moment))
                 if len(behind) > WRITE_BEHIND:
                     behind.popleft().result()
@@ -268,68 +280,6 @@ def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor) -> Iterator
     while (item := pending.popleft().result()) is not _END:
         pending.append(executor.submit(next, items, _END))
         yield item
-
-
-@dataclass
-class _Held:
-    """A source frame, encoded when first needed."""
-
-    image: Array
-    encoded: EncodedFrame | None = None
-
-
-@dataclass
-class _Interval:
-    """Two neighbouring source frames, joined when first needed."""
-
-    upscaler: Upscaler
-    first: _Held
-    second: _Held
-    _pair: EncodedPair | None = field(default=None, repr=False)
-
-    def at(self, t: float) -> Array:
-        if self._pair is None:
-            for held in (self.first, self.second):
-                held.encoded = held.encoded or self.upscaler.encode(held.image)
-            assert self.first.encoded is not None
-            assert self.second.encoded is not None
-            self._pair = self.upscaler.pair(self.first.encoded, self.second.encoded)
-        return self.upscaler.at(self._pair, t)
-
-
-def synthesised(
-    frames: Iterable[Frame], timeline: Timeline, upscaler: Upscaler, skip: int = 0
-) -> Iterator[tuple[Array, Moment]]:
-    """Every moment of the timeline with its picture, except the first ``skip``, for which nothing is computed.
-
-    A picture depends on the frames and its moment alone, never on ``skip``: a resumed job equals an uninterrupted one.
-    """
-    previous: _Held | None = None
-    interval: _Interval | None = None
-    last: Frame | None = None
-    done = 0
-    for frame in frames:
-        moments = timeline.push(frame.time)
-        current = _Held(frame.image)
-        if previous is not None:
-            interval = _Interval(upscaler, previous, current)
-            for moment in moments:
-                if done >= skip:
-                    yield interval.at(float(moment.t)), moment
-                done += 1
-        previous, last = current, frame
-    if previous is None or last is None:
-        return
-    picture: Array | None = None  # the last frame, which a constant frame rate may need more than once
-    for moment in timeline.finish(last.duration):
-        if done >= skip:
-            if picture is None:
-                alone = interval is None
-                picture = (_Interval(upscaler, previous, previous) if interval is None else interval).at(
-                    float(not alone)
-                )
-            yield picture, moment
-        done += 1
 
 
 class _Meter:

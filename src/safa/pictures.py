@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from safa.errors import MediaError, OutputError
 from safa.ops import SCALE
-from safa.upscaler import Array
 from safa.video.reader import VideoReader
+
+Array = NDArray[Any]
 
 
 def load_picture(path: Path) -> Array:

@@ -68,7 +68,7 @@ def make_video(
         for packet in stream.encode(None):
             packet.duration = last.get(packet.pts) or 0
             container.mux(packet)
-        if sound is not None and audio is not None:
+        if sound is not None and audio:
             for packet in tone(sound, audio, audio_start):
                 container.mux(packet)
     return path

@@ -47,7 +47,7 @@ def test_presentation_times_are_exact(tmp_path, output):
     source = make_video(tmp_path / "variable.mp4", VFR)
     journal, spec, plan, _ = write_frames(source, tmp_path / output, rate=7)
     mux(journal, spec, plan)
-    wanted = [ticks * spec.time_base for segment in journal.segments for ticks in segment.times]
+    wanted = [ticks * spec.time_base for segment in journal.segments for ticks in segment.times()]
     found = [time for time, _ in frame_hashes(tmp_path / output)]
     if output == "out.mp4":
         assert found == wanted
@@ -139,6 +139,27 @@ def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeyp
     assert not (tmp_path / "out.mp4").exists()
     assert journal.folder.exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_sound_that_the_muxer_chokes_on_is_one_sentence(tmp_path, clip, monkeypatch):
+    journal, spec, plan, _ = write_frames(clip, tmp_path / "out.mp4")
+
+    def choke(*arguments):
+        raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
+
+    monkeypatch.setattr("safa.video.mux._write", choke)
+    with pytest.raises(OutputError, match=r"try without sound, or write \.mkv; 23 finished frames are kept"):
+        mux(journal, spec, plan)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_sound_track_without_packets_is_no_mismatch(tmp_path):
+    """MP4 drops it, Matroska keeps it; either is right."""
+    source = make_video(tmp_path / "mute.mkv", audio=0.0)
+    for suffix in (".mp4", ".mkv"):
+        expected = convert(source, tmp_path / f"out{suffix}")
+        proof = prove(tmp_path / f"out{suffix}", expected)
+        assert proof.ok, proof.failures()
 
 
 def test_existing_output_is_replaced_whole(tmp_path, clip):

@@ -111,6 +111,13 @@ def test_finished_journal_remembers_the_end(tmp_path, clip):
     assert Journal(journal.folder, stored).end == journal.end == Fraction(1, 2)
 
 
+def test_two_runs_of_one_job_do_not_mix(tmp_path):
+    spec = spec_for(tmp_path / "out.mp4")
+    with SegmentWriter(work_folder(spec.path), spec, {}), pytest.raises(OutputError, match="is in use"):
+        SegmentWriter(work_folder(spec.path), spec, {})
+    SegmentWriter(work_folder(spec.path), spec, {}).close()
+
+
 def spec_for(path: Path) -> OutputSpec:
     return OutputSpec(path, 64, 48, Fraction(1, 24), Fraction(24), Colour().resolved(48), preset="ultrafast")
 

@@ -31,7 +31,9 @@ for command in (
     video.info,
     quality.evaluate,
     quality.inspect,
+    network.pack,
     network.train,
+    network.ablate,
 ):
     app.command()(command)
 app.command("import-checkpoint")(network.import_checkpoint)

@@ -1,7 +1,8 @@
-"""Commands for people with a network: train, import-checkpoint."""
+"""Commands for people who train: pack, train, ablate, import-checkpoint."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,16 @@ from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
+    from safa.data.packing import PackProgress
     from safa.training import TrainProgress
+    from safa.training.ablation import Result, Row
+
+Data = Annotated[Path, typer.Option(help="Training pack, or a folder with clips and photographs.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as network.channels=16.")
+]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Devices = Annotated[str, typer.Option(help="How many, or auto.")]
 
 
 def import_checkpoint(
@@ -27,33 +37,67 @@ def import_checkpoint(
     stdout.print(f"{escape(str(output))}: {network.config.channels} channels, {network.config.blocks} blocks")
 
 
+def pack(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with clips, folders of frames, photographs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PACK", help="File to write.")],
+    size: Annotated[float, typer.Option(help="Of the pack in MiB, at most.")] = 56.0,
+    side: Annotated[int, typer.Option(help="Of a window in pixels.")] = 384,
+    quality: Annotated[int, typer.Option(help="x264's rate factor of the windows; lower is better.")] = 17,
+    held_out: Annotated[float, typer.Option(help="Part of the clips that is kept for validation.")] = 0.1,
+    layout: Annotated[
+        str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
+    ] = None,
+    names: Annotated[Path | None, typer.Option(help="List of the data set's sequences to take.")] = None,
+) -> None:
+    """Turn footage and photographs into one compact file to train on."""
+    from safa.data.packing import PackSettings
+    from safa.data.packing import pack as run
+
+    with progress_bar("files") as bar:
+        task = bar.add_task("packing", total=None, speed="-")
+
+        def show(progress: PackProgress) -> None:
+            description = f"{progress.mebibytes:.1f} MiB {escape(progress.name)}"
+            bar.update(task, completed=progress.done, total=progress.total, description=description)
+
+        settings = PackSettings(size=size, side=side, quality=quality, held_out=held_out)
+        made = run(source, output, settings, layout, names, show)
+    stdout.print(
+        f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs to "
+        f"train on, {made.held_out_windows} and {made.held_out_stills} held out"
+    )
+
+
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with video clips and photographs.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(help="Recipe (TOML); see recipes/.")] = None,
+    settings: Settings = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long; go on later with --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    devices: Annotated[str, typer.Option(help="How many, or auto.")] = "auto",
+    accelerator: Accelerator = "auto",
+    devices: Devices = "auto",
 ) -> None:
     """Train a network."""
-    try:
-        from safa.training import TrainConfig
-        from safa.training import train as run
-    except ModuleNotFoundError as error:
-        raise SafaError(f"Training needs {error.name}; install it with: pip install 'safa-video[train]'.") from error
+    _require_training()
+    from safa.training import TrainConfig
+    from safa.training import train as run
 
-    recipe = TrainConfig.from_toml(config) if config is not None else TrainConfig.of_run(out, resume)
-    with progress_bar("steps") as bar:
+    recipe = (
+        TrainConfig.from_toml(config, settings or ()) if config else TrainConfig.of_run(out, resume, settings or ())
+    )
+    with progress_bar("samples") as bar:
         task = bar.add_task("training", total=recipe.steps, speed="-")
 
         def show(progress: TrainProgress) -> None:
+            _report(progress)
             bar.update(
                 task,
                 completed=progress.step,
-                speed=f"{progress.steps_per_second:.2f}",
-                description=f"loss {progress.loss:.4f}",
+                total=progress.steps,
+                speed=f"{progress.samples_per_second:.1f}",
+                description=_describe(progress),
             )
 
         try:
@@ -65,10 +109,72 @@ def train(
                 resume=resume,
                 init=init,
                 accelerator=accelerator,
-                devices=int(devices) if devices.isdigit() else devices,
+                devices=_devices(devices),
                 on_progress=show,
             )
         except KeyboardInterrupt:
             stderr.print(f"safa: stopped; the run is saved in {escape(str(out))}, go on with --resume.")
             raise SystemExit(INTERRUPTED) from None
-    stdout.print(f"{escape(str(out))}: {steps} of {recipe.steps} steps done; weights in {out / 'last.safetensors'}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
+        stdout.print(f"{escape(str(out))}: {steps} steps done; weights in {escape(str(out / 'last.safetensors'))}")
+
+
+def ablate(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Rows to compare (TOML): recipes/ablation.toml.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")],
+    minutes: Annotated[float | None, typer.Option(help="Training time of every row.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Or training steps of every row.")] = None,
+    only: Annotated[str | None, typer.Option(help="Rows to take, such as a1,a2.")] = None,
+    settings: Settings = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = "auto",
+) -> None:
+    """Train variants for the same budget and print how they compare; finished rows are kept."""
+    _require_training()
+    from safa.training.ablation import ablate as run
+    from safa.training.ablation import as_table, read_rows
+
+    rows = read_rows(table, settings or (), only.split(",") if only else ())
+    with progress_bar("rows") as bar:
+        task = bar.add_task("ablation", total=len(rows), speed="-")
+
+        def show(row: Row, progress: TrainProgress) -> None:
+            bar.update(task, description=f"{row.name}: step {progress.step}, {_describe(progress)}")
+
+        def advance(result: Result) -> None:
+            bar.advance(task)
+
+        budget = {"minutes": minutes, "steps": steps}
+        where = {"accelerator": accelerator, "devices": _devices(devices)}
+        results = run(rows, data, out, **budget, **where, on_progress=show, on_result=advance)  # type: ignore[arg-type]
+    stdout.print(escape(as_table(results)))
+
+
+def _require_training() -> None:
+    try:
+        import safa.training  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SafaError(f"Training needs {error.name}; install it with: pip install 'safa-video[train]'.") from error
+
+
+def _devices(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _describe(progress: TrainProgress) -> str:
+    held_out = progress.validation
+    figures = f", held out {held_out.inputs:.2f} / {held_out.between:.2f} dB" if held_out is not None else ""
+    return f"loss {progress.loss:.4f}{figures}"
+
+
+def _report(progress: TrainProgress) -> None:
+    """A line for every validation and every warning."""
+    held_out = progress.validation
+    if held_out is not None and held_out.step == progress.step:
+        stdout.print(
+            f"step {held_out.step}: inputs {held_out.inputs:.2f} dB (bicubic {held_out.bicubic:.2f}), "
+            f"between {held_out.between:.2f} dB (blend {held_out.blend:.2f})"
+        )
+    if progress.warning is not None:
+        stderr.print(f"warning: {escape(progress.warning)}")

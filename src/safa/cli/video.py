@@ -36,6 +36,8 @@ def upscale(
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
     audio: Annotated[bool, typer.Option(help="Keep the sound.")] = True,
     deinterlace: Annotated[bool, typer.Option(help="Make whole frames of interlaced ones.")] = True,
+    cuts: Annotated[bool, typer.Option(help="Do not interpolate across scene cuts and flashes.")] = True,
+    dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
     as_json: Json = False,
@@ -58,7 +60,8 @@ def upscale(
     from safa.convert import upscale as run
     from safa.upscaler import load
 
-    settings = UpscaleSettings(**times, codec=codec, crf=crf, preset=preset, audio=audio, deinterlace=deinterlace)
+    choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}
+    settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
     voice = Voice(as_json)
     options: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
     several = len(sources) > 1 or sources[0].is_dir()

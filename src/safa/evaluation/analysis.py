@@ -12,12 +12,12 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from safa.data.scene import Image
+from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.protocols import to_tensor, window_starts
 from safa.evaluation.run import count_operations
-from safa.evaluation.sequences import FrameSequence
 from safa.network.safa import Safa
 from safa.ops import SCALE, pad_to_multiple
 

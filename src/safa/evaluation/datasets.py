@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from safa.data.clips import find_clips
+from safa.data.layouts import Names, folders, footage, read_names, require, video_inr, vimeo90k
+from safa.data.sequences import FrameSequence, Pictures
 from safa.errors import SafaError
-from safa.evaluation.sequences import PICTURE_SUFFIXES, FrameSequence, Pictures, Video, find_pictures
 
 MOST_TIMES = 16
 
@@ -48,37 +49,13 @@ def open_dataset(name: str, root: Path | None = None, factor: int | None = None,
                 f"{', '.join(LAYOUTS)}."
             )
         root = Path(name)
-    find, published = LAYOUTS.get(name, (_footage, 2))
+    find, published = LAYOUTS.get(name, (footage, 2))
     if root is None or not root.exists():
         raise SafaError(f"The data set {name} needs the folder that holds it; there is none at {root}.")
-    sequences = find(root, _read_names(names) if names is not None else None)
+    sequences = find(root, read_names(names) if names is not None else None)
     if not sequences:
         raise SafaError(f"There are no sequences of frames for {name} in {root}.")
     return Dataset(name if name in LAYOUTS else root.resolve().name, tuple(sequences), factor or published)
-
-
-Names = list[str] | None
-
-
-def _folders(root: Path, names: Names) -> list[FrameSequence]:
-    """``ROOT/<sequence>/<frame>``: Vid4, and GoPro and Adobe240 as VideoINR lays them out."""
-    if names is None:
-        names = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and find_pictures(folder))
-    _require([root / name for name in names])
-    return [Pictures(name, find_pictures(root / name)) for name in names]
-
-
-def _video_inr(root: Path, names: Names) -> list[FrameSequence]:
-    """VideoINR's script puts the test clips into a folder ``test``; published copies are with and without it."""
-    return _folders(root / "test" if (root / "test").is_dir() else root, names)
-
-
-def _vimeo90k(root: Path, names: Names) -> list[FrameSequence]:
-    """``ROOT/sequences/00001/0001/im1.png`` to ``im7.png`` with a list of ``00001/0001``."""
-    if names is None:
-        names = _read_names(root / "sep_testlist.txt")
-    _require([root / "sequences" / name for name in names])
-    return [Pictures(name, find_pictures(root / "sequences" / name)) for name in names]
 
 
 def _ucf101(root: Path, names: Names) -> list[FrameSequence]:
@@ -87,66 +64,30 @@ def _ucf101(root: Path, names: Names) -> list[FrameSequence]:
         names = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
     files = ("frame_00.png", "frame_01_gt.png", "frame_02.png")
     triplets = {name: tuple(root / name / file for file in files) for name in names}
-    _require([path for triplet in triplets.values() for path in triplet])
+    require([path for triplet in triplets.values() for path in triplet])
     return [Pictures(name, triplet) for name, triplet in triplets.items()]
 
 
 def _middlebury(root: Path, names: Names) -> list[FrameSequence]:
     """``ROOT/other-data/<name>/frame10.png, frame11.png`` and ``ROOT/other-gt-interp/<name>/frame10i11.png``."""
     inputs, truths = root / "other-data", root / "other-gt-interp"
-    _require([inputs, truths])
+    require([inputs, truths])
     if names is None:
         names = sorted(folder.name for folder in truths.iterdir() if folder.is_dir())
     triplets = {
         name: (inputs / name / "frame10.png", truths / name / "frame10i11.png", inputs / name / "frame11.png")
         for name in names
     }
-    _require([path for triplet in triplets.values() for path in triplet])
+    require([path for triplet in triplets.values() for path in triplet])
     return [Pictures(name, triplet) for name, triplet in triplets.items()]
 
 
-def _footage(path: Path, names: Names) -> list[FrameSequence]:
-    """A video file; or a folder: its frames, or the folders of frames and the videos below it."""
-    if path.is_file():
-        return [Video(path.stem, path)]
-    if find_pictures(path):
-        return [Pictures(path.resolve().name, find_pictures(path))]
-    folders = {file.parent for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES}
-    found: dict[str, FrameSequence] = {}
-    for folder in sorted(folders):
-        name = folder.relative_to(path).as_posix()
-        found[name] = Pictures(name, find_pictures(folder))
-    for clip in find_clips(path):
-        name = clip.relative_to(path).as_posix()
-        found[name] = Video(name, clip)
-    if names is None:
-        return list(found.values())
-    _require([path / name for name in names])
-    return [found[name] for name in names if name in found]
-
-
 LAYOUTS: dict[str, tuple[Callable[[Path, Names], list[FrameSequence]], int]] = {
-    "vid4": (_folders, 2),
-    "gopro": (_video_inr, 8),
-    "adobe240": (_video_inr, 8),
-    "vimeo90k": (_vimeo90k, 2),
+    "vid4": (folders, 2),
+    "gopro": (partial(video_inr, part="test"), 8),
+    "adobe240": (partial(video_inr, part="test"), 8),
+    "vimeo90k": (partial(vimeo90k, part="test"), 2),
     "ucf101": (_ucf101, 2),
     "middlebury": (_middlebury, 2),
 }
 """How each named data set lies on disk, and the time factor it is published for."""
-
-
-def _read_names(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise SafaError(f"The list of sequences {path} cannot be read: {error.strerror}.") from error
-
-
-def _require(paths: list[Path]) -> None:
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise SafaError(
-            f"The data set is not complete: {missing[0]} is missing"
-            + (f", and {len(missing) - 1} more." if len(missing) > 1 else ".")
-        )

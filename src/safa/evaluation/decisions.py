@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from safa.data.scene import Image
+from safa.data.sequences import to_8_bits
 from safa.errors import MediaError, OutputError, SafaError
 from safa.evaluation.pictures import (
     Floats,
@@ -27,7 +28,6 @@ from safa.evaluation.pictures import (
     wheel_picture,
 )
 from safa.evaluation.protocols import to_tensor
-from safa.evaluation.sequences import to_8_bits
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.ops import SCALE, pad_to_multiple, resize_bilinear, resize_flow

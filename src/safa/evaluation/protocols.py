@@ -21,8 +21,8 @@ from torch import Tensor
 
 from safa.data.dataset import reduce_quarter
 from safa.data.scene import Image
+from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
-from safa.evaluation.sequences import FrameSequence
 
 Variant = Literal["public", "zooming"]
 Part = Literal["inputs", "between", "centre", "average"]

@@ -87,17 +87,18 @@ def measure_pictures(path: Path) -> tuple[int, set[tuple[int, int]]]:
 
 def _frames(journal: Journal, spec: OutputSpec) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """(time in seconds from the first frame, frame) of every frame in the segments."""
-    first = journal.segments[0].times[0]
+    first = journal.segments[0].first
     for segment in journal.segments:
+        ticks = segment.times()
         with av.open(str(segment.path)) as container:
             for frame in container.decode(video=0):
-                yield (segment.times[(frame.pts or 0) // FRAME_MS] - first) * spec.time_base, frame
+                yield (ticks[(frame.pts or 0) // FRAME_MS] - first) * spec.time_base, frame
 
 
 def _ticks(journal: Journal, spec: OutputSpec, tick: Fraction) -> tuple[list[int], int]:
     """Start of every frame and the end in ticks from the first frame, each rounded by itself so that none drifts."""
-    first = journal.segments[0].times[0]
-    times = [(time - first) * spec.time_base for segment in journal.segments for time in segment.times]
+    first = journal.segments[0].first
+    times = [(time - first) * spec.time_base for segment in journal.segments for time in segment.times()]
     starts: list[int] = []
     for time in times:
         starts.append(max(round(time / tick), starts[-1] + 1 if starts else 0))

@@ -10,6 +10,11 @@ from typing import Any
 
 from safa.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # Full disk, quota used up, and the file-size limit of the file system or the shell.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -49,6 +54,36 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class FolderLock:
+    """Keeps other processes out of a folder until it is released or this process ends, however it ends.
+
+    Nothing is kept out where there are no such locks: on Windows and some network file systems.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OutputError where another process has the folder."""
+        self._handle: int | None = None
+        if fcntl is None:
+            return
+        self._handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise OutputError(f"{folder} is in use: another run is making the same output; let it end.") from None
+        except OSError:
+            self.release()
+
+    def release(self) -> None:
+        """Let others in. May be called again."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def write_json(path: Path, value: Any) -> None:

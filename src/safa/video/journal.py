@@ -12,29 +12,40 @@ working on.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from safa.errors import JournalMismatch, OutputError
-from safa.video.disk import write_json
+from safa.video.disk import FolderLock, write_json
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished segment. `times` are its frames' ticks of the output's time base in the order shown.
+    """A finished segment: how many frames, and the first and last one's ticks of the output's time base.
 
-    `reorder` is how many frames the encoder delays presentation by (0 without B-frames), `bytes` the file's
-    size.
+    `reorder` is how many frames the encoder delays presentation by (0 without B-frames), `bytes` the file's size.
     """
 
     path: Path
-    times: tuple[int, ...]
+    frames: int
+    first: int
+    last: int
     reorder: int
     bytes: int
+
+    @property
+    def record(self) -> Path:
+        """The file that says all this, and the time of every frame."""
+        return self.path.with_suffix(".json")
+
+    def times(self) -> list[int]:
+        """Ticks of all its frames in the order shown, read from the record: in memory they would grow with the film."""
+        times: list[int] = json.loads(self.record.read_text())["times"]
+        return times
 
 
 class Journal:
@@ -43,26 +54,29 @@ class Journal:
     def __init__(self, folder: Path, fingerprint: dict[str, Any], restart: bool = False) -> None:
         """Open the work folder, or make it. What is unfinished or damaged in it is deleted.
 
-        `fingerprint`: JSON-ready facts (input content, weights, settings) that must be the same for kept work
-        to be used; otherwise JournalMismatch is raised, unless `restart` throws the kept work away.
+        `fingerprint`: JSON-ready facts (input content, weights, settings) that must be the same for kept work to be
+        used; otherwise JournalMismatch is raised, unless `restart` throws the kept work away. Raises OutputError
+        where another process has the folder.
         """
         self.folder = folder
         self.segments: list[Segment] = []
         self.end: Fraction | None = None
         self._fingerprint = json.loads(json.dumps(fingerprint))
-        if restart and (folder / "journal.json").exists():
-            shutil.rmtree(folder)
-        if (folder / "journal.json").exists():
-            self._load()
-        else:
-            folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        self._lock = FolderLock(folder)
+        try:
+            if (folder / "journal.json").exists() and not restart:
+                self._load()
+            self._sweep()
             self._save()
-        self._sweep()
+        except BaseException:
+            self._lock.release()
+            raise
 
     @property
     def frames(self) -> int:
         """Output frames in finished segments."""
-        return sum(len(segment.times) for segment in self.segments)
+        return sum(segment.frames for segment in self.segments)
 
     def kept(self) -> str:
         """For messages: what is safe."""
@@ -72,9 +86,10 @@ class Journal:
         """Where segment `number` lies once it is finished."""
         return self.folder / f"{number:06d}.mkv"
 
-    def add(self, segment: Segment) -> None:
-        """Record a segment whose file is in place."""
-        write_json(segment.path.with_suffix(".json"), asdict(segment) | {"path": segment.path.name})
+    def add(self, path: Path, times: list[int], reorder: int) -> None:
+        """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
+        segment = Segment(path, len(times), times[0], times[-1], reorder, path.stat().st_size)
+        write_json(segment.record, {"times": times, "reorder": reorder, "bytes": segment.bytes})
         self.segments.append(segment)
 
     def close(self, end: Fraction) -> None:
@@ -82,8 +97,13 @@ class Journal:
         self.end = end
         self._save()
 
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        self._lock.release()
+
     def remove(self) -> None:
         """Delete the work folder."""
+        self.release()
         shutil.rmtree(self.folder)
 
     def _save(self) -> None:
@@ -116,16 +136,17 @@ class Journal:
         path = self.segment_path(number)
         try:
             stored = json.loads(path.with_suffix(".json").read_text())
-            segment = Segment(path, tuple(stored["times"]), stored["reorder"], stored["bytes"])
+            times = stored["times"]
+            segment = Segment(path, len(times), times[0], times[-1], stored["reorder"], stored["bytes"])
             return segment if path.stat().st_size == segment.bytes else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None  # this one and those after it are made again
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
         known = {"journal.json"}
         for segment in self.segments:
-            known |= {segment.path.name, segment.path.with_suffix(".json").name}
+            known |= {segment.path.name, segment.record.name}
         for path in self.folder.iterdir():
             if path.name not in known:
                 if not (path.suffix == ".part" or path.stem.isdigit()):

@@ -36,7 +36,7 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     if journal.end is None or not journal.segments:
         raise ValueError("the journal is not complete")
     copied: list[CopiedStream] = []
-    first = journal.segments[0].times[0] * spec.time_base
+    first = journal.segments[0].first * spec.time_base
     start = first
     if spec.container in ("gif", "webp", "png"):
         start = Fraction(0)  # no clock but their own
@@ -67,6 +67,13 @@ def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[Co
         with disk_errors(spec.path.parent, journal.kept):
             copied = _write(temporary, journal, spec, plan)
             publish(temporary, spec.path)
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError):
+            raise
+        raise OutputError(
+            f"{spec.path} cannot be written: {spec.container} does not take what {plan.source} holds beside the video "
+            f"({getattr(error, 'strerror', None) or error}); try without sound, or write .mkv; {journal.kept()}."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return copied
@@ -130,7 +137,7 @@ def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -
     """
     tick = spec.time_base
     reorder = max(segment.reorder for segment in journal.segments)
-    first = journal.segments[0].times[0]
+    first = journal.segments[0].first
     first_dts = first
     shown: deque[int] = deque()  # presentation ticks that are still to serve as decoding times
     decoded = 0
@@ -156,20 +163,20 @@ def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -
             yield packet.dts * tick, packet
 
 
-def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[tuple[int, ...], int, Iterator[Any]]]:
+def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[list[int], int, Iterator[Any]]]:
     """(ticks of its frames, tick of the next segment's first frame or of the end, packets) of each segment."""
     assert journal.end is not None
     extradata: bytes | None = None
     for number, segment in enumerate(journal.segments):
         last = number + 1 == len(journal.segments)
-        following = round(journal.end / spec.time_base) if last else journal.segments[number + 1].times[0]
+        following = round(journal.end / spec.time_base) if last else journal.segments[number + 1].first
         with av.open(str(segment.path)) as container:
             stream = container.streams.video[0]
             if number and stream.codec_context.extradata != extradata:
                 raise OutputError(f"{segment.path} was encoded differently from those before it; give --restart.")
             extradata = stream.codec_context.extradata
             # The end is one tick after the last frame at least, however coarse the time base had to be.
-            yield segment.times, max(following, segment.times[-1] + 1), _coded(container, stream)
+            yield segment.times(), max(following, segment.last + 1), _coded(container, stream)
 
 
 def _coded(container: Any, stream: av.VideoStream) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+from av.container import InputContainer
 
 from safa.errors import MediaError
 from safa.video import source
@@ -143,7 +144,7 @@ class VideoReader:
         frames = chain([first], frames)
         if self._interlaced and self._deinterlace:
             frames = deinterlace(frames, self._stream)
-        return self._with_durations(repair_times(_stamped(frames, self._stream), self.problems))
+        return self._with_durations(repair_times(_stamped(frames, self._container, self._stream), self.problems))
 
     def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[Timed]:
         """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
@@ -162,15 +163,18 @@ class VideoReader:
 
 
 def _stamped(
-    frames: Iterator[av.VideoFrame], stream: av.VideoStream
+    frames: Iterator[av.VideoFrame], container: InputContainer, stream: av.VideoStream
 ) -> Iterator[tuple[Fraction | None, Fraction, tuple[Fraction, av.VideoFrame]]]:
     """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame."""
     tick = source.time_base(stream)
+    latest = source.latest_time(container, stream)
     fallback = 1 / source.nominal_rate(stream)
     for frame in frames:
         own_tick = frame.time_base or tick
         nominal = frame.duration * own_tick if frame.duration > 0 else fallback
         time = frame.pts * own_tick if frame.pts is not None else None
+        if time is not None and latest is not None and time > latest:
+            time = None  # a damaged timestamp; one that is hours off would ask for millions of frames
         yield time, nominal, (nominal, frame)
 
 

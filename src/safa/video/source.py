@@ -1,6 +1,5 @@
 """Opening a video file: what is in it, or one sentence on why it cannot be read."""
 
-import errno
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -103,9 +102,7 @@ def open_container(path: Path) -> InputContainer:
         container = av.open(str(path), metadata_errors="replace")
     except PermissionError:
         raise MediaError(f"{path} cannot be opened: permission denied.") from None
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO:
-            raise MediaError(f"{path} cannot be read from its disk: {error.strerror}.") from None
+    except (av.error.FFmpegError, OSError, ValueError):
         if _starts_like_mp4(path):
             message = "is cut off or damaged: its index (moov) cannot be found; copy or download it again."
         else:
@@ -212,6 +209,14 @@ def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | N
     return ((stream.start_time or 0) + stream.duration) * time_base(stream)
 
 
+def latest_time(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """File time after which no frame can lie: the claimed end and half as much again. None without a claim."""
+    if not container.duration or container.duration < 0:
+        return None
+    start = (stream.start_time or 0) * time_base(stream)
+    return start + Fraction(container.duration, av.time_base) * Fraction(3, 2) + 10
+
+
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     entries: Any = frame.side_data  # iterating yields the entries themselves, not keys
     for data in entries:
@@ -229,7 +234,9 @@ def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
 
 
 def _stream_info(stream: Any) -> StreamInfo:
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else (stream.name or "unknown")
+    codec = getattr(stream, "name", None) or "unknown"  # streams of no known kind have no name at all
+    if stream.codec_context:
+        codec = stream.codec_context.codec.canonical_name
     return StreamInfo(stream.index, stream.type, codec, stream.language, stream.metadata.get("title"))
 
 

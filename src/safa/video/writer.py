@@ -13,7 +13,7 @@ from av.container import OutputContainer
 
 from safa.video.colour import FromRgb
 from safa.video.disk import disk_errors, publish
-from safa.video.journal import Journal, Segment
+from safa.video.journal import Journal
 from safa.video.output import OutputSpec, add_encoder
 from safa.video.timeline import Moment
 
@@ -56,7 +56,7 @@ class SegmentWriter:
         with disk_errors(folder.parent, lambda: "nothing was written"):
             self.journal = Journal(folder, fingerprint | {"settings": spec.settings()}, restart)
         if self.journal.segments:
-            self._last_ticks = self.journal.segments[-1].times[-1]
+            self._last_ticks = self.journal.segments[-1].last
 
     @property
     def frames_done(self) -> int:
@@ -98,10 +98,11 @@ class SegmentWriter:
         return self.journal
 
     def close(self) -> None:
-        """Drop the segment that is not finished, if any. Finished ones stay for the next run."""
+        """Drop the segment that is not finished, if any, and let others have the folder. Finished ones stay."""
         if self._open is not None:
             self._open.abandon()
             self._open = None
+        self.journal.release()
 
     def _is_full(self, segment: "_OpenSegment") -> bool:
         if len(segment.times) >= self._frames_per_segment:
@@ -111,7 +112,7 @@ class SegmentWriter:
 
     def _close_segment(self, segment: "_OpenSegment") -> None:
         self._open = None
-        self.journal.add(segment.finish())
+        self.journal.add(*segment.finish())
 
 
 class _OpenSegment:
@@ -139,11 +140,12 @@ class _OpenSegment:
         self.times.append(ticks)
         self._mux(self._stream.encode(frame))
 
-    def finish(self) -> Segment:
+    def finish(self) -> tuple[Path, list[int], int]:
+        """Path, ticks of the frames, and reordering of the finished segment."""
         self._mux(self._stream.encode(None))
         self._container.close()
         publish(self._temporary, self._path)
-        return Segment(self._path, tuple(self.times), self._reorder, self._path.stat().st_size)
+        return self._path, self.times, self._reorder
 
     def abandon(self) -> None:
         with suppress(OSError):  # a full disk may be why it is abandoned

@@ -1,0 +1,66 @@
+"""Which frames the pictures are made from: cuts and repeats."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from safa.checkpoint import Checkpoint
+from safa.sequence import synthesised
+from safa.upscaler import Upscaler
+from safa.video.source import Frame
+from safa.video.timeline import Timeline
+from tests.conftest import tiny_network
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+
+
+def frames(pictures: list[np.ndarray]) -> list[Frame]:
+    return [Frame(Fraction(k, 10), Fraction(1, 10), picture) for k, picture in enumerate(pictures)]
+
+
+def scene(seed: int, count: int) -> list[np.ndarray]:
+    """A textured picture that pans by a pixel a frame; the colour tells which scene it is."""
+    random = np.random.default_rng(seed)
+    wide = random.integers(0, 100, (6, 10, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    wide[..., seed % 3] += 150
+    return [wide[:32, k : k + 48] for k in range(count)]
+
+
+def test_no_picture_mixes_two_scenes(upscaler: Upscaler) -> None:
+    pictures = scene(0, 6) + scene(1, 6)
+    timeline = Timeline(rate=4)
+    result = list(synthesised(frames(pictures), timeline, upscaler))
+    across = {moment.t: picture for picture, moment in result if moment.index == 5}
+    before, after = (upscaler.between(p, p, [0.0])[0] for p in (pictures[5], pictures[6]))
+    assert [np.array_equal(across[Fraction(k, 4)], (before, before, after, after)[k]) for k in range(4)] == [True] * 4
+
+
+def test_without_looking_for_cuts_everything_is_interpolated(upscaler: Upscaler) -> None:
+    pictures = scene(0, 6) + scene(1, 6)
+    result = list(synthesised(frames(pictures), Timeline(rate=2), upscaler, cuts=False))
+    middle = next(picture for picture, moment in result if (moment.index, moment.t) == (5, Fraction(1, 2)))
+    assert np.array_equal(middle, upscaler.between(pictures[5], pictures[6], [0.5])[0])
+
+
+def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
+    moving = scene(0, 4)
+    on_twos = [picture for picture in moving for _ in range(2)]
+    result = list(synthesised(frames(on_twos), Timeline(rate=1), upscaler, dedup=True))
+    assert [moment.time for _, moment in result] == [Fraction(k, 10) for k in range(8)]
+    expected = upscaler.between(moving[0], moving[1], [0.0, 0.5])
+    assert all(np.array_equal(picture, want) for (picture, _), want in zip(result, expected, strict=False))
+
+
+def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler) -> None:
+    pictures = scene(0, 5)
+    whole = list(synthesised(frames(pictures), Timeline(rate=3), upscaler))
+    rest = list(synthesised(frames(pictures), Timeline(rate=3), upscaler, skip=7))
+    assert len(rest) == len(whole) - 7
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))

@@ -1,0 +1,101 @@
+"""The ablation table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.data_fixtures import write_frames, write_training_data
+
+from safa.data.packing import PackSettings, pack
+from safa.errors import SafaError
+from safa.training.ablation import ablate, as_table, read_rows
+from safa.training.config import TrainConfig
+
+TABLE = """
+batch = 2
+patch = 32
+workers = 0
+validation_samples = 2
+held_out = 0.5
+network = { grid = "input", channels = 8, blocks = 2, stem_channels = 4, decoder_blocks = 1 }
+[rows.one]
+label = "1 iteration"
+network.blocks = 1
+[rows.two]
+label = "2 iterations"
+[rows.file]
+label = "from a file"
+extractor_weights = "not-there.safetensors"
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "table.toml").write_text(TABLE)
+    return tmp_path / "table.toml"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    for k in range(2):
+        write_frames(folder / "clips" / str(k), seed=k)
+    pack(folder / "clips", folder / "data.pack", PackSettings(side=96, held_out=0.5))
+    return folder / "data.pack"
+
+
+def test_every_row_gets_the_same_budget_and_its_figures(table: Path, packed: Path, tmp_path: Path) -> None:
+    results = ablate(read_rows(table), packed, tmp_path / "out", steps=2, accelerator="cpu", devices=1)
+    one, two, missing = results
+    assert (one.steps, two.steps) == (2, 2)
+    assert one.parameters is not None
+    assert two.parameters is not None
+    assert one.parameters < two.parameters
+    assert one.gigaflop is not None
+    assert two.gigaflop is not None
+    assert one.gigaflop < two.gigaflop
+    assert missing.skipped == "needs not-there.safetensors"
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert text == as_table(results) + "\n"
+    assert f"| one | 1 iteration | 2 | {one.parameters / 1e6:.2f} M |" in text
+
+
+def test_finished_rows_are_kept(table: Path, packed: Path, tmp_path: Path) -> None:
+    options = {"steps": 1, "accelerator": "cpu", "devices": 1}
+    first = ablate(read_rows(table, only=["one"]), packed, tmp_path / "out", **options)  # type: ignore[arg-type]
+    trained: list[str] = []
+    again = ablate(
+        read_rows(table, only=["one", "two"]),
+        packed,
+        tmp_path / "out",
+        **options,  # type: ignore[arg-type]
+        on_progress=lambda row, progress: trained.append(row.name),
+    )
+    assert again[0] == first[0]
+    assert trained == ["two"]
+
+
+def test_wrong_requests_are_one_sentence(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(SafaError, match="no row three; it has one, two, file"):
+        read_rows(table, only=["three"])
+    with pytest.raises(SafaError, match="either in minutes or in steps"):
+        ablate(read_rows(table), tmp_path, tmp_path / "out")
+    data = write_training_data(tmp_path / "data")
+    with pytest.raises(SafaError, match="holds nothing out"):
+        ablate(read_rows(table, ["held_out=0.0"]), data, tmp_path / "out", steps=1)
+
+
+def test_the_papers_axes_differ_from_the_base_in_one_setting() -> None:
+    base = TrainConfig.from_toml(Path("recipes/base.toml")).to_dict()
+    rows = read_rows(Path("recipes/ablation.toml"))
+    assert [row.name for row in rows] == [
+        f"{axis}{number}"
+        for axis, count in zip("abcde", (5, 3, 8, 3, 4), strict=True)
+        for number in range(1, count + 1)
+    ]
+    for row in rows:
+        values = row.config.to_dict()
+        network = {name for name in base["network"] if values["network"][name] != base["network"][name]}
+        others = {name for name in base if name != "network" and values[name] != base[name]}
+        assert len(network | others) == (0 if "(chosen)" in row.label or row.name == "d1" else 1), row.name
