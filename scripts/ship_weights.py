@@ -24,9 +24,8 @@ def main() -> None:
     trained = load_checkpoint(arguments.checkpoint)
     provenance = {**trained.provenance, "note": arguments.note}
     save_checkpoint(trained.network, SHIPPED / f"{arguments.name}.safetensors", provenance, torch.float16)
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(SHIPPED.glob("*.safetensors"))
-    ]
+    shipped = sorted(SHIPPED.glob("*.safetensors"))
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in shipped]
     (SHIPPED / "SHA256SUMS").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
