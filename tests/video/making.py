@@ -208,3 +208,18 @@ def pixel_components(pixel_format: str) -> str:
     """ "rgb", "yuva" and the like: "a" tells whether a format has alpha."""
     kinds = av.VideoFormat(pixel_format)
     return ("rgb" if kinds.is_rgb else "yuv") + "a" * any(part.is_alpha for part in kinds.components)
+
+
+def make_interlaced(path: Path) -> Path:
+    """MPEG-2 with two fields a frame, taken at different times."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "top": "1"})
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        for number in range(12):
+            image = picture(2 * number)
+            image[1::2] = picture(2 * number + 1)[1::2]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -127,12 +127,6 @@ def test_untagged_output_is_tagged_with_what_the_source_meant(tmp_path, clip):
         assert output.info.colour == Colour(6, 6, 6, 1)
 
 
-def test_hdr_tags_are_recognised():
-    assert Colour(transfer=16).is_hdr
-    assert Colour(transfer=18).is_hdr
-    assert not Colour(transfer=1).is_hdr
-
-
 def test_mastering_metadata_in_the_encoders_units():
     display = [(Fraction(68, 100), Fraction(32, 100)), (Fraction(265, 1000), Fraction(69, 100))]
     display += [(Fraction(15, 100), Fraction(6, 100)), (Fraction(3127, 10000), Fraction(329, 1000))]

@@ -13,7 +13,7 @@ import pytest
 from safa.video.codecs import choose_codec
 from safa.video.proof import prove
 from safa.video.reader import VideoReader
-from tests.video.making import convert, make_rich, make_video, picture
+from tests.video.making import convert, make_interlaced, make_rich, make_video
 
 RATES = (24, 25, 30, 60)
 MS = Fraction(1, 1000)
@@ -69,22 +69,6 @@ def without_timestamps(folder: Path) -> Path:
     return path
 
 
-def interlaced(folder: Path) -> Path:
-    """MPEG-2 with two fields a frame, taken at different times."""
-    path = folder / "fields.mpg"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "top": "1"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
-        for number in range(12):
-            image = picture(2 * number)
-            image[1::2] = picture(2 * number + 1)[1::2]
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
 def master(folder: Path) -> Path:
     parameters = (
         "log-level=none:hdr10=1:max-cll=1000,400:"
@@ -115,7 +99,7 @@ ROWS = [
     Row("PQ", master, 12, tags={"bits": 10, "colour": (9, 16, 9, 1), "light": (1000, 400)}),
     Row("HLG", video("a.mkv", **DEEP, configure=coloured(9, 18, 9, 1)), 12, tags={"bits": 10, "colour": (9, 18, 9, 1)}),
     Row("full range", video("a.mp4", configure=coloured(5, 6, 5, 2)), 12, tags={"colour": (5, 6, 5, 2)}),
-    Row("interlaced", interlaced, 12),
+    Row("interlaced", lambda folder: make_interlaced(folder / "fields.mpg"), 12),
     Row("grey", video("a.mkv", codec="ffv1", pixel_format="gray"), 12),
     Row("4:4:4", video("a.mp4", pixel_format="yuv444p"), 12),
     Row("transparent", video("a.mov", codec="png", pixel_format="rgba"), 12),

@@ -1,3 +1,4 @@
+import struct
 from fractions import Fraction
 
 import av
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from safa.video.reader import VideoReader
-from tests.video.making import make_video, picture
+from tests.video.making import make_interlaced, make_video, picture
 
 
 def times_of(path, **selection):
@@ -139,3 +140,34 @@ def test_size_change_in_mid_file_is_refused(tmp_path):
         pytest.raises(Exception, match="picture size changes from 64x48 to 96x64"),
     ):
         list(reader.frames())
+
+
+def combing(image):
+    """How much more neighbouring lines differ than lines of one field do."""
+    lines = image.astype(int)
+    return abs(lines[1:] - lines[:-1]).mean() - abs(lines[2:] - lines[:-2]).mean() / 2
+
+
+def test_interlaced_video_is_made_whole(tmp_path):
+    path = make_interlaced(tmp_path / "fields.mpg")
+    combs, times = [], []
+    for deinterlace in (False, True):
+        with VideoReader(path, deinterlace=deinterlace) as reader:
+            assert reader.info.interlaced
+            frames = list(reader.frames())
+        combs.append(np.mean([combing(frame.image) for frame in frames]))
+        times.append([frame.time for frame in frames])
+    assert times[0] == times[1] == [Fraction(k, 25) for k in range(12)]
+    assert combs[1] < combs[0] * 0.7
+
+
+def test_timestamp_that_is_hours_off_is_repaired(tmp_path):
+    path = make_video(tmp_path / "jump.mkv", [*range(0, 11 * 42, 42), 36_000_000], Fraction(1, 1000))
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3  # EBML: Duration, a float of 8 bytes, in milliseconds
+    path.write_bytes(data[:place] + struct.pack(">d", 500.0) + data[place + 8 :])
+    with VideoReader(path) as reader:
+        times = [frame.time for frame in reader.frames()]
+        assert "timestamp" in reader.problems[0]
+    assert len(times) == 12
+    assert times[-1] < 1

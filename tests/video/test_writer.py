@@ -162,6 +162,13 @@ def test_libav_write_errors_are_caught_too(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def test_encoder_that_gives_up_is_one_sentence(tmp_path):
+    spec = replace(spec_for(tmp_path / "out.mp4"), width=63)  # odd: not possible in 4:2:0
+    failed = pytest.raises(OutputError, match=r"encoder for h264 failed.*0 finished frames are kept")
+    with SegmentWriter(work_folder(spec.path), spec, {}) as writer, failed:
+        writer.write(np.zeros((48, 63, 3), np.uint8), Moment(0, Fraction(0), Fraction(0)))
+
+
 def test_segments_can_be_closed_by_wall_time(tmp_path):
     spec = spec_for(tmp_path / "out.mp4")
     image = np.zeros((48, 64, 3), np.uint8)

@@ -17,7 +17,6 @@ UNSPECIFIED = 2
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
 MATRIX_RGB = 0
 LIMITED, FULL = 1, 2
-PQ, HLG = 16, 18
 
 # Matrix code point -> swscale's coefficient table. The constant-luminance and ICtCp variants have none of
 # their own; the nearest is used both ways, so that they come out as they went in.
@@ -42,11 +41,6 @@ class Colour:
     transfer: int = UNSPECIFIED
     matrix: int = UNSPECIFIED
     range: int = 0
-
-    @property
-    def is_hdr(self) -> bool:
-        """Whether the transfer is PQ (HDR10) or HLG."""
-        return self.transfer in (PQ, HLG)
 
     def resolved(self, height: int, rgb: bool = False) -> "Colour":
         """The same tags with every gap filled the way players fill it: BT.601 below 720 lines, BT.709 from

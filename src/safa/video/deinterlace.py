@@ -24,6 +24,9 @@ def deinterlace(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iter
     graph.link_nodes(source, filtering, graph.add("buffersink"))
     graph.configure()
     for frame in frames:
+        if (frame.width, frame.height) != (stream.width, stream.height):
+            yield frame  # the filter cannot go on; whoever reads the frames sees the change and says so
+            return
         graph.push(frame)
         yield from _ready(graph)
     graph.push(None)

@@ -1,7 +1,8 @@
 """Encodes output frames into closed segments that survive a crash."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
+from safa.errors import OutputError
 from safa.video.colour import FromRgb
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal
@@ -81,7 +83,7 @@ class SegmentWriter:
         ticks = round(moment.time / self._spec.time_base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
             ticks = self._last_ticks + 1  # only where the time base had to be coarser than the timeline
-        with disk_errors(self._folder, self.journal.kept):
+        with self._failures():
             if self._open is None:
                 self._open = _OpenSegment(self.journal.segment_path(len(self.journal.segments)), self._spec)
             self._open.write(image, ticks)
@@ -91,7 +93,7 @@ class SegmentWriter:
 
     def finish(self, end: Fraction) -> Journal:
         """Close the last segment and record that the last frame is shown until `end` seconds."""
-        with disk_errors(self._folder, self.journal.kept):
+        with self._failures():
             if self._open is not None:
                 self._close_segment(self._open)
             self.journal.close(end)
@@ -103,6 +105,20 @@ class SegmentWriter:
             self._open.abandon()
             self._open = None
         self.journal.release()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """One sentence for a full disk or an encoder that gives up."""
+        try:
+            with disk_errors(self._folder, self.journal.kept):
+                yield
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise OutputError(
+                f"the encoder for {self._spec.codec} failed ({error.strerror}); {self.journal.kept()}; "
+                "run the same command again, or choose another codec."
+            ) from error
 
     def _is_full(self, segment: "_OpenSegment") -> bool:
         if len(segment.times) >= self._frames_per_segment:
