@@ -72,7 +72,7 @@ def _keep_sound_only(source: Path, target: Path) -> None:
 
 BAD = [
     (["missing.mp4"], "no such file"),
-    (["folder"], "holds no video files"),
+    (["folder"], "folder"),
     (["empty.mp4"], "empty"),
     (["cut.mp4"], "cut off or damaged"),
     (["text.mp4"], "not a video file"),

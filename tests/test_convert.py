@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 from safa import convert
-from safa.checkpoint import Checkpoint
+from safa.checkpoint import Checkpoint, save_checkpoint
 from safa.convert import Progress, UpscaleSettings, upscale
 from safa.errors import JournalMismatch, SafaError
+from safa.pictures import load_picture, save_picture
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
 from tests.conftest import tiny_network
@@ -139,3 +142,33 @@ def test_damage_in_the_source_is_reported(tmp_path: Path, upscaler: Upscaler) ->
     data[first + size // 2 : first + size // 2 + 60] = bytes(60)  # behind the headers and the first frames
     source.write_bytes(data)
     assert upscale(source, tmp_path / "out.mp4", rate=1, upscaler=upscaler).problems
+
+
+def test_a_folder_of_pictures_in_and_out(tmp_path: Path, upscaler: Upscaler) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        picture = np.full((9, 7, 4), 60 * number + 40, np.uint8)
+        save_picture(picture, tmp_path / "in" / f"{number:03d}.png")
+    settings = UpscaleSettings(rate=2, source_fps=Fraction(10))
+    report = upscale(tmp_path / "in", tmp_path / "out" / "%04d.png", settings=settings, upscaler=upscaler)
+    written = sorted((tmp_path / "out").iterdir())
+    assert report.proof.ok
+    assert [load_picture(path).shape for path in written] == [(36, 28, 4)] * 5
+
+
+def test_gif_out(tmp_path: Path, upscaler: Upscaler) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=3)
+    report = upscale(source, tmp_path / "out.gif", rate=1, upscaler=upscaler)
+    assert report.proof.ok
+    assert any("audio" in warning for warning in report.warnings)
+
+
+def test_y4m_on_standard_output(tmp_path: Path) -> None:
+    save_checkpoint(tiny_network(grid="input", blocks=1), tmp_path / "tiny.safetensors")
+    source = write_clip(tmp_path / "in.mp4", frames=2)
+    command = [sys.executable, "-m", "safa", "upscale", str(source), "-o", "-", "--weights"]
+    run = subprocess.run([*command, str(tmp_path / "tiny.safetensors")], capture_output=True, check=True)
+    assert run.stdout.startswith(b"YUV4MPEG2 W192 H128 F20:1")
+    assert run.stdout.count(b"FRAME\n") == 3
+    (tmp_path / "out.y4m").write_bytes(run.stdout)
+    assert [picture.shape for _, picture in video_frames(tmp_path / "out.y4m")] == [(128, 192, 3)] * 3

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safa.convert import Report, upscale
-from safa.errors import MediaError, OutputError, SafaError
+from safa.errors import OutputError, SafaError
 from safa.video.codecs import CONTAINERS
 
 # What counts as a video when a folder is searched.
@@ -36,13 +36,13 @@ def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
     """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
 
     Raises:
-        SafaError: nothing found, or two sources would become one output.
+        SafaError: two sources would become one output.
     """
     jobs: list[tuple[Path, Path]] = []
     for source in sources:
-        found = [source] if not source.is_dir() else _videos_below(source)
+        found = [source] if not holds_videos(source) else _videos_below(source)
         for path in found:
-            place = path.relative_to(source).parent if source.is_dir() else Path()
+            place = path.relative_to(source).parent if holds_videos(source) else Path()
             suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES & set(CONTAINERS) else ".mp4"
             jobs.append((path, folder / place / (path.stem + suffix)))
     owners: dict[Path, Path] = {}
@@ -53,11 +53,13 @@ def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
     return jobs
 
 
+def holds_videos(path: Path) -> bool:
+    """Whether it is a folder with videos in it, at any depth (a folder of pictures is one video by itself)."""
+    return path.is_dir() and any(child.suffix.lower() in VIDEO_SUFFIXES for child in path.rglob("*"))
+
+
 def _videos_below(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
-    if not found:
-        raise MediaError(f"{folder} holds no video files.")
-    return found
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
 def upscale_many(

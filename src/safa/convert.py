@@ -7,6 +7,7 @@ work is kept in segments beside the output, so the same call goes on where an ea
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,13 +26,16 @@ from safa.sequence import synthesised
 from safa.upscaler import Upscaler, load
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import plan_streams
+from safa.video.folder import FolderReader, open_reader
 from safa.video.journal import work_folder
 from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
-from safa.video.reader import Frame, VideoReader
+from safa.video.reader import VideoReader
+from safa.video.source import Frame
 from safa.video.timeline import Timeline, output_time_base
 from safa.video.writer import SegmentWriter
+from safa.video.y4m import Y4mWriter
 
 # Frames between the threads: enough to ride out a slow one, few enough for 4K.
 READ_AHEAD = 3
@@ -39,7 +43,9 @@ WRITE_BEHIND = 4
 # Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
 SEGMENT_FRAMES = 96
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
-DECIDING = ("rate", "fps", "slow", "start", "end", "deinterlace", "cuts", "dedup")
+DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
+
+PIPE = Path("-")
 
 Item = TypeVar("Item")
 _END: Any = object()
@@ -86,6 +92,7 @@ class UpscaleSettings:
         fps: output frames per second at exact times, any rational number.
         slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
         codec, crf, preset: see ``safa.video.output``; None means the container's usual codec and its usual quality.
+        source_fps: frames per second of a folder of pictures.
         start, end: part of the source in seconds, ``start <= time < end``.
         audio: keep the sound.
         deinterlace: make whole frames of interlaced ones.
@@ -99,6 +106,7 @@ class UpscaleSettings:
     codec: str | None = None
     crf: float | None = None
     preset: str = "medium"
+    source_fps: Fraction | None = None
     start: Fraction | None = None
     end: Fraction | None = None
     audio: bool = True
@@ -134,8 +142,9 @@ def upscale(
     """Enlarge a video four times and make it smoother, keeping sound, time and colour.
 
     Args:
-        source: a video file.
-        output: the file to write; it appears, whole and checked, by one rename at the end.
+        source: a video file, a folder of numbered pictures, or "-" (YUV4MPEG2 on standard input).
+        output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
+            folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
         rate: short for ``settings=UpscaleSettings(rate=rate)``.
         upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device``.
         overwrite: replace an existing output.
@@ -154,9 +163,9 @@ def upscale(
     settings = settings or UpscaleSettings(rate=rate)
     began = time.monotonic()
     check_output(output, source, settings.codec)
-    if output.exists() and not overwrite:
+    if output != PIPE and output.exists() and not overwrite:
         raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
-    with VideoReader(source, settings.start, settings.end, settings.deinterlace) as reader:
+    with open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader:
         info = reader.info
         choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
         spec = _output_spec(reader, output, settings, choice)
@@ -167,6 +176,15 @@ def upscale(
             if on_warning is not None:
                 on_warning(warning)
         upscaler = upscaler or load(weights, device)
+        timeline = settings.timeline()
+        frames = reader.frames(alpha=_has_alpha(choice))
+        if output == PIPE:
+            meter = _Meter(_expected_frames(reader, settings), 0, on_progress)
+            with Y4mWriter(sys.stdout.buffer, spec) as pipe:
+                _run(frames, timeline, upscaler, pipe, meter, settings)
+                assert timeline.end is not None
+                pipe.finish(timeline.end)
+            return _report(spec, meter.done, 0, began, warnings, reader.problems, Proof({}))
         fingerprint = {
             "input": _content_digest(source),
             "weights": upscaler.checkpoint.sha256,
@@ -174,12 +192,11 @@ def upscale(
             **{name: str(getattr(settings, name)) for name in DECIDING},
         }
         folder = work_folder(output)
+        restart = restart or source == PIPE  # what came down a pipe cannot be read again
         with SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES) as writer:
             resumed = writer.frames_done
             meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
-            timeline = settings.timeline()
             try:
-                frames = reader.frames(alpha=_has_alpha(choice))
                 _run(frames, timeline, upscaler, writer, meter, settings)
             except KeyboardInterrupt:
                 kept = f"{writer.frames_done} finished frames are kept in {folder}"
@@ -190,24 +207,29 @@ def upscale(
         proof = prove(output, expected)
         if proof.ok:
             journal.remove()
-        return Report(
-            output,
-            spec.width,
-            spec.height,
-            expected.frames,
-            resumed,
-            time.monotonic() - began,
-            warnings,
-            list(reader.problems),
-            proof,
-        )
+        return _report(spec, expected.frames, resumed, began, warnings, reader.problems, proof)
+
+
+def _report(
+    spec: OutputSpec,
+    frames: int,
+    resumed: int,
+    began: float,
+    warnings: list[str],
+    problems: list[str],
+    proof: Proof,
+) -> Report:
+    seconds = time.monotonic() - began
+    return Report(spec.path, spec.width, spec.height, frames, resumed, seconds, warnings, list(problems), proof)
 
 
 def _has_alpha(choice: Choice) -> bool:
     return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
 
 
-def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings, choice: Choice) -> OutputSpec:
+def _output_spec(
+    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice
+) -> OutputSpec:
     info = reader.info
     rate = None if settings.fps is not None else settings.rate
     return OutputSpec(
@@ -228,7 +250,7 @@ def _output_spec(reader: VideoReader, output: Path, settings: UpscaleSettings, c
     )
 
 
-def _expected_frames(reader: VideoReader, settings: UpscaleSettings) -> int | None:
+def _expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
     info = reader.info
     duration = info.duration
     if reader.is_cut:
@@ -243,15 +265,23 @@ def _expected_frames(reader: VideoReader, settings: UpscaleSettings) -> int | No
 
 
 def _content_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, or of the names and contents of a folder's files; nothing can be said of a pipe."""
+    if path == PIPE:
+        return "pipe"
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in sorted(child for child in path.iterdir() if child.is_file()):
+        digest.update(f"{file_path.name} {_content_digest(file_path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _run(
     frames: Iterator[Frame],
     timeline: Timeline,
     upscaler: Upscaler,
-    writer: SegmentWriter,
+    writer: SegmentWriter | Y4mWriter,
     meter: _Meter,
     settings: UpscaleSettings,
 ) -> None:

@@ -28,16 +28,18 @@ class Voice:
     """Tells what happens, in the form asked for."""
 
     as_json: bool
+    out: Console = stdout
 
     def event(self, kind: str, **values: Any) -> None:
         """One JSON line, if asked for."""
         if self.as_json:
-            print(json.dumps({"event": kind, **values}), flush=True)
+            self.out.file.write(json.dumps({"event": kind, **values}) + "\n")
+            self.out.file.flush()
 
     def say(self, text: str) -> None:
         """A result in words; JSON readers get it as an event instead."""
         if not self.as_json:
-            stdout.print(escape(text))
+            self.out.print(escape(text))
 
     def warn(self, text: str) -> None:
         """Something the user should know."""

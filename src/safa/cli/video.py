@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def upscale(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of videos.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, folders, or - for y4m.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
     ],
@@ -32,6 +32,7 @@ def upscale(
     codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
     crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
     preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
+    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
     start: Annotated[str | None, typer.Option(help="Begin at this time, such as 62.5 or 1:02.5.")] = None,
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
     audio: Annotated[bool, typer.Option(help="Keep the sound.")] = True,
@@ -52,19 +53,21 @@ def upscale(
         "rate": parse_rate(rate),
         "fps": parse_fps(fps) if fps is not None else None,
         "slow": parse_factor(slow) if slow is not None else Fraction(1),
+        "source_fps": parse_fps(source_fps) if source_fps is not None else None,
         "start": parse_time(start) if start is not None else None,
         "end": parse_time(end) if end is not None else None,
     }
-    from safa.batch import Outcome, plan_batch, upscale_many
+    from safa.batch import Outcome, holds_videos, plan_batch, upscale_many
     from safa.convert import UpscaleSettings
     from safa.convert import upscale as run
     from safa.upscaler import load
 
     choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}
     settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
-    voice = Voice(as_json)
+    # Where standard output carries the video, words go to standard error.
+    voice = Voice(as_json, stderr if str(output) == "-" else stdout)
     options: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
-    several = len(sources) > 1 or sources[0].is_dir()
+    several = len(sources) > 1 or holds_videos(sources[0])
     jobs = plan_batch(sources, output) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         task = bar.add_task("", total=None, speed="-")

@@ -125,7 +125,7 @@ def open_reader(
     """The reader for a video file, a folder of pictures (which needs `fps`), or "-", YUV4MPEG2 on standard input."""
     if Path(path).is_dir():
         if fps is None:
-            raise MediaError(f"{path} is a folder of pictures; say how many make a second, such as --fps 24.")
+            raise MediaError(f"{path} is a folder of pictures; say how many make a second, such as --source-fps 24.")
         return FolderReader(path, fps, start, end)
     return VideoReader(path, start, end, deinterlace)
 
