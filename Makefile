@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `--constraint` pins what is tested; the package itself allows a range.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test report check install clean
+.PHONY: demo test report check sanitize install clean
 
 demo: $(VENV)/.installed ## upscale the shipped sample clip
 	@mkdir -p demo
@@ -25,6 +25,9 @@ check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sanitize: ## the native engine under the address, undefined-behaviour and thread sanitizers
+	tests/engine/sanitize.sh
 
 install: $(VENV)/.installed ## the package alone
 

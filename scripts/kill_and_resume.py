@@ -26,7 +26,20 @@ LAUNCH = f"import safa.convert as c; c.SEGMENT_FRAMES = {SEGMENT}; from safa.cli
 
 def start(source: Path, output: Path, weights: str) -> subprocess.Popen[str]:
     """One run of the job with JSON progress."""
-    command = [sys.executable, "-c", LAUNCH, "upscale", str(source), "-o", str(output), "--weights", weights, "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        LAUNCH,
+        "upscale",
+        str(source),
+        "-o",
+        str(output),
+        "--weights",
+        weights,
+        "--json",
+        "--rate",
+        "4",
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -56,18 +69,20 @@ def main() -> int:
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, output = Path(folder) / "whole.mp4", Path(folder) / "killed.mp4"
-        began = time.monotonic()
-        if start(arguments.source, whole, arguments.weights).wait() != 0:
+        process = start(arguments.source, whole, arguments.weights)
+        process.communicate()
+        if process.returncode != 0:
             print("the uninterrupted run failed")
             return 1
-        seconds = time.monotonic() - began
         wrong, costs, last_seen = 0, [], 0
         for kill in range(arguments.kills):
             process = start(arguments.source, output, arguments.weights)
-            # Late enough for the start-up to be over in most cases, early enough not to finish before the last kill.
-            time.sleep(rng.uniform(0.2, 1.0) * min(seconds, 4 + seconds / arguments.kills))
+            assert process.stdout is not None
+            # After some frames, and then anywhere inside the next: while encoding, closing or recording a segment.
+            text = "".join(process.stdout.readline() for _ in range(rng.randint(1, 12)))
+            time.sleep(rng.uniform(0, 0.2))
             process.kill()
-            seen = progress_of(process.communicate()[0])
+            seen = progress_of(text + process.communicate()[0])
             if seen and last_seen:
                 costs.append(last_seen - (seen[0] - 1))
             last_seen = seen[-1] if seen else last_seen

@@ -1,6 +1,6 @@
 """Put trained weights among the shipped ones: half precision, a digest in SHA256SUMS, the training in the file.
 
-    python scripts/ship_weights.py fast runs/fast/last.safetensors --note "hardware: 2-core CPU"
+python scripts/ship_weights.py fast runs/fast/last.safetensors --note "hardware: 2-core CPU"
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,7 +112,14 @@ def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, messa
 def test_bfloat16_stays_near_float32(upscaler: Upscaler) -> None:
     frames = picture(0, 24, 24), picture(1, 24, 24)
     exact = upscaler.between(*frames, [0.5])[0].astype(float)
-    upscaler.dtype = torch.bfloat16
-    coarse = upscaler.between(*frames, [0.5])[0].astype(float)
-    upscaler.dtype = torch.float32
+    coarse = Upscaler(upscaler.checkpoint, device="cpu", dtype="bfloat16").between(*frames, [0.5])[0].astype(float)
     assert np.abs(exact - coarse).mean() < 3
+
+
+def test_engines_agree(upscaler: Upscaler) -> None:
+    frames = picture(0, 24, 24), picture(1, 24, 24)
+    results = [
+        Upscaler(upscaler.checkpoint, device="cpu", engine=name).between(*frames, [0.3])[0].astype(int)
+        for name in ("torch", "auto")
+    ]
+    assert np.abs(results[0] - results[1]).max() <= 1

@@ -134,6 +134,7 @@ def upscale(
     upscaler: Upscaler | None = None,
     weights: str | Path = DEFAULT,
     device: str = "auto",
+    engine: str = "auto",
     overwrite: bool = False,
     restart: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -146,7 +147,7 @@ def upscale(
         output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
             folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
         rate: short for ``settings=UpscaleSettings(rate=rate)``.
-        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device``.
+        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device`` for ``engine``.
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
         on_progress: called after every output frame.
@@ -175,7 +176,7 @@ def upscale(
         for warning in warnings:
             if on_warning is not None:
                 on_warning(warning)
-        upscaler = upscaler or load(weights, device)
+        upscaler = upscaler or load(weights, device, engine=engine)
         timeline = settings.timeline()
         frames = reader.frames(alpha=_has_alpha(choice))
         if output == PIPE:
@@ -188,7 +189,7 @@ def upscale(
         fingerprint = {
             "input": _content_digest(source),
             "weights": upscaler.checkpoint.sha256,
-            "precision": str(upscaler.dtype),
+            "engine": f"{upscaler.engine.name} {upscaler.dtype}",
             **{name: str(getattr(settings, name)) for name in DECIDING},
         }
         folder = work_folder(output)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
+from safa.engine import pick_engine
 from safa.errors import SafaError
 from safa.network.prior import classical_flow
-from safa.network.safa import FrameState, PairState, Synthesis
+from safa.network.safa import Synthesis
 from safa.ops import SCALE, enlarge, pad_to_multiple
 
 Array = NDArray[Any]
@@ -37,7 +38,8 @@ class EncodedFrame:
     dtype: np.dtype[Any]
     low: NDArray[np.uint8]
     """``H,W,3``: what the classical flow sees."""
-    state: FrameState
+    state: Any
+    """The engine's own."""
     alpha: Tensor | None
     """``1,1,4H,4W`` in [0, 1], enlarged, of a frame with transparency."""
 
@@ -48,7 +50,8 @@ class EncodedPair:
 
     first: EncodedFrame
     second: EncodedFrame
-    state: PairState
+    state: Any
+    """The engine's own."""
 
 
 class Upscaler:
@@ -58,17 +61,26 @@ class Upscaler:
         checkpoint: from ``safa.load`` or ``load_checkpoint``.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the best there is).
         dtype: "float32", "bfloat16", "float16" or "auto" for the convolutions (flow is always float32).
+        engine: "torch", "native" (this package's own, CPU and float32 only) or "auto" (native where it can).
+        threads: of the native engine; all cores if None.
 
     Raises:
         SafaError: the device or number type is not available.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: str = "auto",
+        threads: int | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.device = _pick_device(device)
         self.dtype = _pick_dtype(dtype, self.device)
-        self.network = checkpoint.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.eval()
+        self.engine = pick_engine(engine, checkpoint.network, self.device, self.dtype, threads)
+        self.config = self.engine.config
 
     # Convenient calls
 
@@ -122,10 +134,7 @@ class Upscaler:
         tensor = tensor.permute(2, 0, 1).unsqueeze(0) / peak  # 1,3 or 4,H,W
         colour = tensor[:, :3]
         low = frame[:, :, :3] if peak == 255 else np.rint(np.clip(frame[:, :, :3] / peak, 0, 1) * 255).astype(np.uint8)
-        padded = pad_to_multiple(colour, self.network.config.multiple)
-        padded = padded.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), self._autocast():
-            state = self.network.encode_frame(padded)
+        state = self.engine.encode_frame(pad_to_multiple(colour, self.config.multiple))
         alpha = enlarge(tensor[:, 3:]).clamp(0, 1) if frame.shape[2] == 4 else None
         return EncodedFrame(height, width, frame.dtype, np.ascontiguousarray(low), state, alpha)
 
@@ -137,12 +146,11 @@ class Upscaler:
                 f"{second.width}x{second.height} {second.dtype}; they must have one size and type."
             )
         prior = None
-        if self.network.config.flow_prior == "dis":
+        if self.config.flow_prior == "dis":
             both_ways = ((first, second), (second, first))
             prior_both = [self._padded_flow(classical_flow(a.low, b.low)) for a, b in both_ways]
             prior = (prior_both[0], prior_both[1])
-        with torch.inference_mode(), self._autocast():
-            return EncodedPair(first, second, self.network.encode_pair(first.state, second.state, prior))
+        return EncodedPair(first, second, self.engine.encode_pair(first.state, second.state, prior))
 
     def at(self, pair: EncodedPair, t: float, scale: int | None = None) -> Array:
         """The frame at time ``t`` in [0, 1] as an array of the inputs' type."""
@@ -159,22 +167,24 @@ class Upscaler:
 
     def details(self, pair: EncodedPair, t: float, scale: int | None = None) -> Synthesis:
         """Everything the network decided for time ``t``; the image is cropped to the output size, the rest padded."""
-        with torch.inference_mode(), self._autocast():
-            result = self.network.synthesize(pair.state, float(t), scale)
+        result = self.engine.synthesize(pair.state, float(t), scale)
         result.image = result.image[:, :, : pair.first.height * SCALE, : pair.first.width * SCALE]
         return result
 
     def _padded_flow(self, flow: NDArray[np.float32]) -> Tensor:
         tensor = torch.from_numpy(flow).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        return pad_to_multiple(tensor, self.network.config.multiple)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return pad_to_multiple(tensor, self.config.multiple)
 
 
-def load(weights: str | Path = DEFAULT, device: str = "auto", dtype: str = "auto") -> Upscaler:
+def load(
+    weights: str | Path = DEFAULT,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Upscaler:
     """Load weights (a shipped name or a file) onto a device, ready for use; see ``Upscaler``."""
-    return Upscaler(load_checkpoint(weights), device, dtype)
+    return Upscaler(load_checkpoint(weights), device, dtype, engine, threads)
 
 
 def _peak(dtype: np.dtype[Any]) -> int:

@@ -20,6 +20,7 @@ INTERRUPTED = 130
 # Options that several commands share.
 Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 

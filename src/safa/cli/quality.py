@@ -103,8 +103,8 @@ def _method(name: str, device: str) -> tuple[Method, Any]:
 
     if Path(name).suffix in (".onnx", ".pt", ".pth", ".ts"):
         return model_method(Path(name)), None
-    upscaler = load(name, device)
-    return network_method(upscaler.network, upscaler.checkpoint.name), upscaler.network
+    checkpoint = load(name, device, engine="torch").checkpoint
+    return network_method(checkpoint.network, checkpoint.name), checkpoint.network
 
 
 def inspect(
@@ -132,5 +132,6 @@ def inspect(
         frames = to_8_bits(load_picture(first)), to_8_bits(load_picture(second))
     if not output.parent.is_dir():
         raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
-    for path in inspect_pair(load(weights, device).network, *frames, output):
+    network = load(weights, device, engine="torch").checkpoint.network
+    for path in inspect_pair(network, *frames, output):
         stdout.print(escape(str(path)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, Device, Json, Voice, Weights, progress_bar, stderr, stdout
+from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Voice, Weights, progress_bar, stderr, stdout
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def upscale(
     ] = None,
     weights: Weights = "fast",
     device: Device = "auto",
+    engine: EngineName = "auto",
     codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
     crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
     preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
@@ -94,11 +95,11 @@ def upscale(
         options |= {"on_progress": show, "on_warning": voice.warn}
         try:
             if several:
-                upscaler = load(weights, device)
+                upscaler = load(weights, device, engine=engine)
                 outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
             else:
                 begin(*jobs[0])
-                report = run(*jobs[0], weights=weights, device=device, **options)
+                report = run(*jobs[0], weights=weights, device=device, engine=engine, **options)
                 outcomes = [Outcome(*jobs[0], report)]
                 tell(outcomes[0])
         except KeyboardInterrupt as stop:
@@ -131,6 +132,7 @@ def between(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
     weights: Weights = "fast",
     device: Device = "auto",
+    engine: EngineName = "auto",
 ) -> None:
     """Write the pictures at the given times between two pictures, four times larger."""
     from safa.pictures import load_picture, save_picture
@@ -139,7 +141,7 @@ def between(
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
-    results = load(weights, device).between(pictures[0], pictures[1], at)
+    results = load(weights, device, engine=engine).between(pictures[0], pictures[1], at)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):
         path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"
@@ -192,6 +194,7 @@ def _installation() -> dict[str, Any]:
     import torch
 
     from safa.checkpoint import shipped_names
+    from safa.engine import availability
 
     return {
         "safa_video": version("safa-video"),
@@ -199,6 +202,7 @@ def _installation() -> dict[str, Any]:
         "torch": torch.__version__,
         "av": av.__version__,
         "threads": torch.get_num_threads(),
+        "engines": availability(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
         "mps": "available" if torch.backends.mps.is_available() else "not available",
         "weights": ", ".join(shipped_names()),

@@ -1,0 +1,34 @@
+"""What an upscaler needs of a network, whoever computes it: encode frames, join two, ask for any time between."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from safa.network.safa import SafaConfig, Synthesis
+
+
+class Engine(Protocol):
+    """One way to run a SAFA network.
+
+    States are opaque: what ``encode_frame`` returns goes into ``encode_pair`` of the same engine, and what that
+    returns into ``synthesize``. Neither is changed, so a frame can serve both its pairs and a pair any number of times.
+    """
+
+    name: str
+    config: SafaConfig
+    device: torch.device
+
+    def encode_frame(self, frame: Tensor) -> Any:
+        """Everything about a frame ``1,3,h,w`` float32 in [0, 1], sides multiples of ``config.multiple``."""
+
+    def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
+        """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""
+
+    def synthesize(self, pair: Any, t: float, scale: int | None = None) -> Synthesis:
+        """The frame at time ``t`` in [0, 1]; ``scale`` forces an index of ``config.scales`` in every block.
+
+        An engine may leave ``Synthesis.fused`` None.
+        """

@@ -1,0 +1,144 @@
+"""Finds and loads the compiled engine: one shared library for each instruction set, chosen by the processor's."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from safa.errors import SafaError
+
+VERSION = 1
+BUILDS = ("baseline", "avx2", "avx512")
+"""From plain to wide; ``safa_best_build`` answers with an index of these."""
+
+_MESSAGE = 512
+
+
+class Settings(ctypes.Structure):
+    """``native/settings.h``."""
+
+    _fields_ = [
+        ("paper_grid", c_int32),
+        ("channels", c_int32),
+        ("blocks", c_int32),
+        ("stages", c_int32),
+        ("bottleneck", c_int32),
+        ("stem_channels", c_int32),
+        ("image_fusion", c_int32),
+        ("feature_fusion", c_int32),
+        ("scales", c_int32),
+        ("factors", c_int32 * 4),
+        ("fixed_scale", c_int32),
+        ("shared_branches", c_int32),
+        ("decoder_blocks", c_int32),
+        ("blend_prior", c_int32),
+    ]
+
+
+class Pair(ctypes.Structure):
+    """``Pair`` of ``native/network.h``."""
+
+    _fields_ = [
+        ("height", c_int),
+        ("width", c_int),
+        ("pictures", c_void_p * 2),
+        ("features", c_void_p * 2),
+        ("hidden", c_void_p),
+        ("prior", c_void_p * 2),
+    ]
+
+
+class Result(ctypes.Structure):
+    """``Result`` of ``native/picture.h``."""
+
+    _fields_ = [("image", c_void_p), ("fused", c_void_p), ("flow", c_void_p), ("mask", c_void_p)]
+
+
+_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "safa_lanes": (c_int, []),
+    "safa_best_build": (c_int, []),
+    "safa_create": (
+        c_void_p,
+        [POINTER(Settings), c_int, POINTER(c_char_p), POINTER(c_void_p), POINTER(c_int64), c_char_p, c_int],
+    ),
+    "safa_destroy": (None, [c_void_p]),
+    "safa_set_threads": (c_int, [c_void_p, c_int, c_char_p, c_int]),
+    "safa_workspace": (c_int64, [c_void_p]),
+    "safa_release_workspace": (None, [c_void_p]),
+    "safa_encode_frame": (
+        c_int,
+        [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],
+    ),
+    "safa_encode_pair": (c_int, [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_int]),
+    "safa_synthesize": (
+        c_int,
+        [
+            *(c_void_p, POINTER(Pair), c_float, POINTER(c_int32)),
+            *(POINTER(Result), POINTER(c_int32), POINTER(c_float), c_char_p, c_int),
+        ],
+    ),
+    "safa_convolve": (
+        c_int,
+        [
+            *(c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int),
+            *(c_void_p, c_void_p, c_int, c_char_p, c_int),
+        ],
+    ),
+    "safa_warp": (c_int, [c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_char_p, c_int]),
+}
+
+
+def find(build: str) -> Path | None:
+    """The library of one of ``BUILDS`` beside this file."""
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).parent / f"_{build}{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def load(build: str) -> ctypes.CDLL:
+    """Load one of ``BUILDS``.
+
+    Raises:
+        SafaError: it was not built, cannot be loaded or belongs to another version of this package.
+    """
+    path = find(build)
+    if path is None:
+        raise SafaError(
+            f"The native engine ({build}) was not built: there was no usable C++ compiler (GCC or Clang) when safa was "
+            "installed. Install one and reinstall safa-video."
+        )
+    try:
+        library = ctypes.CDLL(str(path))
+        version = library.safa_version()
+    except (OSError, AttributeError) as error:
+        raise SafaError(f"The native engine {path.name} cannot be loaded: {error}.") from error
+    if version != VERSION:
+        raise SafaError(f"The native engine {path.name} is of another version; reinstall safa-video.")
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+@cache
+def usable_builds() -> tuple[str, ...]:
+    """Those of ``BUILDS`` that are here and that this processor can run, widest first.
+
+    Raises:
+        SafaError: there is none, with the reason.
+    """
+    best = load("baseline").safa_best_build()
+    return tuple(build for build in reversed(BUILDS[: best + 1]) if find(build) is not None)
+
+
+def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ignore[name-defined]
+    """Call a function of the library that reports failure through its last two arguments."""
+    message = ctypes.create_string_buffer(_MESSAGE)
+    if function(*arguments, message, _MESSAGE):
+        raise SafaError(f"The native engine failed: {message.value.decode(errors='replace')}.")

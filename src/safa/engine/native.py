@@ -1,0 +1,201 @@
+"""The native engine: SAFA on the CPU in C++ (``native/``), called through ctypes.
+
+Activations are NHWC float32 with channels padded to a multiple of 16. They live in PyTorch tensors, which own the
+memory; everything between them lives in a workspace that the context keeps from call to call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from ctypes import c_float, c_int32, c_int64
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safa.engine import library
+from safa.errors import SafaError
+from safa.network.safa import Safa, SafaConfig, Synthesis
+from safa.ops import SCALE
+
+CHANNEL_STEP = 16
+
+
+@dataclass
+class NativeFrame:
+    """An encoded frame."""
+
+    height: int
+    width: int
+    picture: Tensor
+    """``4h,4w,4``: enlarged by bicubic interpolation, RGB and an unused channel."""
+    features: Tensor
+    """``Hf,Wf,c padded``."""
+
+
+@dataclass
+class NativePair:
+    """Two joined frames."""
+
+    frame0: NativeFrame
+    frame1: NativeFrame
+    hidden: Tensor
+    """``Hf,Wf,c padded``."""
+    prior: tuple[Tensor, Tensor] | None
+    """Each ``1,2,h,w``, contiguous."""
+
+
+class NativeEngine:
+    """Runs ``network``'s parameters as they are now; later changes to it have no effect.
+
+    Args:
+        threads: how many threads to use; None for as many as PyTorch uses.
+        build: one of ``library.BUILDS``; None for the best that this processor can run.
+
+    Raises:
+        SafaError: the engine was not built or cannot be loaded.
+    """
+
+    name = "native"
+
+    def __init__(self, network: Safa, threads: int | None = None, build: str | None = None) -> None:
+        self.build = build or library.usable_builds()[0]
+        self.config = network.config
+        self.device = torch.device("cpu")
+        self._library = library.load(self.build)
+        self._context = _create(self._library, network)
+        self._close = weakref.finalize(self, self._library.safa_destroy, self._context)
+        self._lock = threading.Lock()
+        self.set_threads(threads or torch.get_num_threads())
+
+    def set_threads(self, threads: int) -> None:
+        """Use this many threads from the next call on."""
+        with self._lock:
+            library.call(self._library.safa_set_threads, self._context, threads)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory kept between calls."""
+        return int(self._library.safa_workspace(self._context))
+
+    def release_workspace(self) -> None:
+        """Give the memory kept between calls back; the next call takes it anew."""
+        with self._lock:
+            self._library.safa_release_workspace(self._context)
+
+    def encode_frame(self, frame: Tensor) -> NativeFrame:
+        multiple = self.config.multiple
+        if frame.shape[:2] != (1, 3) or frame.ndim != 4 or frame.shape[2] % multiple or frame.shape[3] % multiple:
+            raise SafaError(
+                f"A frame has shape {tuple(frame.shape)}; the native engine wants 1,3,height,width with sides that are "
+                f"multiples of {multiple}."
+            )
+        frame = frame.detach().to("cpu", torch.float32)
+        height, width = frame.shape[2:]
+        picture = torch.empty(SCALE * height, SCALE * width, 4)
+        features = self._grid(height, width)
+        steps = (c_int64 * 3)(*frame.stride()[1:])
+        self._run("safa_encode_frame", frame.data_ptr(), height, width, steps, picture.data_ptr(), features.data_ptr())
+        return NativeFrame(height, width, picture, features)
+
+    def encode_pair(
+        self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Tensor, Tensor] | None = None
+    ) -> NativePair:
+        height, width = frame0.height, frame0.width
+        if (frame1.height, frame1.width) != (height, width):
+            raise SafaError(
+                f"The two frames differ in size: {width}x{height} and {frame1.width}x{frame1.height} pixels."
+            )
+        if self.config.flow_prior == "none":
+            prior = None
+        elif prior is None:
+            raise SafaError("This network starts from a classical flow: give encode_pair its prior.")
+        elif any(flow.shape != (1, 2, height, width) for flow in prior):
+            raise SafaError(f"The classical flow must have shape {(1, 2, height, width)}.")
+        hidden = self._grid(height, width)
+        features = frame0.features.data_ptr(), frame1.features.data_ptr()
+        self._run("safa_encode_pair", height, width, *features, hidden.data_ptr())
+        if prior is not None:
+            forward, backward = (flow.detach().to("cpu", torch.float32).contiguous() for flow in prior)
+            prior = forward, backward
+        return NativePair(frame0, frame1, hidden, prior)
+
+    def synthesize(self, pair: NativePair, t: float, scale: int | None = None) -> Synthesis:
+        config = self.config
+        if scale is not None and scale not in range(len(config.scales)):
+            raise SafaError(f"The scale is {scale}; it must be an index into {config.scales}.")
+        height, width = pair.frame0.height, pair.frame0.width
+        image = torch.empty(SCALE * height, SCALE * width, 3)
+        state = SCALE if config.grid == "paper" else 1
+        flow = torch.empty(1, 4, state * height, state * width)
+        mask = torch.empty(1, 1, state * height, state * width)
+        seen = library.Pair(height, width)
+        for index, frame in enumerate((pair.frame0, pair.frame1)):
+            seen.pictures[index] = frame.picture.data_ptr()
+            seen.features[index] = frame.features.data_ptr()
+            seen.prior[index] = pair.prior[index].data_ptr() if pair.prior is not None else None
+        seen.hidden = pair.hidden.data_ptr()
+        result = library.Result(image.data_ptr(), None, flow.data_ptr(), mask.data_ptr())
+        forced = None if scale is None else (c_int32 * config.blocks)(*[scale] * config.blocks)
+        chosen = (c_int32 * config.blocks)()
+        choices = len(config.scales) - 1 if config.selects and scale is None else 0
+        probability = (c_float * max(1, config.blocks * choices))()
+        self._run("safa_synthesize", ctypes.byref(seen), t, forced, ctypes.byref(result), chosen, probability)
+        return Synthesis(
+            image.permute(2, 0, 1).unsqueeze(0),
+            None,
+            flow,
+            mask,
+            torch.tensor([list(chosen)]),
+            torch.tensor(list(probability)[: config.blocks * choices]).view(1, config.blocks, choices),
+        )
+
+    def _grid(self, height: int, width: int) -> Tensor:
+        factor = 2 if self.config.grid == "paper" else 1
+        channels = -(-self.config.channels // CHANNEL_STEP) * CHANNEL_STEP
+        return torch.empty(factor * height, factor * width, channels)
+
+    def _run(self, function: str, *arguments: object) -> None:
+        with self._lock:
+            library.call(getattr(self._library, function), self._context, *arguments)
+
+
+def _settings(config: SafaConfig) -> library.Settings:
+    stages = {"stem": 0, "stage1": 1, "stage2": 2, "stage3": 3, "bottleneck": 2}[config.extractor]
+    factors = [round(1 / scale) for scale in config.scales]
+    return library.Settings(
+        paper_grid=config.grid == "paper",
+        channels=config.channels,
+        blocks=config.blocks,
+        stages=stages,
+        bottleneck=config.extractor == "bottleneck",
+        stem_channels=config.stem_channels,
+        image_fusion=config.fusion != "feature",
+        feature_fusion=config.fusion != "image",
+        scales=len(config.scales),
+        factors=(c_int32 * 4)(*factors),
+        fixed_scale=-1 if config.fixed_scale is None else config.fixed_scale,
+        shared_branches=config.shared_branches,
+        decoder_blocks=config.decoder_blocks,
+        blend_prior=config.blend_prior,
+    )
+
+
+def _create(native: ctypes.CDLL, network: Safa) -> int:
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    count = len(tensors)
+    names = (ctypes.c_char_p * count)(*[name.encode() for name in tensors])
+    data = (ctypes.c_void_p * count)(*[tensor.data_ptr() for tensor in tensors.values()])
+    sizes = (c_int64 * count)(*[tensor.numel() for tensor in tensors.values()])
+    message = ctypes.create_string_buffer(512)
+    settings = _settings(network.config)
+    context = native.safa_create(ctypes.byref(settings), count, names, data, sizes, message, len(message))
+    if not context:
+        raise SafaError(f"The native engine cannot take this network: {message.value.decode(errors='replace')}.")
+    return int(context)

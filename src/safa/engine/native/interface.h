@@ -1,0 +1,121 @@
+// The C interface of one build of the engine. Included once by each of baseline.cpp, avx2.cpp and avx512.cpp, which
+// become shared libraries of their own: linked together, the linker could keep the AVX-512 copy of a template of the
+// standard library for all of them.
+#include <cstdio>
+
+#include "network.h"
+
+namespace {
+
+template <typename Body>
+int guarded(char* message, int size, const Body& body) {
+    try {
+        body();
+        return 0;
+    } catch (const std::exception& error) {
+        std::snprintf(message, size, "%s", error.what());
+        return 1;
+    }
+}
+
+}  // namespace
+
+#define SAFA_PUBLIC extern "C" __attribute__((visibility("default")))
+
+struct Context {
+    safa::Network network;
+};
+
+// Raised with every change of this file's signatures; the Python side refuses another number.
+SAFA_PUBLIC int safa_version() { return 1; }
+
+SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
+
+// Best build for this processor: 0 baseline, 1 AVX2, 2 AVX-512.
+SAFA_PUBLIC int safa_best_build() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    return wide ? 2 : avx2 ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+SAFA_PUBLIC Context* safa_create(const Settings* settings, int count, const char* const* names,
+                                 const float* const* data, const int64_t* sizes, char* message, int size) {
+    Context* context = nullptr;
+    guarded(message, size, [&] {
+        safa::Parameters all;
+        for (int k = 0; k < count; ++k) all.add(names[k], data[k], sizes[k]);
+        context = new Context{safa::Network(*settings, all)};
+    });
+    return context;
+}
+
+SAFA_PUBLIC void safa_destroy(Context* context) { delete context; }
+
+SAFA_PUBLIC int safa_set_threads(Context* context, int threads, char* message, int size) {
+    return guarded(message, size, [&] { context->network.machine().pool.resize(threads); });
+}
+
+// Bytes of the workspace that calls so far have needed.
+SAFA_PUBLIC int64_t safa_workspace(Context* context) {
+    return static_cast<int64_t>(context->network.machine().workspace.bytes());
+}
+
+SAFA_PUBLIC void safa_release_workspace(Context* context) { context->network.machine().workspace.release(); }
+
+SAFA_PUBLIC int safa_encode_frame(Context* context, const float* frame, int height, int width, const int64_t* steps,
+                                  float* picture, float* features, char* message, int size) {
+    return guarded(message, size, [&] {
+        context->network.encode_frame({frame, height, width, steps[0], steps[1], steps[2]}, picture, features);
+    });
+}
+
+SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const float* features0,
+                                 const float* features1, float* hidden, char* message, int size) {
+    return guarded(message, size, [&] { context->network.encode_pair(height, width, features0, features1, hidden); });
+}
+
+SAFA_PUBLIC int safa_synthesize(Context* context, const safa::Pair* pair, float t, const int32_t* forced,
+                                const safa::Result* result, int32_t* chosen, float* probability, char* message,
+                                int size) {
+    return guarded(message, size,
+                   [&] { context->network.synthesize(*pair, t, forced, *result, chosen, probability); });
+}
+
+// Parts on their own, for tests.
+
+// ConvPReLU of one 3x3 (stride 1: Winograd) or other convolution: in and out are height x width x padded channels.
+SAFA_PUBLIC int safa_convolve(const float* in, int height, int width, int in_channels, const float* weight,
+                              const float* bias, const float* slope, int out_channels, int kernel, int stride,
+                              const float* residual, float* out, int threads, char* message, int size) {
+    return guarded(message, size, [&] {
+        using namespace safa;
+        const int64_t count = static_cast<int64_t>(out_channels) * in_channels * kernel * kernel;
+        Filter filter{out_channels, in_channels, kernel, {weight, weight + count}, {bias, bias + out_channels}, {}};
+        if (slope) filter.slope.assign(slope, slope + out_channels);
+        const Convolution layer(filter, {channel_map(in_channels)}, channel_map(out_channels), stride);
+        Machine machine;
+        machine.pool.resize(threads);
+        const Tensor from{const_cast<float*>(in), height, width, padded(in_channels)};
+        layer.run(machine, from,
+                  {{out, (height + stride - 1) / stride, (width + stride - 1) / stride, padded(out_channels)}, residual});
+    });
+}
+
+// Backward warp: image height x width x padded channels, flow height x width x 16 of which x and y are used.
+SAFA_PUBLIC int safa_warp(const float* image, int height, int width, int channels, const float* flow, float* out,
+                          char* message, int size) {
+    return guarded(message, size, [&] {
+        using namespace safa;
+        const Tensor from{const_cast<float*>(image), height, width, padded(channels)};
+        const FlowState state{{const_cast<float*>(flow), height, width, CHANNEL_STEP}, 1};
+        const Warped warped(from, state, 0, Sampling{});
+        for (int y = 0; y < height; ++y)
+            warped.row(y, 0, width, out + static_cast<size_t>(y) * width * from.channels, from.channels);
+    });
+}

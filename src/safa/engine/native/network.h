@@ -1,0 +1,171 @@
+// The whole network (`network/safa.py`): its parameters, and the order in which its parts run.
+#pragma once
+
+#include "block.h"
+#include "encoder.h"
+#include "picture.h"
+
+namespace safa {
+
+// `synthesis.Decoder`.
+class Decoder {
+   public:
+    Decoder(const Parameters& all, const Settings& settings)
+        : stride_(settings.paper_grid ? 2 : 1), half_(padded(settings.channels / 2)) {
+        const int c = settings.channels;
+        std::vector<ChannelMap> sources(2);
+        append_channels(sources[0], 1, c);
+        append_channels(sources[1], 1 + c, c);
+        append_channels(sources[1], 0, 1);
+        stem_ = std::make_unique<Convolution>(read_conv_prelu(all, "decoder.stem", c, 2 * c + 1, 3), sources,
+                                              channel_map(c), stride_);
+        for (int k = 0; k < settings.decoder_blocks; ++k)
+            body_.emplace_back(all, "decoder.body." + std::to_string(k), c);
+        ChannelMap cells(4 * half_, -1);  // PixelShuffle: channel 4 k + s is channel k of pixel s of a 2x2 cell
+        for (int o = 0; o < 2 * c; ++o) cells[(o % 4) * half_ + o / 4] = o;
+        widen_ = std::make_unique<Convolution>(read_conv_prelu(all, "decoder.widen", 2 * c, c, 3),
+                                               std::vector<ChannelMap>{channel_map(c)}, cells);
+        ChannelMap colours(16, -1);
+        for (int o = 0; o < 12; ++o) colours[(o % 4) * 4 + o / 4] = o;
+        head_ = std::make_unique<Convolution>(read_filter(all, "decoder.head", 12, c / 2, 3),
+                                              std::vector<ChannelMap>{channel_map(c / 2)}, colours);
+    }
+
+    // Residual in cells: a quarter of the output's pixels, each 2x2 pixels of 4 floats.
+    Tensor run(Machine& machine, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t) const {
+        Workspace& workspace = machine.workspace;
+        const int height = features0.height / stride_, width = features0.width / stride_;
+        const Warped warped0(features0, flow, 0, Sampling{}), warped1(features1, flow, 1, Sampling{});
+        const Tail tail(features0.height, features0.width, t);
+        const Tensor x = workspace.tensor(DECODED, height, width, features0.channels);
+        const Tensor middle = workspace.tensor(DECODED_MIDDLE, height, width, features0.channels);
+        const Joined end(warped1, tail);
+        stem_->run(machine, {&warped0, &end}, {x});
+        for (const ResidualBlock& block : body_) block.run(machine, x, middle);
+        const Tensor wide = workspace.tensor(WIDENED, 2 * height, 2 * width, half_);
+        widen_->run(machine, x, {wide, nullptr, true});
+        const Tensor residual = workspace.tensor(RESIDUAL, 2 * height, 2 * width, 16);
+        head_->run(machine, wide, {residual});
+        return residual;
+    }
+
+   private:
+    const int stride_;
+    const int half_;
+    std::unique_ptr<Convolution> stem_, widen_, head_;
+    std::vector<ResidualBlock> body_;
+};
+
+// What a pair brings to a synthesis. Sizes follow from the frame's height and width.
+struct Pair {
+    int height, width;            // of the frame
+    const float* pictures[2];     // 4h, 4w, 4
+    const float* features[2];     // Hf, Wf, padded c
+    const float* hidden;          // Hf, Wf, padded c
+    const float* prior[2];        // 2, h, w each, or null
+};
+
+class Network {
+   public:
+    Network(const Settings& settings, const Parameters& all)
+        : settings_(settings), finer_(settings.paper_grid ? 2 : 1), encoder_(all, settings) {
+        const int c = settings.channels;
+        ChannelMap first = channel_map(c), second;
+        append_channels(second, c, c);
+        first_hidden_ = std::make_unique<Convolution>(read_conv_prelu(all, "first_hidden", c, 2 * c, 3),
+                                                      std::vector<ChannelMap>{first, second}, channel_map(c));
+        branches_.resize(settings.blocks);
+        for (int block = 0; block < settings.blocks; ++block)
+            for (int k = 0; k < (settings.shared_branches ? 1 : settings.scales); ++k)
+                branches_[block].emplace_back(
+                    all, "blocks." + std::to_string(block) + ".branches." + std::to_string(k), c);
+        if (settings.fixed_scale < 0 && settings.scales > 1) selector_ = std::make_unique<Selector>(all, settings);
+        ChannelMap cells(FlowState::channels(finer_), -1);
+        const int sub = finer_ * finer_;
+        for (int o = 0; o < FLOW_CHANNELS * sub; ++o) cells[(o % sub) * 8 + o / sub] = o;
+        flow_head_ = std::make_unique<Convolution>(read_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c, 3),
+                                                   std::vector<ChannelMap>{channel_map(c)}, cells);
+        if (settings.feature_fusion) decoder_ = std::make_unique<Decoder>(all, settings);
+    }
+
+    Machine& machine() { return machine_; }
+
+    void encode_frame(const Frame& frame, float* picture, float* features) {
+        const Tensor low = copy_frame(machine_, frame);
+        const Tensor high{picture, SCALE * frame.height, SCALE * frame.width, 4};
+        enlarge(machine_, low, high);
+        encoder_.run(machine_, settings_.paper_grid ? high : low, grid(frame.height, frame.width, features));
+    }
+
+    void encode_pair(int height, int width, const float* features0, const float* features1, float* hidden) {
+        const Plain first(grid(height, width, features0)), second(grid(height, width, features1));
+        first_hidden_->run(machine_, {&first, &second}, {grid(height, width, hidden)});
+    }
+
+    // `forced`: a scale for each block, or null. `chosen` (blocks) and `probability` (blocks x K-1) are written.
+    void synthesize(const Pair& pair, float t, const int32_t* forced, const Result& result, int32_t* chosen,
+                    float* probability) {
+        Workspace& workspace = machine_.workspace;
+        const Tensor features0 = grid(pair.height, pair.width, pair.features[0]);
+        const Tensor features1 = grid(pair.height, pair.width, pair.features[1]);
+        Hidden hidden{grid(pair.height, pair.width, pair.hidden), 1};
+        const FlowState flow = first_flow(pair, t, features0.height, features0.width);
+        for (int block = 0; block < settings_.blocks; ++block) {
+            int scale = forced ? forced[block] : std::max(0, settings_.fixed_scale);
+            if (!forced && selector_) {
+                const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2));
+                scale = selector_->choose(machine_, seen, probability + block * (settings_.scales - 1));
+            }
+            chosen[block] = scale;
+            const int factor = settings_.factors[scale];
+            const BlockInput input(hidden, features0, features1, flow, t, Sampling::reduce(factor));
+            hidden = {workspace.tensor(block % 2 ? OTHER_HIDDEN : HIDDEN, features0.height / factor,
+                                       features0.width / factor, features0.channels),
+                      factor};
+            const std::vector<Branch>& branches = branches_[block];
+            branches[scale % branches.size()].run(machine_, input, hidden.tensor);
+            const Resampled enlarged(hidden.tensor, factor, Sampling{});
+            flow_head_->run(machine_, {&enlarged}, {flow.data, flow.data.data});
+        }
+        finish(pair, features0, features1, flow, t, result);
+    }
+
+   private:
+    Tensor grid(int height, int width, const float* data) const {
+        const int factor = settings_.paper_grid ? 2 : 1;  // features live at half the output size, or the frame's
+        return {const_cast<float*>(data), factor * height, factor * width, padded(settings_.channels)};
+    }
+
+    FlowState first_flow(const Pair& pair, float t, int height, int width) {
+        const FlowState flow{machine_.workspace.tensor(FLOW, height, width, FlowState::channels(finer_)), finer_};
+        const Tensor prior = machine_.workspace.tensor(PRIOR, pair.height, pair.width, 4);
+        const bool given = pair.prior[0] && pair.prior[1];
+        if (given) flow_from_time(pair.prior[0], pair.prior[1], t, prior);
+        const float logit = settings_.blend_prior ? std::log((1 - t + 0.02f) / (t + 0.02f)) : 0.0f;
+        start_flow(machine_, flow, given ? &prior : nullptr, logit);
+        return flow;
+    }
+
+    void finish(const Pair& pair, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t,
+                const Result& result) {
+        Tensor pictures[2], residual;
+        for (int k = 0; k < 2; ++k)
+            pictures[k] = {const_cast<float*>(pair.pictures[k]), SCALE * pair.height, SCALE * pair.width, 4};
+        if (decoder_) residual = decoder_->run(machine_, features0, features1, flow, t);
+        const Tensor full = unpack_flow(machine_, flow, result);
+        const bool fusion = settings_.image_fusion != 0;
+        compose(machine_, full, fusion ? &pictures[0] : nullptr, fusion ? &pictures[1] : nullptr,
+                decoder_ ? &residual : nullptr, SCALE * pair.height, SCALE * pair.width, result);
+    }
+
+    const Settings settings_;
+    const int finer_;
+    Machine machine_;
+    Encoder encoder_;
+    std::unique_ptr<Convolution> first_hidden_, flow_head_;
+    std::vector<std::vector<Branch>> branches_;
+    std::unique_ptr<Selector> selector_;
+    std::unique_ptr<Decoder> decoder_;
+};
+
+}  // namespace safa

@@ -1,0 +1,176 @@
+// Work on pictures and flow outside of the convolutions: bicubic enlargement, first flow, image fusion.
+// Pictures hold four floats a pixel: red, green, blue and an unused one.
+#pragma once
+
+#include <cmath>
+
+#include "layers.h"
+#include "warp.h"
+
+namespace safa {
+
+constexpr int SCALE = 4;
+
+// Frame as the caller has it, read through strides (in floats) over channels, lines and pixels.
+struct Frame {
+    const float* data;
+    int height, width;
+    int64_t channel_step, line_step, pixel_step;
+};
+
+inline Tensor copy_frame(Machine& machine, const Frame& frame) {
+    const Tensor copy = machine.workspace.tensor(PICTURE, frame.height, frame.width, 4);
+    for (int y = 0; y < frame.height; ++y)
+        for (int x = 0; x < frame.width; ++x)
+            for (int c = 0; c < 3; ++c)
+                copy.at(y, x)[c] = frame.data[c * frame.channel_step + y * frame.line_step + x * frame.pixel_step];
+    return copy;
+}
+
+// Bicubic (a = -0.75, edges held), four times: `ops.enlarge`.
+inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to) {
+    float taps[SCALE][4];
+    for (int phase = 0; phase < SCALE; ++phase) {
+        const double a = -0.75, position = (phase + 0.5) / SCALE - 0.5, share = position - std::floor(position);
+        for (int k = 0; k < 4; ++k) {
+            const double d = std::fabs(share + 1 - k);
+            taps[phase][k] = static_cast<float>(d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1
+                                                       : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a);
+        }
+    }
+    const size_t line = static_cast<size_t>(from.width + 4) * 4;
+    float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), line);
+    machine.pool.run(to.height, [&](int y, int thread) {
+        float* row = scratch + line * thread;  // one line of `from`, with two more pixels on each side
+        const int phase_y = y % SCALE, top = y / SCALE - (phase_y < 2 ? 2 : 1);
+        for (int x = -2; x < from.width + 2; ++x) {
+            Vec4 sum{};
+            for (int k = 0; k < 4; ++k)
+                sum += taps[phase_y][k] * load4(from.at(std::clamp(top + k, 0, from.height - 1), std::clamp(x, 0, from.width - 1)));
+            store4(row + static_cast<size_t>(x + 2) * 4, sum);
+        }
+        for (int x = 0; x < to.width; ++x) {
+            const int phase = x % SCALE, left = x / SCALE - (phase < 2 ? 2 : 1);
+            Vec4 sum{};
+            for (int k = 0; k < 4; ++k) sum += taps[phase][k] * load4(row + static_cast<size_t>(left + k + 2) * 4);
+            store4(to.at(y, x), sum);
+        }
+    });
+}
+
+// Position of a pixel of a grid `factor` times finer: lower neighbour, upper neighbour and the share of the upper.
+struct Between {
+    int low, high;
+    float share;
+
+    Between(int position, int factor, int size) {
+        const float at = std::max(0.0f, (position + 0.5f) / factor - 0.5f);
+        low = static_cast<int>(at);
+        high = std::min(low + 1, size - 1);
+        share = at - low;
+    }
+};
+
+inline Vec4 bilinear(const Tensor& from, const Between& y, const Between& x) {
+    const Vec4 top = (1 - x.share) * load4(from.at(y.low, x.low)) + x.share * load4(from.at(y.low, x.high));
+    const Vec4 bottom = (1 - x.share) * load4(from.at(y.high, x.low)) + x.share * load4(from.at(y.high, x.high));
+    return (1 - y.share) * top + y.share * bottom;
+}
+
+// Classical flow 0->1 and 1->0 (planar: x then y, each height x width) turned into flow t->0 and t->1, 4 floats a pixel.
+inline void flow_from_time(const float* forward, const float* backward, float t, const Tensor& to) {
+    const size_t plane = static_cast<size_t>(to.height) * to.width;
+    for (size_t p = 0; p < plane; ++p)
+        for (int axis = 0; axis < 2; ++axis) {
+            const float f = forward[p + axis * plane], b = backward[p + axis * plane];
+            to.data[4 * p + axis] = -(1 - t) * t * f + t * t * b;
+            to.data[4 * p + 2 + axis] = (1 - t) * (1 - t) * f - t * (1 - t) * b;
+        }
+}
+
+// First flow state: `prior` (4 floats a pixel, on the low-resolution grid) or zero, and the logit of the blend mask.
+inline void start_flow(Machine& machine, const FlowState& flow, const Tensor* prior, float logit) {
+    const int finer = flow.finer, cell = finer == 2 ? 8 : CHANNEL_STEP;
+    machine.pool.run(flow.data.height, [&](int y, int) {
+        for (int x = 0; x < flow.data.width; ++x)
+            for (int sub = 0; sub < finer * finer; ++sub) {
+                float* to = flow.data.at(y, x) + sub * cell;
+                std::memset(to, 0, cell * sizeof(float));
+                if (prior && finer == 1) store4(to, load4(prior->at(y, x)));
+                if (prior && finer == 2) {
+                    const Between v(2 * y + sub / 2, SCALE, prior->height), u(2 * x + sub % 2, SCALE, prior->width);
+                    store4(to, static_cast<float>(SCALE) * bilinear(*prior, v, u));
+                }
+                to[4] = logit;
+            }
+    });
+}
+
+// What a synthesis hands back; any pointer but `image` may be null.
+struct Result {
+    float* image;  // 4h, 4w, 3
+    float* fused;  // 4h, 4w, 3
+    float* flow;   // 4, Hs, Ws
+    float* mask;   // Hs, Ws
+};
+
+// Flow and mask (after the sigmoid) as the state's own grid has them, eight floats a pixel, from the state.
+inline Tensor unpack_flow(Machine& machine, const FlowState& flow, const Result& result) {
+    const int finer = flow.finer, cell = finer == 2 ? 8 : CHANNEL_STEP;
+    const Tensor full = machine.workspace.tensor(SUMS, flow.data.height * finer, flow.data.width * finer, 8);
+    const size_t plane = static_cast<size_t>(full.height) * full.width;
+    machine.pool.run(full.height, [&](int y, int) {
+        for (int x = 0; x < full.width; ++x) {
+            const float* from = flow.data.at(y / finer, x / finer) + ((y % finer) * finer + x % finer) * cell;
+            const float mask = 1.0f / (1.0f + std::exp(-from[4]));
+            float* to = full.at(y, x);
+            store4(to, load4(from));
+            to[4] = mask;
+            const size_t at = static_cast<size_t>(y) * full.width + x;
+            for (int k = 0; result.flow && k < 4; ++k) result.flow[k * plane + at] = from[k];
+            if (result.mask) result.mask[at] = mask;
+        }
+    });
+    return full;
+}
+
+inline Vec4 sample(const Tensor& picture, float x, float y) {
+    const Corners at(picture, x, y);
+    return at.weight[0] * load4(at.pixel[0]) + at.weight[1] * load4(at.pixel[1]) + at.weight[2] * load4(at.pixel[2]) +
+           at.weight[3] * load4(at.pixel[3]);
+}
+
+inline void store_rgb(float* to, Vec4 value) {
+    to[0] = value[0];
+    to[1] = value[1];
+    to[2] = value[2];
+}
+
+// Blend of the two warped pictures plus the decoder's residual (H/2, W/2, 4 pixels of 4 floats), clamped to [0, 1].
+inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0, const Tensor* picture1,
+                    const Tensor* residual, int height, int width, const Result& result) {
+    const int factor = width / flow.width;
+    machine.pool.run(height, [&](int y, int) {
+        const Between v(y, factor, flow.height);
+        for (int x = 0; x < width; ++x) {
+            Vec4 value{};
+            const size_t at = (static_cast<size_t>(y) * width + x) * 3;
+            if (picture0) {
+                const Between u(x, factor, flow.width);
+                Tensor masks = flow;
+                masks.data += 4;
+                const Vec4 step = static_cast<float>(factor) * bilinear(flow, v, u);
+                const float share = bilinear(masks, v, u)[0];
+                value = share * sample(*picture0, x + step[0], y + step[1]) +
+                        (1 - share) * sample(*picture1, x + step[2], y + step[3]);
+                if (result.fused) store_rgb(result.fused + at, value);
+            }
+            if (residual) value += load4(residual->at(y / 2, x / 2) + ((y % 2) * 2 + x % 2) * 4);
+            const Vec4 zero{}, one = zero + 1.0f;
+            value = value > zero ? value : zero;
+            store_rgb(result.image + at, value < one ? value : one);
+        }
+    });
+}
+
+}  // namespace safa

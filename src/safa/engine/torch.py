@@ -1,0 +1,39 @@
+"""The engine that is always there: PyTorch, on any device it knows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from safa.network.safa import FrameState, PairState, Safa, Synthesis
+
+
+class TorchEngine:
+    """Runs ``network`` (moved to ``device``) with convolutions in ``dtype``; flow stays float32."""
+
+    name = "torch"
+
+    def __init__(self, network: Safa, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.device = device
+        self.dtype = dtype
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.eval()
+        self.config = network.config
+
+    def encode_frame(self, frame: Tensor) -> FrameState:
+        frame = frame.to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), self._autocast():
+            return self.network.encode_frame(frame)
+
+    def encode_pair(
+        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
+    ) -> PairState:
+        with torch.inference_mode(), self._autocast():
+            return self.network.encode_pair(frame0, frame1, prior)
+
+    def synthesize(self, pair: PairState, t: float, scale: int | None = None) -> Synthesis:
+        with torch.inference_mode(), self._autocast():
+            return self.network.synthesize(pair, float(t), scale)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -1,0 +1,120 @@
+// Random networks of random sizes through the C interface, for the sanitizers: every array of the caller is an
+// allocation of exactly its size, so that a read or write outside of it is found. See sanitize.sh.
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "interface.h"
+
+namespace {
+
+std::mt19937 generator(1);
+
+int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
+
+std::vector<float> random_values(size_t count, float low, float high) {
+    std::uniform_real_distribution<float> values(low, high);
+    std::vector<float> result(count);
+    for (float& value : result) value = values(generator);
+    return result;
+}
+
+Settings random_settings() {
+    Settings s{};
+    s.paper_grid = pick(0, 1);
+    s.channels = 2 * pick(4, 24);
+    s.blocks = pick(1, 2);
+    s.stages = pick(0, 3);
+    s.bottleneck = pick(0, 3) == 0;
+    s.stem_channels = 4 * pick(1, 5);
+    s.image_fusion = pick(0, 3) != 0;
+    s.feature_fusion = !s.image_fusion || pick(0, 3) != 0;
+    s.scales = pick(1, 4);
+    for (int k = 0; k < 4; ++k) s.factors[k] = 1 << k;
+    s.fixed_scale = pick(0, 3) ? -1 : pick(0, s.scales - 1);
+    s.shared_branches = pick(0, 1);
+    s.decoder_blocks = pick(0, 1);
+    s.blend_prior = pick(0, 1);
+    return s;
+}
+
+// Whatever parameter the engine asks for, random.
+class RandomParameters : public safa::Parameters {
+    const float* missing(const std::string& name, int64_t size) const override {
+        const bool variance = name.find("running_var") != std::string::npos;
+        values_.push_back(random_values(size, variance ? 0.5f : -0.2f, variance ? 1.5f : 0.2f));
+        return values_.back().data();
+    }
+    mutable std::vector<std::vector<float>> values_;
+};
+
+void check(int failed, const char* message) {
+    if (failed) {
+        std::fprintf(stderr, "failed: %s\n", message);
+        std::exit(1);
+    }
+}
+
+void run(const Settings& s, Context* context, int height, int width) {
+    char message[512] = "";
+    check(safa_set_threads(context, pick(1, 3), message, sizeof message), message);
+    const int factor = s.paper_grid ? 2 : 1, state = s.paper_grid ? 4 : 1;
+    const size_t grid = static_cast<size_t>(factor * height) * factor * width * ((s.channels + 15) / 16 * 16);
+    const size_t low = static_cast<size_t>(height) * width, high = 16 * low;
+    std::vector<float> pictures[2], features[2], prior[2], hidden(grid);
+    const int64_t steps[3] = {static_cast<int64_t>(low), width, 1};
+    for (int k = 0; k < 2; ++k) {
+        const std::vector<float> frame = random_values(3 * low, 0, 1);
+        pictures[k].resize(4 * high);
+        features[k].resize(grid);
+        check(safa_encode_frame(context, frame.data(), height, width, steps, pictures[k].data(), features[k].data(),
+                                message, sizeof message), message);
+        prior[k] = random_values(2 * low, -200, 200);
+        for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) prior[k][pick(0, 2 * static_cast<int>(low) - 1)] = odd;
+    }
+    check(safa_encode_pair(context, height, width, features[0].data(), features[1].data(), hidden.data(), message,
+                           sizeof message), message);
+    const bool given = pick(0, 1);
+    const safa::Pair pair{height, width, {pictures[0].data(), pictures[1].data()},
+                          {features[0].data(), features[1].data()}, hidden.data(),
+                          {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr}};
+    std::vector<float> image(3 * high), fused(3 * high), flow(4 * low * state * state), mask(low * state * state);
+    std::vector<float> probability(s.blocks * (s.scales - 1) + 1);
+    std::vector<int32_t> chosen(s.blocks), forced(s.blocks, pick(0, s.scales - 1));
+    const safa::Result result{image.data(), pick(0, 1) ? fused.data() : nullptr, flow.data(), mask.data()};
+    check(safa_synthesize(context, &pair, 0.25f * pick(0, 4), pick(0, 1) ? forced.data() : nullptr, &result,
+                          chosen.data(), probability.data(), message, sizeof message), message);
+}
+
+void convolve() {
+    const int size = 1 + 2 * pick(0, 3), stride = pick(1, 2), in = pick(1, 96), out = pick(1, 96);
+    const int height = pick(1, 70), width = pick(1, 70);
+    const auto padded = [](int n) { return static_cast<size_t>((n + 15) / 16 * 16); };
+    const auto x = random_values(padded(in) * height * width, -1, 1), bias = random_values(out, -1, 1);
+    const auto weight = random_values(static_cast<size_t>(out) * in * size * size, -1, 1);
+    std::vector<float> y(padded(out) * ((height + stride - 1) / stride) * ((width + stride - 1) / stride));
+    char message[512] = "";
+    check(safa_convolve(x.data(), height, width, in, weight.data(), bias.data(), pick(0, 1) ? bias.data() : nullptr, out,
+                        size, stride, pick(0, 1) ? y.data() : nullptr, y.data(), pick(1, 3), message, sizeof message),
+          message);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
+    for (int round = 0; round < rounds; ++round) {
+        const Settings settings = random_settings();
+        const std::unique_ptr<Context, void (*)(Context*)> context(
+            new Context{safa::Network(settings, RandomParameters())}, safa_destroy);
+        for (int k = 0; k < 2; ++k) run(settings, context.get(), 8 * pick(1, 6), 8 * pick(1, 6));
+        for (int k = 0; k < 4; ++k) convolve();
+    }
+    std::printf("%d networks, %d convolutions: clean\n", rounds, 4 * rounds);
+    return 0;
+}

@@ -1,0 +1,146 @@
+"""The native engine against PyTorch, as a whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from safa.checkpoint import import_released
+from safa.engine.native import NativeEngine
+from safa.errors import SafaError
+from safa.network.safa import Safa
+from tests.engine.nets import builds, compare, lively_network, random_pair
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"
+GRIDS = {"paper": {"grid": "paper"}, "input": {"grid": "input", "blend_prior": True, "flow_prior": "dis"}}
+
+pytestmark = pytest.mark.skipif(not builds(), reason="the native engine was not built here")
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("build", builds())
+def test_every_build_equals_torch(build: str, grid: str) -> None:
+    compare(lively_network(**GRIDS[grid]), 24, 40, build)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"extractor": "stem"},
+        {"extractor": "stage1", "fusion": "image"},
+        {"extractor": "stage3", "grid": "input", "channels": 18, "stem_channels": 6},
+        {"extractor": "bottleneck", "stem_channels": 8},
+        {"fusion": "feature", "decoder_blocks": 0, "blocks": 1},
+        {"scales": (1.0, 0.5, 0.25, 0.125), "shared_branches": False},
+        {"scales": (0.5,)},
+        {"scales": (1.0, 0.25), "fixed_scale": 1, "grid": "input"},
+        {"flow_prior": "dis", "blend_prior": True},
+    ],
+    ids=str,
+)
+def test_every_setting_equals_torch(layout: dict[str, object]) -> None:
+    compare(lively_network(**layout), 16, 24, times=(0.4,))
+
+
+def test_released_layout_equals_torch(tmp_path: Path) -> None:
+    tensors = {k.replace("weights.", "module."): v for k, v in load_file(FIXTURE).items() if k.startswith("weights.")}
+    torch.save(tensors, tmp_path / "flownet.pkl")
+    compare(import_released(tmp_path / "flownet.pkl"), 24, 32)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_flow_far_out_of_the_picture(grid: str) -> None:
+    compare(lively_network(grid=grid, flow_prior="dis"), 16, 32, reach=200.0)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(4, 48).map(lambda half: 2 * half),
+    st.integers(1, 12).map(lambda half: 2 * half),
+    st.sampled_from(sorted(GRIDS)),
+    st.integers(1, 3),
+)
+def test_any_size_and_width(rows: int, columns: int, channels: int, stem: int, grid: str, threads: int) -> None:
+    network = lively_network(channels=channels, stem_channels=stem, blocks=1, extractor="stage1", **GRIDS[grid])
+    compare(network, 8 * rows, 8 * columns, threads=threads, seed=rows, times=(0.5,))
+
+
+def test_result_depends_neither_on_threads_nor_on_what_ran_before() -> None:
+    network = lively_network()
+    single, several = NativeEngine(network, 1), NativeEngine(network, 3)
+    images = []
+    for engine in (single, several, single):
+        for size in (40, 16, 48):  # the workspace grows and is used for smaller frames too
+            frame0, frame1, _ = random_pair(size, 32)
+            pair = engine.encode_pair(engine.encode_frame(frame0), engine.encode_frame(frame1))
+            images.append(engine.synthesize(pair, 0.5).image)
+    for first, second, third in zip(images[:3], images[3:6], images[6:], strict=True):
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
+
+
+def test_workspace_settles_and_can_be_released() -> None:
+    engine = NativeEngine(lively_network(), 2)
+    frame0, frame1, _ = random_pair(16, 16)
+    sizes = []
+    for _ in range(2):
+        pair = engine.encode_pair(engine.encode_frame(frame0), engine.encode_frame(frame1))
+        engine.synthesize(pair, 0.5)
+        sizes.append(engine.workspace_bytes)
+    assert sizes[0] == sizes[1] > 0
+    engine.release_workspace()
+    assert engine.workspace_bytes == 0
+    engine.synthesize(pair, 0.5)
+
+
+def test_frame_in_any_memory_layout() -> None:
+    engine = NativeEngine(lively_network(), 1)
+    frame = random_pair(16, 24)[0]
+    plain = engine.encode_frame(frame)
+    for other in (frame.contiguous(memory_format=torch.channels_last), frame.flip(3).flip(3)[:, :, :, :]):
+        assert torch.equal(plain.features, engine.encode_frame(other).features)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_works_in_a_forked_child() -> None:
+    engine = NativeEngine(lively_network(), 3)
+    frame = random_pair(16, 16)[0]
+    engine.encode_frame(frame)
+    child = os.fork()
+    if child == 0:
+        engine.encode_frame(frame)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_says_what_it_cannot_take() -> None:
+    engine = NativeEngine(lively_network(flow_prior="dis"), 1)
+    frame, larger = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 24)
+    with pytest.raises(SafaError, match="multiples of 8"):
+        engine.encode_frame(torch.rand(1, 3, 12, 16))
+    with pytest.raises(SafaError, match="1,3,height,width"):
+        engine.encode_frame(torch.rand(2, 3, 16, 16))
+    with pytest.raises(SafaError, match="differ in size"):
+        engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(larger))
+    with pytest.raises(SafaError, match="classical flow"):
+        engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(frame))
+    prior = (torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16))
+    pair = engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(frame), prior)
+    with pytest.raises(SafaError, match="index into"):
+        engine.synthesize(pair, 0.5, 3)
+
+
+def test_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = lively_network()
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith("flow_head")}
+    monkeypatch.setattr(Safa, "state_dict", lambda self: state)
+    with pytest.raises(SafaError, match=r"no parameter flow_head\.0\.weight"):
+        NativeEngine(network, 1)
