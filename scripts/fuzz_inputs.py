@@ -111,13 +111,13 @@ def main() -> int:
                 end = "HUNG"
             else:
                 end = receiving.recv() if receiving.poll() else f"CRASHED with exit code {child.exitcode}"
-            if end.startswith("refused") and output.exists():
+            if not end.startswith("success") and output.exists():
                 end = f"LEFT A FILE after {end}"
-            kind = end.split(":")[0].split(" ")[0]
+            kind = end.split(":")[0]
             ends[kind] += 1
-            if kind not in ("success", "refused"):
+            if kind not in ("success", "refused", "check failed"):
                 wrong.append(f"file {number} ({original.name}): {end}")
-            for left in (damaged, output):
+            for left in (damaged, output, output.with_name(f"{output.stem}.failed-check.mp4")):
                 left.unlink(missing_ok=True)
             for left in work_folder(output).glob("*"):
                 left.unlink()

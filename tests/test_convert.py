@@ -17,6 +17,7 @@ from safa.errors import JournalMismatch, SafaError
 from safa.pictures import load_picture, save_picture
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
+from safa.video.proof import Check, Proof
 from tests.conftest import tiny_network
 from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
 
@@ -172,3 +173,14 @@ def test_y4m_on_standard_output(tmp_path: Path) -> None:
     assert run.stdout.count(b"FRAME\n") == 3
     (tmp_path / "out.y4m").write_bytes(run.stdout)
     assert [picture.shape for _, picture in video_frames(tmp_path / "out.y4m")] == [(128, 192, 3)] * 3
+
+
+def test_a_result_that_fails_its_check_does_not_take_the_name(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Proof({"frames": Check(3, 2, False)})
+    monkeypatch.setattr(convert, "prove", lambda path, expected: failed)
+    report = upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
+    assert not report.proof.ok
+    assert report.output == tmp_path / "out.failed-check.mp4"
+    assert not (tmp_path / "out.mp4").exists()

@@ -6,7 +6,9 @@ work is kept in segments beside the output, so the same call goes on where an ea
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 import sys
 import time
 from collections import deque
@@ -66,6 +68,7 @@ class Report:
     """What a finished job did."""
 
     output: Path
+    """The finished file; one that failed its check has another name than was asked for."""
     width: int
     height: int
     frames: int
@@ -208,6 +211,8 @@ def upscale(
         proof = prove(output, expected)
         if proof.ok:
             journal.remove()
+        else:
+            spec = dataclasses.replace(spec, path=_put_aside(output))
         return _report(spec, expected.frames, resumed, began, warnings, reader.problems, proof)
 
 
@@ -222,6 +227,14 @@ def _report(
 ) -> Report:
     seconds = time.monotonic() - began
     return Report(spec.path, spec.width, spec.height, frames, resumed, seconds, warnings, list(problems), proof)
+
+
+def _put_aside(output: Path) -> Path:
+    """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
+    whole = output.parent if "%" in output.name else output
+    aside = whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
+    os.replace(whole, aside)
+    return aside
 
 
 def _has_alpha(choice: Choice) -> bool:

@@ -122,7 +122,7 @@ def _conclude(report: Report, voice: Voice) -> None:
         f"{report.output}: {report.width}x{report.height}, {report.frames} frames{resumed}, in {report.seconds:.1f} s"
     )
     for failure in report.proof.failures():
-        stderr.print(f"safa: check failed: {escape(failure)}")
+        stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
 
 
 def between(
