@@ -15,7 +15,7 @@ FLOORS = [
     ["errors", "ops", "metrics"],
     ["network"],
     ["checkpoint", "engine", "video", "pictures", "data"],
-    ["upscaler", "training", "evaluation", "export"],
+    ["upscaler", "training", "evaluation", "bench", "export"],
     ["sequence", "convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]

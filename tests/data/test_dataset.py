@@ -2,51 +2,107 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from tests.data_fixtures import write_training_data
+from tests.data_fixtures import texture, write_training_data
 
-from safa.data.dataset import TrainingData, collate, reduce_quarter
-from safa.data.stills import Path2D, draw_motion, load_still
+from safa.data.augment import augment
+from safa.data.clips import Spans
+from safa.data.dataset import SampleSettings, TrainingData, collate, open_material, reduce_quarter
+from safa.data.degrade import Degradation
+from safa.data.material import Material
+from safa.data.scene import Scene
+from safa.data.stills import Still, draw_motion
 from safa.errors import SafaError
+from safa.ops import warp
+
+SETTINGS = SampleSettings(patch=64)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_training_data(tmp_path_factory.mktemp("data") / "train")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return open_material(write_training_data(tmp_path_factory.mktemp("data") / "train"), held_out=0.0)
 
 
-def make(folder: Path, still_share: float = 0.5) -> TrainingData:
-    return TrainingData(folder, patch=64, still_share=still_share, seed=3, length=100)
+def make(material: Material, **changes: object) -> TrainingData:
+    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return TrainingData(material.train, settings, seed=3, length=100)
 
 
 @pytest.mark.parametrize("still_share", [0.0, 1.0], ids=["clips", "stills"])
-def test_shapes_and_ranges(folder: Path, still_share: float) -> None:
-    batch = collate([make(folder, still_share)[k] for k in range(3)])
+def test_shapes_and_ranges(material: Material, still_share: float) -> None:
+    batch = collate([make(material, still_share=still_share)[k] for k in range(3)])
     assert batch.frame0.shape == batch.frame1.shape == (3, 3, 16, 16)
     assert batch.targets.shape == (3, 3, 3, 64, 64)
+    assert batch.prior is not None
     assert batch.prior[0].shape == (3, 2, 16, 16)
     assert batch.targets.min() >= 0
     assert batch.targets.max() <= 1
     assert ((batch.t > 0) & (batch.t < 1)).all()
 
 
-def test_a_sample_depends_on_seed_and_number_alone(folder: Path) -> None:
-    first, second = make(folder), make(folder)
+@pytest.mark.parametrize("changes", [{}, {"degradation": Degradation()}], ids=["clean", "degraded"])
+def test_a_sample_depends_on_seed_and_number_alone(material: Material, changes: dict[str, object]) -> None:
+    first, second = make(material, **changes), make(material, **changes)
     first[5], first[6]
     assert torch.equal(first[7].targets, second[7].targets)
+    assert torch.equal(first[7].frame0, second[7].frame0)
     assert not torch.equal(first[7].targets, first[8].targets)
 
 
-def test_low_resolution_frames_show_what_the_targets_show(folder: Path) -> None:
-    sample = make(folder)[4]
+def test_low_resolution_frames_show_what_the_targets_show(material: Material) -> None:
+    sample = make(material)[4]
     for low, target in ((sample.frame0, sample.targets[0]), (sample.frame1, sample.targets[2])):
         reduced = torch.nn.functional.avg_pool2d(target, 4)
         assert (reduced - low).abs().mean() < 0.05
+
+
+def test_what_is_not_asked_for_is_not_computed(material: Material) -> None:
+    sample = make(material, with_prior=False)[0]
+    assert sample.prior is None
+    assert sample.flow is None
+
+
+def test_flow_is_exact_for_photographs_and_unknown_for_clips(material: Material) -> None:
+    stills, clips = (make(material, still_share=share, with_flow=True)[1].flow for share in (1.0, 0.0))
+    assert stills is not None
+    assert stills.shape == (3, 4, 16, 16)
+    assert (stills[0, :2].abs() < 1e-4).all()  # from time 0 to frame 0 nothing moves
+    assert clips is not None
+    assert clips.isnan().all()
+
+
+def test_flow_follows_the_frames_through_every_augmentation() -> None:
+    still = Still.from_image("a", texture(1, 640, 480))
+    worse = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        scene = augment(draw_motion((still,), 128, rng, with_flow=True), rng)
+        assert scene.flow is not None
+        low = [torch.tensor(reduce_quarter(f)).permute(2, 0, 1)[None].float() for f in (scene.frame0, scene.target)]
+        flow = torch.from_numpy(scene.flow[1]).permute(2, 0, 1)[None]
+        along, unmoved = (low[1] - warp(low[0], flow[:, :2])).abs(), (low[1] - low[0]).abs()
+        worse += bool(along.median() > unmoved.median())
+    assert worse == 0
+
+
+def test_spans_are_what_is_asked_for(material: Material) -> None:
+    spans = Spans((8,), (1.0,))
+    samples = [make(material, still_share=0.0, spans=spans)[k] for k in range(20)]
+    assert {round(float(sample.t) * 8, 4) for sample in samples} <= set(range(1, 8))
+    assert Spans((4, 8), (0.5, 0.5)).draw(7, np.random.default_rng(0)) == 4
+    assert Spans((8,), (1.0,)).draw(7, np.random.default_rng(0)) == 6  # septuplets: as far apart as they go
+
+
+def test_without_transposition_rows_stay_rows() -> None:
+    frame = np.zeros((8, 16, 3), np.uint8)
+    scene = Scene(frame, frame, frame, 0.5)
+    shapes = {augment(scene, np.random.default_rng(k), transpose=False).frame0.shape for k in range(8)}
+    assert shapes == {(8, 16, 3)}
 
 
 def test_reduction_is_the_fields(tmp_path: Path) -> None:
@@ -57,25 +113,12 @@ def test_reduction_is_the_fields(tmp_path: Path) -> None:
     assert np.array_equal(ours, fixture["pil_bicubic_quarter"].numpy())
 
 
-def test_truth_of_a_pan_is_the_shifted_photograph(folder: Path) -> None:
-    # A pan by 8 pixels: the frame at t = 0.5 is the frame at 0 shifted by 4.
-    photo = load_still(folder / "photo.png").levels[0]
-    path = Path2D(np.zeros(4), np.array([8.0, 0, 0, 0]), np.zeros(4))
-    frames = [
-        cv2.warpAffine(photo, path.matrix(t, (64.0, 64.0), (150.0, 110.0)), (128, 128), flags=cv2.WARP_INVERSE_MAP | 1)
-        for t in (0.0, 0.5)
-    ]
-    assert np.array_equal(frames[1][:, 4:], frames[0][:, :-4])
-
-
-def test_photographs_move_between_the_ends(folder: Path) -> None:
-    scene = draw_motion([load_still(folder / "photo.png")], 96, np.random.default_rng(1))
-    ends = np.abs(scene.frame0.astype(int) - scene.frame1).mean()
-    half = np.abs(scene.frame0.astype(int) - scene.target).mean()
-    assert 0 < half < 1.2 * ends
-
-
-@pytest.mark.parametrize(("patch", "message"), [(60, "multiple of 32"), (64, "neither video clips nor photographs")])
-def test_unusable_data_is_one_sentence(tmp_path: Path, patch: int, message: str) -> None:
-    with pytest.raises(SafaError, match=message):
-        TrainingData(tmp_path, patch, 0.5, 0, 1)
+def test_unusable_settings_and_data_are_one_sentence(tmp_path: Path, material: Material) -> None:
+    with pytest.raises(SafaError, match="multiple of 32"):
+        SampleSettings(patch=60)
+    with pytest.raises(SafaError, match="neither video clips nor photographs"):
+        open_material(tmp_path, 0.1)
+    with pytest.raises(SafaError, match="nothing to train on"):
+        TrainingData(material.held_out, SETTINGS, 0, 1)
+    with pytest.raises(SafaError, match="2 or more frames"):
+        Spans((1,), (1.0,))

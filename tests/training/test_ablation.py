@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ label = "1 iteration"
 network.blocks = 1
 [rows.two]
 label = "2 iterations"
+[rows.again]
+label = "the same as two"
 [rows.file]
 label = "from a file"
 extractor_weights = "not-there.safetensors"
@@ -47,7 +50,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_row_gets_the_same_budget_and_its_figures(table: Path, packed: Path, tmp_path: Path) -> None:
     results = ablate(read_rows(table), packed, tmp_path / "out", steps=2, accelerator="cpu", devices=1)
-    one, two, missing = results
+    one, two, again, missing = results
     assert (one.steps, two.steps) == (2, 2)
     assert one.parameters is not None
     assert two.parameters is not None
@@ -55,6 +58,8 @@ def test_every_row_gets_the_same_budget_and_its_figures(table: Path, packed: Pat
     assert one.gigaflop is not None
     assert two.gigaflop is not None
     assert one.gigaflop < two.gigaflop
+    assert again == dataclasses.replace(two, name="again", label="the same as two")
+    assert not (tmp_path / "out" / "again").exists()
     assert missing.skipped == "needs not-there.safetensors"
     text = (tmp_path / "out" / "table.md").read_text()
     assert text == as_table(results) + "\n"
@@ -77,7 +82,7 @@ def test_finished_rows_are_kept(table: Path, packed: Path, tmp_path: Path) -> No
 
 
 def test_wrong_requests_are_one_sentence(table: Path, tmp_path: Path) -> None:
-    with pytest.raises(SafaError, match="no row three; it has one, two, file"):
+    with pytest.raises(SafaError, match="no row three; it has one, two, again, file"):
         read_rows(table, only=["three"])
     with pytest.raises(SafaError, match="either in minutes or in steps"):
         ablate(read_rows(table), tmp_path, tmp_path / "out")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import network, quality, video
+from safa.cli import network, quality, speed, video
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -31,6 +31,7 @@ for command in (
     video.info,
     quality.evaluate,
     quality.inspect,
+    speed.bench,
     network.pack,
     network.train,
     network.ablate,

@@ -1,4 +1,4 @@
-"""Real motion: random windows from video clips held in memory.
+"""Real motion: random windows from reels of consecutive frames.
 
 Most clips at hand are compressed, so they are scaled down before they serve as high-resolution truth: the fewer
 bits a pixel was coded with, the more.
@@ -6,86 +6,132 @@ bits a pixel was coded with, the more.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from safa.data.scene import Scene
+from safa.data.scene import Image, Scene
+from safa.data.sequences import FrameSequence, Video
 from safa.errors import SafaError
+from safa.video.reader import VideoReader
 
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".m4v", ".ts"}
-# Window lengths in source frames and how often each is drawn: short ones are what doubling a frame rate needs,
-# long ones teach large motion.
-WINDOW_LENGTHS = (2, 3, 4, 6, 8)
-WINDOW_SHARES = (0.45, 0.15, 0.2, 0.1, 0.1)
 # Mean absolute difference (of 255) between the ends of a window outside of which there is nothing to learn: a still
 # picture, or a scene cut.
 LEAST_CHANGE, MOST_CHANGE = 0.7, 50.0
+LEAST_FRAMES = 3
+# What a folder's clip may take of the memory.
+MOST_FRAMES, LONGEST_SIDE = 240, 800
+
+
+class Reel(Protocol):
+    """Consecutive frames of one scene that are cheap to get at."""
+
+    @property
+    def name(self) -> str:
+        """Where it comes from."""
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+
+    def pick(self, indices: Sequence[int]) -> list[Image]:
+        """The frames with these numbers, which ascend."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Consecutive frames of one scene."""
+    """A reel held in memory."""
 
     name: str
-    frames: NDArray[np.uint8]  # N,H,W,3
+    images: NDArray[np.uint8]  # N,H,W,3
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self.images)
+
+    def pick(self, indices: Sequence[int]) -> list[Image]:
+        """The frames with these numbers."""
+        return [self.images[index] for index in indices]
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """All video files below ``folder``, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+@dataclass(frozen=True)
+class Spans:
+    """How far apart the two input frames of a window are, in source frames, and how often each distance is drawn."""
+
+    lengths: tuple[int, ...] = (2, 3, 4, 6, 8)
+    shares: tuple[float, ...] = (0.45, 0.15, 0.2, 0.1, 0.1)
+
+    def __post_init__(self) -> None:
+        if not self.lengths or len(self.lengths) != len(self.shares) or min(self.lengths) < 2 or min(self.shares) < 0:
+            raise SafaError("The spans of the training windows must be 2 or more frames each, with one share for each.")
+        if sum(self.shares) <= 0:
+            raise SafaError("The shares of the spans are all 0; give at least one of them a share.")
+
+    def draw(self, frames: int, rng: np.random.Generator) -> int:
+        """A span that fits into ``frames`` consecutive frames; the longest possible one if none does."""
+        fitting = [(length, share) for length, share in zip(self.lengths, self.shares, strict=True) if length < frames]
+        total = sum(share for _, share in fitting)
+        if not total:
+            return frames - 1
+        return int(rng.choice([length for length, _ in fitting], p=[share / total for _, share in fitting]))
 
 
-def load_clip(path: Path, most_frames: int = 240, longest_side: int = 800) -> Clip:
-    """Decode a clip and scale it down by what its bit rate calls for (0.5 to 0.75).
+def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
+    """The frames of ``sequence`` at the size at which they can serve as truth.
 
-    Args:
-        most_frames: later frames are left out, to bound memory.
-        longest_side: in pixels, after scaling.
+    Videos are scaled down by what their bit rate calls for (0.5 to 0.75); folders of pictures are left as they are.
     """
-    frames: list[NDArray[np.uint8]] = []
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            bits_per_pixel = path.stat().st_size * 8 / max(
-                1.0, float((container.duration or 1) / av.time_base) * float(stream.average_rate or 30)
-                * stream.width * stream.height
-            )  # fmt: skip
-            scale = 0.5 if bits_per_pixel < 0.2 else 0.6 if bits_per_pixel < 0.35 else 0.75
-            scale = min(scale, longest_side / max(stream.width, stream.height))
-            size = (round(stream.width * scale / 8) * 8, round(stream.height * scale / 8) * 8)
-            for frame in container.decode(stream):
-                smaller = cv2.resize(frame.to_ndarray(format="rgb24"), size, interpolation=cv2.INTER_AREA)
-                frames.append(np.asarray(smaller, np.uint8))
-                if len(frames) == most_frames:
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        raise SafaError(f"The clip {path} cannot be decoded; remove it from the training data.") from error
-    if len(frames) < max(WINDOW_LENGTHS) + 1:
-        raise SafaError(f"The clip {path} has only {len(frames)} frames; it needs {max(WINDOW_LENGTHS) + 1}.")
-    return Clip(path.stem, np.stack(frames))
+    if not isinstance(sequence, Video):
+        yield from sequence.frames()
+        return
+    scale = video_scale(sequence)
+    for frame in sequence.frames():
+        height, width = frame.shape[:2]
+        size = (round(width * scale / 8) * 8, round(height * scale / 8) * 8)
+        yield np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def draw_window(clips: list[Clip], side: int, rng: np.random.Generator) -> Scene:
-    """A random window of a random clip, cropped at random to at most ``side`` pixels a side.
+def video_scale(video: Video) -> float:
+    """By how much a compressed clip must shrink: 0.5 below 0.2 bits a pixel, 0.6 below 0.35, else 0.75."""
+    with VideoReader(video.path) as reader:
+        info = reader.info
+    pixels = float(info.duration or 1) * float(info.average_rate or 30) * info.width * info.height
+    bits = video.path.stat().st_size * 8 / max(1.0, pixels)
+    scale = 0.5 if bits < 0.2 else 0.6 if bits < 0.35 else 0.75
+    return min(scale, LONGEST_SIDE / max(info.width, info.height))
+
+
+def load_clip(sequence: FrameSequence) -> Clip:
+    """Hold the first ``MOST_FRAMES`` scaled frames of a sequence in memory."""
+    frames = list(itertools.islice(scaled_frames(sequence), MOST_FRAMES))
+    if len(frames) < LEAST_FRAMES:
+        raise SafaError(f"The clip {sequence.name} has only {len(frames)} frames; it needs {LEAST_FRAMES}.")
+    return Clip(sequence.name, np.stack(frames))
+
+
+def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator) -> Scene:
+    """A random window of a random reel, cropped at random to at most ``side`` pixels a side.
 
     Windows that hardly move or that contain a cut are drawn again.
     """
     scene = None
     for _ in range(8):
-        clip = clips[rng.integers(len(clips))]
-        length = int(rng.choice(WINDOW_LENGTHS, p=WINDOW_SHARES))
-        first = int(rng.integers(len(clip.frames) - length))
-        middle = int(rng.integers(1, length))
-        height, width = clip.frames.shape[1:3]
+        reel = reels[int(rng.integers(len(reels)))]
+        span = spans.draw(reel.count, rng)
+        first = int(rng.integers(reel.count - span))
+        middle = int(rng.integers(1, span))
+        frames = reel.pick((first, first + middle, first + span))
+        height, width = frames[0].shape[:2]
         rows, columns = min(side, height), min(side, width)
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-        window = clip.frames[:, top : top + rows, left : left + columns]
-        scene = Scene(window[first], window[first + middle], window[first + length], middle / length)
+        near = slice(top, top + rows), slice(left, left + columns)
+        scene = Scene(frames[0][near], frames[1][near], frames[2][near], middle / span)
         if LEAST_CHANGE < np.abs(scene.frame0.astype(np.int16) - scene.frame1).mean() < MOST_CHANGE:
             break
     assert scene is not None

@@ -21,3 +21,6 @@ class Scene:
     frame1: Image
     t: float
     """Strictly between 0 and 1."""
+    flow: NDArray[np.float32] | None = None
+    """``3,H/4,W/4,4``: exact flow from times 0, t and 1 to frame 0 (x, y) and to frame 1 (x, y), on the low-resolution
+    grid and in its pixels; None where it is not known."""

@@ -1,8 +1,10 @@
 """Synthetic motion from photographs: camera paths and moving layers with exact ground truth at any time.
 
-A background photograph and up to two cut-outs of other photographs each follow their own smooth path (pan, zoom,
-rotation, acceleration). Frames are rendered straight from the photographs, so truth at any t has no interpolation
-between frames in it.
+A background photograph and up to two cut-outs of other photographs, each with its own soft outline, follow smooth
+paths (pan, zoom, rotation, perspective, all accelerated); half of the scenes show one camera passing layers of
+different depth (parallax), the others things that move on their own. Frames are rendered straight from the
+photographs, so truth at any t has no interpolation between frames in it, and flow is known exactly, occluded places
+included.
 """
 
 from __future__ import annotations
@@ -14,90 +16,125 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from safa.data.paths import CameraPath, Matrix, draw_path, nearer, transform
 from safa.data.scene import Image, Scene
 from safa.errors import SafaError
+from safa.ops import SCALE
 
-STILL_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+LEVELS = (1.0, 0.7, 0.5)
+# Pictures that an exposure is averaged from when there is motion blur.
+EXPOSURES = 7
 
 
 @dataclass(frozen=True)
 class Still:
-    """A photograph and two smaller copies, so that rendering never has to shrink it much."""
+    """A photograph and smaller copies (``LEVELS``), so that rendering never has to shrink it much."""
 
     name: str
     levels: tuple[Image, ...]
 
-
-@dataclass(frozen=True)
-class Path2D:
-    """A smooth camera path: parameters at t are ``start + t * change + t * (1 - t) * bend``.
-
-    Each is (shift x, shift y) in output pixels, rotation in radians, natural logarithm of the zoom.
-    """
-
-    start: NDArray[np.float64]
-    change: NDArray[np.float64]
-    bend: NDArray[np.float64]
-
-    def matrix(self, t: float, centre: tuple[float, float], anchor: tuple[float, float]) -> NDArray[np.float64]:
-        """2x3 map from output pixels (around ``centre``) to photograph pixels (around ``anchor``) at time t."""
-        x, y, angle, zoom = self.start + t * self.change + t * (1 - t) * self.bend
-        scale = np.exp(-zoom)
-        rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        offset = np.array(anchor) - rotation @ np.add(centre, (x, y))
-        return np.column_stack((rotation, offset))
-
-
-def find_stills(folder: Path) -> list[Path]:
-    """All photographs below ``folder``, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in STILL_SUFFIXES)
+    @classmethod
+    def from_image(cls, name: str, image: Image) -> Still:
+        """Make the smaller copies of ``image``."""
+        smaller = [cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for scale in LEVELS[1:]]
+        return cls(name, tuple(np.asarray(level, np.uint8) for level in (image, *smaller)))
 
 
 def load_still(path: Path) -> Still:
-    """Read a photograph and its 0.7 and 0.5 times copies."""
+    """Read a photograph. Raises SafaError when it cannot be decoded."""
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise SafaError(f"The photograph {path} cannot be decoded; remove it from the training data.")
-    full = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    smaller = [cv2.resize(full, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for scale in (0.7, 0.5)]
-    return Still(path.stem, tuple(np.asarray(level, np.uint8) for level in (full, *smaller)))
+    return Still.from_image(path.stem, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
 
-def draw_motion(stills: list[Still], side: int, rng: np.random.Generator) -> Scene:
-    """A random moving scene of ``side`` x ``side`` pixels."""
-    layers = [_Layer(stills[rng.integers(len(stills))], side, rng, background=True)]
-    for _ in range(int(rng.choice((0, 1, 2), p=(0.45, 0.4, 0.15)))):
-        layers.append(_Layer(stills[rng.integers(len(stills))], side, rng, background=False))
-    t = float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
+class Motion:
+    """Layers on their paths, the farthest first, that can be rendered at any time.
 
-    def render(time: float) -> Image:
-        image: NDArray[np.float32] | Image = layers[0].colour(time)
-        for layer in layers[1:]:
+    Args:
+        stills: photographs to draw from.
+        side: of the square output in pixels.
+        rng: everything random is drawn here, so rendering is deterministic.
+        blur: probability of motion blur: the shutter stays open for a part of the time between the frames.
+    """
+
+    def __init__(self, stills: tuple[Still, ...], side: int, rng: np.random.Generator, blur: float = 0.0) -> None:
+        # Log-uniform speeds: most real motion is small, and large motion must not be missing.
+        camera = draw_path(rng, _draw_reach(rng))
+        parallax = rng.random() < 0.5
+        self.side = side
+        self.layers = [_Layer(stills[rng.integers(len(stills))], side, rng, camera, background=True)]
+        depth = 1.0
+        for _ in range(int(rng.choice((0, 1, 2), p=(0.45, 0.4, 0.15)))):
+            depth *= float(rng.uniform(1.2, 2.5))
+            path = nearer(camera, depth, rng) if parallax else draw_path(rng, _draw_reach(rng))
+            self.layers.append(_Layer(stills[rng.integers(len(stills))], side, rng, path, background=False))
+        self.shutter = float(rng.uniform(0.1, 0.6)) if rng.random() < blur else 0.0
+
+    def frame(self, time: float) -> Image:
+        """``side,side,3``: what the camera records around ``time``."""
+        if not self.shutter:
+            return np.asarray(np.rint(self._render(time)), np.uint8)
+        times = time + self.shutter * np.linspace(-0.5, 0.5, EXPOSURES)
+        exposures = sum(self._render(float(moment)).astype(np.float32) for moment in times)
+        return np.asarray(np.rint(exposures / EXPOSURES), np.uint8)
+
+    def flow(self, time: float, to: float, grid: int = SCALE) -> NDArray[np.float32]:
+        """Flow of what is seen at ``time`` to where it is at time ``to``.
+
+        Args:
+            grid: side of a pixel of the flow field in output pixels; the low-resolution grid by default.
+
+        Returns:
+            ``side/grid,side/grid,2``, x then y, in pixels of that grid.
+        """
+        count = self.side // grid
+        centres = (np.arange(count) + 0.5) * grid - 0.5
+        points = np.stack(np.meshgrid(centres, centres), axis=-1)
+        result = self.layers[0].displacement(points, time, to)
+        for layer in self.layers[1:]:
+            alpha = cv2.resize(layer.alpha(time)[:, :, 0], (count, count), interpolation=cv2.INTER_AREA)
+            result = np.where((alpha > 0.5)[..., None], layer.displacement(points, time, to), result)
+        return (result / grid).astype(np.float32)
+
+    def _render(self, time: float) -> NDArray[np.float32] | Image:
+        image: NDArray[np.float32] | Image = self.layers[0].colour(time)
+        for layer in self.layers[1:]:
             alpha = layer.alpha(time)
             image = image + alpha * (layer.colour(time).astype(np.float32) - image)
-        return np.asarray(np.rint(image), np.uint8)
+        return image
 
-    return Scene(render(0.0), render(t), render(1.0), t)
+
+def draw_motion(
+    stills: tuple[Still, ...], side: int, rng: np.random.Generator, blur: float = 0.0, with_flow: bool = False
+) -> Scene:
+    """A random moving scene of ``side`` x ``side`` pixels, with its exact flow if asked for."""
+    motion = Motion(stills, side, rng, blur)
+    t = float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
+    times = (0.0, t, 1.0)
+    flow = None
+    if with_flow:
+        flow = np.stack([np.concatenate((motion.flow(s, 0.0), motion.flow(s, 1.0)), axis=-1) for s in times])
+    first, target, last = (motion.frame(time) for time in times)
+    return Scene(first, target, last, t, flow)
+
+
+def _draw_reach(rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(1.0), np.log(64.0))))
 
 
 class _Layer:
     """One photograph on its path; a cut-out has a soft random outline that moves along."""
 
-    def __init__(self, still: Still, side: int, rng: np.random.Generator, background: bool) -> None:
-        self.side = side
+    def __init__(self, still: Still, side: int, rng: np.random.Generator, path: CameraPath, background: bool) -> None:
+        self.side, self.path = side, path
         self.image = still.levels[rng.integers(len(still.levels))]
         height, width = self.image.shape[:2]
-        # Log-uniform speeds: most real motion is small, and large motion must not be missing.
-        reach = float(np.exp(rng.uniform(np.log(1.0), np.log(64.0))))
-        change = rng.normal(size=4) * (0.7 * reach, 0.7 * reach, 0.03, 0.03)
-        bend = rng.normal(size=4) * 0.3 * np.abs(change)
-        start = np.array([0.0, 0.0, rng.normal() * 0.1, rng.uniform(-0.05, 0.25)])
-        self.path = Path2D(start, change, bend)
         half = side / 2
-        self.anchor = tuple(
-            float(rng.uniform(min(half, size / 2), max(size - half, size / 2))) for size in (width, height)
-        )
-        self.centre = (half, half) if background else tuple(float(v) for v in rng.uniform(0, side, 2))
+        places = [float(rng.uniform(min(half, size / 2), max(size - half, size / 2))) for size in (width, height)]
+        self.anchor = (places[0], places[1])
+        middle = rng.uniform(0, side, 2)
+        self.centre = (half, half) if background else (float(middle[0]), float(middle[1]))
         self.outline = None if background else self._outline(rng)
 
     def _outline(self, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -111,17 +148,22 @@ class _Layer:
         softness = float(rng.uniform(0.6, 2.0))
         return np.asarray(cv2.GaussianBlur(mask, (0, 0), softness), np.float32)
 
-    def _map(self, time: float) -> NDArray[np.float64]:
-        return self.path.matrix(time, self.centre, self.anchor)  # type: ignore[arg-type]
+    def _map(self, time: float) -> Matrix:
+        return self.path.matrix(time, self.centre, self.anchor, self.side)
+
+    def displacement(self, points: NDArray[np.float64], time: float, to: float) -> NDArray[np.float64]:
+        """By how much what this layer shows at ``points`` ``...,2`` at ``time`` has moved at ``to``."""
+        return transform(np.linalg.inv(self._map(to)) @ self._map(time), points) - points
 
     def colour(self, time: float) -> Image:
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         size = (self.side, self.side)
-        warped = cv2.warpAffine(self.image, self._map(time), size, flags=flags, borderMode=cv2.BORDER_REFLECT)
+        warped = cv2.warpPerspective(self.image, self._map(time), size, flags=flags, borderMode=cv2.BORDER_REFLECT)
         return np.asarray(warped, np.uint8)
 
     def alpha(self, time: float) -> NDArray[np.float32]:
+        """``side,side,1`` opacity at ``time``."""
         assert self.outline is not None
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(self.outline, self._map(time), (self.side, self.side), flags=flags)
+        warped = cv2.warpPerspective(self.outline, self._map(time), (self.side, self.side), flags=flags)
         return np.asarray(warped, np.float32)[:, :, None]

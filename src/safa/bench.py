@@ -1,0 +1,203 @@
+"""How fast each engine is on this machine: interleaved rounds, medians, and ratios to PyTorch.
+
+Timings on shared machines are noisy, so every round measures every case once, and cases are compared by the medians
+of the same rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from safa.checkpoint import load_checkpoint
+from safa.engine import Engine, pick_engine
+from safa.network.safa import Safa, SafaConfig
+
+# The paper's layout with random weights: speed at a forced scale does not depend on their values.
+PAPER = "paper"
+
+
+@dataclass
+class Case:
+    """One engine on one network at one size; times in seconds for a whole pair with all its output frames."""
+
+    weights: str
+    engine: str
+    width: int
+    height: int
+    """Of the low-resolution input."""
+    scale: str
+    """Forced scale, or "selected"."""
+    frames: int
+    """Output frames made of the pair."""
+    operations: int
+    """Floating-point operations of the pair, 2 per multiply-add, as PyTorch's layers count them."""
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Seconds for the pair."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All cases and the machine's ceiling."""
+
+    cases: list[Case]
+    peak: float
+    """Operations per second of a 2048 x 2048 float32 matrix product on this device."""
+    threads: int
+    device: str
+
+    def ratio(self, case: Case) -> float | None:
+        """How many times faster than PyTorch the case is; None if PyTorch was not measured."""
+        for other in self.cases:
+            same = (other.weights, other.width, other.height, other.scale, other.frames)
+            if other.engine == "torch" and same == (case.weights, case.width, case.height, case.scale, case.frames):
+                return other.median / case.median
+        return None
+
+    def rows(self) -> list[list[str]]:
+        """A table, the heading first."""
+        heading = ["weights", "input", "scale", "frames", "engine", "s/frame", "x torch", "GFLOP/s", "% of peak"]
+        rows = [heading]
+        for case in self.cases:
+            ratio, speed = self.ratio(case), case.operations / case.median
+            rows.append(
+                [
+                    case.weights,
+                    f"{case.width}x{case.height}",
+                    case.scale,
+                    str(case.frames),
+                    case.engine,
+                    f"{case.median / case.frames:.4f}",
+                    "-" if ratio is None else f"{ratio:.2f}",
+                    f"{speed / 1e9:.0f}",
+                    f"{100 * speed / self.peak:.0f}",
+                ]
+            )
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "peak_operations_per_second": self.peak,
+            "threads": self.threads,
+            "device": self.device,
+            "cases": [{**asdict(case), "median": case.median, "ratio": self.ratio(case)} for case in self.cases],
+        }
+
+
+def run_bench(
+    weights: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    frames: Sequence[int],
+    *,
+    engines: Sequence[str] = ("torch", "native"),
+    scales: Sequence[int | None] = (None,),
+    rounds: int = 5,
+    device: str = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Bench:
+    """Measure every combination.
+
+    Args:
+        weights: names or files; "paper" is the paper's network with random weights.
+        sizes: (width, height) of the input, multiples of the network's ``multiple``.
+        frames: numbers of output frames per pair.
+        scales: indices of forced scales; None for the selector's choice.
+        rounds: how often each case is measured.
+        on_progress: called with measurements done and all of them.
+
+    Raises:
+        SafaError: unknown weights or engine.
+    """
+    place = torch.device(device)
+    cases: list[tuple[Case, Callable[[], None]]] = []
+    for name in weights:
+        network = _network(name)
+        for engine_name in engines:
+            engine = pick_engine(engine_name, network, place)
+            for width, height in sizes:
+                for count in frames:
+                    for scale in scales:
+                        run = _job(engine, width, height, count, scale)
+                        label = "selected" if scale is None else f"{network.config.scales[scale]:g}"
+                        operations = _operations(network, place, width, height, count, scale)
+                        cases.append((Case(name, engine_name, width, height, label, count, operations), run))
+    for _, run in cases:
+        run()  # buffers, caches and lazy initialisation
+    done = 0
+    for _ in range(rounds):
+        for case, run in cases:
+            began = time.perf_counter()
+            run()
+            if place.type == "cuda":
+                torch.cuda.synchronize(place)
+            case.seconds.append(time.perf_counter() - began)
+            done += 1
+            if on_progress is not None:
+                on_progress(done, rounds * len(cases))
+    return Bench([case for case, _ in cases], _peak(place), torch.get_num_threads(), device)
+
+
+def _network(name: str) -> Safa:
+    if name == PAPER:
+        torch.manual_seed(0)
+        return Safa(SafaConfig()).eval()
+    return load_checkpoint(name).network
+
+
+def _job(engine: Engine, width: int, height: int, count: int, scale: int | None) -> Callable[[], None]:
+    """One pair as a stream meets it: one new frame is encoded, the pair joined, ``count`` times synthesised."""
+    frames = _frames(width, height, engine.device)
+    prior = _prior(width, height, engine.device)
+    known = engine.encode_frame(frames[0])
+
+    def run() -> None:
+        pair = engine.encode_pair(known, engine.encode_frame(frames[1]), prior)
+        for index in range(count):
+            engine.synthesize(pair, index / count, scale)
+
+    return run
+
+
+def _operations(network: Safa, device: torch.device, width: int, height: int, count: int, scale: int | None) -> int:
+    frames, prior = _frames(width, height, device), _prior(width, height, device)
+    with torch.inference_mode():
+        known = network.encode_frame(frames[0])
+        with FlopCounterMode(display=False) as counter:
+            pair = network.encode_pair(known, network.encode_frame(frames[1]), prior)
+            for index in range(count):
+                network.synthesize(pair, index / count, scale)
+    return int(counter.get_total_flops())
+
+
+def _frames(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 1, 3, height, width, generator=generator).to(device)
+    return first, second
+
+
+def _prior(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    flow = torch.full((1, 2, height, width), 1.5, device=device)
+    return flow, -flow
+
+
+def _peak(device: torch.device) -> float:
+    matrix = torch.rand(2048, 2048, device=device)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        torch.mm(matrix, matrix)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * 2048**3 / best

@@ -1,0 +1,94 @@
+"""Real encoders and decoders in memory: for packed training windows, and for the artefacts of compressed video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+
+from safa.data.scene import Image
+from safa.errors import SafaError
+
+Codec = Literal["h264", "hevc", "mpeg2", "vp9"]
+Chroma = Literal["420", "444"]
+ENCODERS: dict[Codec, str] = {"h264": "libx264", "hevc": "libx265", "mpeg2": "mpeg2video", "vp9": "libvpx-vp9"}
+DECODERS: dict[Codec, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
+# One thread each: encoders split the picture by threads, and the result must not depend on the machine.
+_ONE_THREAD: dict[Codec, dict[str, str]] = {
+    "h264": {"x264-params": "log-level=-1:threads=1"},
+    "hevc": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
+    "mpeg2": {},
+    "vp9": {"row-mt": "0"},
+}
+
+
+def encode(
+    frames: Sequence[Image], codec: Codec, options: dict[str, str], chroma: Literal["420", "444"]
+) -> list[bytes]:
+    """Packets of ``frames``, the codec's own headers included (no container).
+
+    Args:
+        frames: of one size; with chroma "420" both sides must be even.
+        options: the encoder's, such as {"crf": "23", "preset": "fast"}.
+        chroma: "420" is what video is coded with, "444" keeps full colour resolution.
+
+    Raises:
+        SafaError: this build of FFmpeg lacks the encoder.
+    """
+    height, width = frames[0].shape[:2]
+    try:
+        context = av.CodecContext.create(ENCODERS[codec], "w")
+    except av.FFmpegError as error:
+        raise SafaError(f"The encoder {ENCODERS[codec]} is missing in this build of PyAV.") from error
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = width, height, f"yuv{chroma}p"
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.thread_count = 1
+    context.options = {**_ONE_THREAD[codec], **options}
+    packets: list[bytes] = []
+    for index, image in enumerate(frames):
+        frame = _to_yuv(image, chroma)
+        frame.pts, frame.time_base = index, Fraction(1, 25)
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    return packets + [bytes(packet) for packet in context.encode(None)]
+
+
+def decode(packets: Sequence[bytes], codec: Codec, most_frames: int | None = None) -> list[Image]:
+    """The frames that ``encode`` was given, as the decoder sees them; at most the first ``most_frames``."""
+    context = av.CodecContext.create(DECODERS[codec], "r")
+    assert isinstance(context, av.VideoCodecContext)
+    context.thread_count = 1
+    frames: list[Image] = []
+    for data in [*packets, None]:
+        for frame in context.decode(av.Packet(data) if data is not None else None):
+            frames.append(_to_rgb(frame))
+            if len(frames) == most_frames:
+                return frames
+    return frames
+
+
+def decode_stream(data: bytes, codec: Codec, most_frames: int | None = None) -> list[Image]:
+    """As ``decode`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
+    parser = av.CodecContext.create(DECODERS[codec], "r")
+    packets = [bytes(packet) for packet in [*parser.parse(data), *parser.parse(None)]]
+    return decode(packets, codec, most_frames)
+
+
+# BT.601 both ways: what matters is only that one undoes the other, and OpenCV is faster than swscale.
+def _to_yuv(image: Image, chroma: Chroma) -> av.VideoFrame:
+    if chroma == "420":
+        return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
+    planes = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]].transpose(2, 0, 1)
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(planes, np.uint8), "yuv444p")
+
+
+def _to_rgb(frame: av.VideoFrame) -> Image:
+    planes = np.asarray(frame.to_ndarray(), np.uint8)
+    if frame.format.name.startswith("yuv420p"):
+        return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420), np.uint8)
+    interleaved = np.ascontiguousarray(planes.transpose(1, 2, 0)[..., [0, 2, 1]])
+    return np.asarray(cv2.cvtColor(interleaved, cv2.COLOR_YCrCb2RGB), np.uint8)

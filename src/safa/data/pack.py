@@ -1,0 +1,166 @@
+"""The training pack: one file with everything a training needs, opened at once and read by many processes.
+
+It is a ZIP archive without compression, so any tool can look inside: ``index.json``, windows of a few consecutive
+frames as H.264 at full colour resolution (``windows/*.h264``), and photographs as WebP (``stills/*.webp``). Windows
+are decoded when they are drawn; photographs are held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import cv2
+import numpy as np
+
+from safa.data.clips import Reel
+from safa.data.codec import decode_stream, encode
+from safa.data.material import Material, Split, held_out_names
+from safa.data.scene import Image
+from safa.data.stills import Still
+from safa.errors import SafaError
+
+FORMAT = "safa-pack/1"
+INDEX = "index.json"
+# ZIP's local file header: fixed part, then name and extra field, whose lengths stand at its end.
+_LOCAL_HEADER = struct.Struct("<26xHH")
+
+
+@dataclass(frozen=True)
+class PackedWindow:
+    """A reel inside a pack."""
+
+    path: Path
+    name: str
+    count: int
+    offset: int
+    """Of its first byte in the file."""
+    size: int
+    """Bytes."""
+
+    def pick(self, indices: Sequence[int]) -> list[Image]:
+        """The frames with these numbers; those after the last of them are not decoded."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        try:
+            frames = decode_stream(data, "h264", indices[-1] + 1)
+        except av.FFmpegError:
+            frames = []
+        if len(frames) <= indices[-1]:
+            raise SafaError(f"The pack {self.path} is damaged: {self.name} lacks frames; pack the data again.")
+        return [frames[index] for index in indices]
+
+
+def open_pack(path: Path) -> Material:
+    """Open a pack. Raises SafaError when it is none, or damaged."""
+    held: dict[str, tuple[list[Reel], list[Still]]] = {"train": ([], []), "held out": ([], [])}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read(INDEX))
+            if index.get("format") != FORMAT:
+                raise SafaError(f"{path} is a pack of another version; pack the data again.")
+            for entry in index["windows"]:
+                offset, size = _place(path, archive.getinfo(entry["file"]))
+                held[entry["split"]][0].append(PackedWindow(path, entry["name"], entry["frames"], offset, size))
+            for entry in index["stills"]:
+                image = cv2.imdecode(np.frombuffer(archive.read(entry["file"]), np.uint8), cv2.IMREAD_COLOR_RGB)
+                held[entry["split"]][1].append(Still.from_image(entry["name"], np.asarray(image, np.uint8)))
+    except OSError as error:
+        raise SafaError(f"The pack {path} cannot be read: {error.strerror}.") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, cv2.error) as error:
+        raise SafaError(f"{path} is no training pack, or a damaged one; make one with 'safa pack'.") from error
+    return Material(*(Split(tuple(held[part][0]), tuple(held[part][1])) for part in ("train", "held out")))
+
+
+class PackWriter:
+    """Writes a pack; use as a context manager. The file appears, complete, when the block ends without an error.
+
+    The same content gives the same bytes on every machine with the same encoder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        """Bytes of content so far."""
+        self._temporary = path.with_name(f".{path.name}.part")
+        self._windows: list[dict[str, Any]] = []
+        self._stills: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
+        except OSError as error:
+            raise SafaError(f"The pack {self.path} cannot be written: {error.strerror}.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            index = {"format": FORMAT, "windows": self._windows, "stills": self._stills}
+            self._write(INDEX, json.dumps(index, indent=1).encode())
+        self._archive.close()
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def add_window(self, data: bytes, name: str, frames: int, **facts: Any) -> None:
+        """Add an encoded window of the clip ``name``; ``facts`` go into the index."""
+        file = f"windows/{len(self._windows):05}.h264"
+        self._windows.append({"file": file, "name": name, "frames": frames, **facts})
+        self._write(file, data)
+
+    def add_still(self, data: bytes, name: str) -> None:
+        """Add an encoded photograph."""
+        file = f"stills/{len(self._stills):05}.webp"
+        self._stills.append({"file": file, "name": name})
+        self._write(file, data)
+
+    def split(self, held_out: float) -> tuple[int, int, int, int]:
+        """Keep a part of the clips and of the photographs for validation.
+
+        Returns:
+            Windows to train on and held out, photographs to train on and held out.
+        """
+        counts = []
+        for entries in (self._windows, self._stills):
+            kept = held_out_names((entry["name"] for entry in entries), held_out)
+            for entry in entries:
+                entry["split"] = "held out" if entry["name"] in kept else "train"
+            apart = sum(entry["name"] in kept for entry in entries)
+            counts += [len(entries) - apart, apart]
+        return counts[0], counts[1], counts[2], counts[3]
+
+    def _write(self, name: str, data: bytes) -> None:
+        # The default date of ZipInfo is fixed, unlike the one that writing a file would take.
+        self._archive.writestr(zipfile.ZipInfo(name), data)
+        self.size += len(data)
+
+
+def encode_window(frames: Sequence[Image], quality: int) -> bytes:
+    """H.264 with full colour resolution; ``quality`` is x264's constant rate factor, lower is better."""
+    return b"".join(encode(frames, "h264", {"crf": str(quality), "preset": "medium"}, "444"))
+
+
+def encode_still(image: Image, quality: int) -> bytes:
+    """WebP of ``quality`` 1 to 100, higher is better."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+
+
+def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where the stored bytes of an archive's member begin, and how many there are."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    return info.header_offset + _LOCAL_HEADER.size + name + extra, info.file_size

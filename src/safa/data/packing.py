@@ -1,0 +1,255 @@
+"""Making a training pack: which windows and photographs of a folder are worth their bytes.
+
+Windows must be sharp and must move; cuts, still pictures, blurred places and repeated frames are left out. Every clip
+gets an equal share of the size; what one does not use goes to those after it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from safa.data.clips import LEAST_CHANGE, LEAST_FRAMES, MOST_CHANGE, scaled_frames
+from safa.data.layouts import folders, read_names, reds, video_inr, vimeo90k
+from safa.data.material import find_material
+from safa.data.pack import PackWriter, encode_still, encode_window
+from safa.data.scene import Image
+from safa.data.sequences import FrameSequence, to_8_bits
+from safa.errors import SafaError
+from safa.pictures import load_picture
+
+LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
+    "adobe240": partial(video_inr, part="train"),
+    "gopro": partial(video_inr, part="train"),
+    "vimeo90k": partial(vimeo90k, part="train"),
+    "reds": partial(reds, part="train"),
+    "frames": folders,
+}
+"""Published data sets by name; "frames" is any folder of folders of frames."""
+
+MEBIBYTE = 2**20
+STILL_QUALITY = 90
+# Mean absolute Laplacian (of 255 grey levels) below which a place counts as blurred or empty.
+LEAST_SHARPNESS = 1.2
+# A step between two frames this many times the window's median step, and this large at least, is a cut.
+CUT_RATIO, CUT_LEAST = 3.5, 10.0
+# A step below this part of the median is a repeated frame, as frame-rate conversion leaves it.
+REPEATED = 0.15
+# Motion beyond this change per window counts no further: it would prefer flicker to motion.
+ENOUGH_CHANGE = 12.0
+# What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
+MOST_WAITING = 2**29
+# Bytes a pixel of a window takes, roughly, at the default quality.
+TYPICAL_BYTES = 0.05
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How a pack is made.
+
+    Attributes:
+        size: of the file in MiB, at most.
+        side: of a window in pixels, a multiple of 8; patches of training are cut from windows, so it must hold the
+            patch and a margin of 64 pixels on each side for networks that start from a classical flow.
+        frames: consecutive frames of a window; 9 is what the paper trains on.
+        quality: x264's constant rate factor of the windows, lower is better.
+        stills: the part of the size that photographs may take, 0..1.
+        held_out: the part of the clips and of the photographs that is kept for validation, 0..1.
+    """
+
+    size: float = 56.0
+    side: int = 384
+    frames: int = 9
+    quality: int = 17
+    stills: float = 0.35
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.side < 32 or self.side % 8:
+            raise SafaError(f"The side of a window is {self.side}; it must be a multiple of 8 and at least 32.")
+        if self.frames < LEAST_FRAMES:
+            raise SafaError(f"A window has {self.frames} frames; it must have at least {LEAST_FRAMES}.")
+        if not (0 <= self.held_out < 1 and 0 <= self.stills <= 1 and self.size > 0 and 0 <= self.quality <= 51):
+            raise SafaError("The size, quality or shares of the pack are out of range; see 'safa pack --help'.")
+
+
+@dataclass(frozen=True)
+class PackProgress:
+    """Reported after every clip and photograph."""
+
+    done: int
+    total: int
+    name: str
+    mebibytes: float
+
+
+@dataclass(frozen=True)
+class PackSummary:
+    """What a finished pack holds."""
+
+    windows: int
+    held_out_windows: int
+    stills: int
+    held_out_stills: int
+    mebibytes: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A window that may go into the pack."""
+
+    start: int
+    top: int
+    left: int
+    frames: list[Image]
+    sharpness: float
+    change: float
+
+    @property
+    def score(self) -> float:
+        """Detail counts in full, motion with diminishing returns."""
+        return self.sharpness * min(self.change, ENOUGH_CHANGE) ** 0.5
+
+
+def pack(
+    source: Path,
+    output: Path,
+    settings: PackSettings = PackSettings(),
+    layout: str | None = None,
+    names: Path | None = None,
+    on_progress: Callable[[PackProgress], None] | None = None,
+) -> PackSummary:
+    """Pack a folder.
+
+    Args:
+        source: folder with videos, folders of frames and photographs in any order; or a data set's root.
+        output: file to write.
+        layout: a name in ``LAYOUTS`` when ``source`` is a published data set.
+        names: list of the sequences to take, one a line, for a ``layout``.
+
+    Raises:
+        SafaError: no such layout or folder, nothing worth packing, or a file that cannot be read or written.
+    """
+    sequences, stills = _find(source, layout, names)
+    if not sequences and not stills:
+        raise SafaError(f"The folder {source} holds neither video clips, folders of frames nor photographs.")
+    budget = settings.size * MEBIBYTE
+    # Of more clips than windows fit, an even selection: an equal share for each would be too small for any window.
+    affordable = max(1, int(budget / (TYPICAL_BYTES * settings.frames * settings.side**2)))
+    if len(sequences) > affordable:
+        sequences = [sequences[int((k + 0.5) * len(sequences) / affordable)] for k in range(affordable)]
+    total = len(sequences) + len(stills)
+    with PackWriter(output) as writer:
+
+        def report(done: int, name: str) -> None:
+            if on_progress is not None:
+                on_progress(PackProgress(done, total, name, writer.size / MEBIBYTE))
+
+        still_budget = budget * (settings.stills if sequences else 1)
+        for index, path in enumerate(stills):
+            data = encode_still(to_8_bits(load_picture(path)), STILL_QUALITY)
+            if writer.size + len(data) <= still_budget * (index + 1) / len(stills):
+                writer.add_still(data, path.name)
+            report(index + 1, path.name)
+        for index, sequence in enumerate(sequences):
+            # The index and the archive's directory take about 500 bytes a window, which 1 % leaves room for.
+            allowance = (0.99 * budget - writer.size) / (len(sequences) - index)
+            for candidate, data in _encoded(sequence, settings, allowance):
+                facts = {
+                    "start": candidate.start,
+                    "place": [candidate.left, candidate.top],
+                    "sharpness": round(candidate.sharpness, 2),
+                    "change": round(candidate.change, 2),
+                }
+                writer.add_window(data, sequence.name, len(candidate.frames), **facts)
+            report(len(stills) + index + 1, sequence.name)
+        counts = writer.split(settings.held_out)
+        if not counts[0] and not counts[2]:
+            raise SafaError(f"Nothing in {source} is sharp and moves, or fits into {settings.size:g} MiB.")
+    return PackSummary(*counts, mebibytes=output.stat().st_size / MEBIBYTE)
+
+
+def _find(source: Path, layout: str | None, names: Path | None) -> tuple[list[FrameSequence], list[Path]]:
+    if layout is None:
+        if names is not None:
+            raise SafaError("A list of names needs the layout of the data set, such as --layout adobe240.")
+        return find_material(source)
+    if layout not in LAYOUTS:
+        raise SafaError(f"There is no layout '{layout}'; it must be one of {', '.join(LAYOUTS)}.")
+    if not source.is_dir():
+        raise SafaError(f"There is no folder {source} with training data.")
+    return LAYOUTS[layout](source, read_names(names) if names is not None else None), []
+
+
+def _encoded(sequence: FrameSequence, settings: PackSettings, allowance: float) -> Iterator[tuple[Candidate, bytes]]:
+    """A clip's best windows, the best first, until ``allowance`` bytes are used."""
+    best: list[tuple[float, int, Candidate]] = []
+    most = max(1, MOST_WAITING // (settings.frames * settings.side**2 * 3))
+    for number, candidate in enumerate(_candidates(sequence, settings)):
+        heapq.heappush(best, (candidate.score, -number, candidate))
+        if len(best) > most:
+            heapq.heappop(best)
+    for _, _, candidate in sorted(best, reverse=True):
+        data = encode_window(candidate.frames, settings.quality)
+        if len(data) > allowance:
+            return
+        allowance -= len(data)
+        yield candidate, data
+
+
+def _candidates(sequence: FrameSequence, settings: PackSettings) -> Iterator[Candidate]:
+    frames = scaled_frames(sequence)
+    for chunk in itertools.count():
+        run = list(itertools.islice(frames, settings.frames))
+        # Published septuplets are shorter than a window; the end of a longer clip is not worth a short one.
+        if len(run) < LEAST_FRAMES or (chunk > 0 and len(run) < settings.frames):
+            return
+        if _runs_smoothly(run):
+            yield from _places(run, chunk * settings.frames, settings.side)
+
+
+def _runs_smoothly(run: list[Image]) -> bool:
+    """Neither a cut nor a repeated frame among consecutive frames."""
+    small = [cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), None, fx=0.25, fy=0.25) for frame in run]
+    steps = [float(cv2.absdiff(a, b).mean()) for a, b in itertools.pairwise(small)]
+    median = float(np.median(steps))
+    is_cut = max(steps) > max(CUT_RATIO * median, CUT_LEAST)
+    return not is_cut and min(steps) > REPEATED * median
+
+
+def _places(run: list[Image], start: int, side: int) -> Iterator[Candidate]:
+    """The best places of a run of frames that do not overlap."""
+    height, width = run[0].shape[:2]
+    rows, columns = min(side, height // 8 * 8), min(side, width // 8 * 8)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (run[0], run[len(run) // 2], run[-1])]
+    detail = cv2.integral(np.abs(cv2.Laplacian(grey[1], cv2.CV_32F)))
+    change = cv2.integral(cv2.absdiff(grey[0], grey[2]).astype(np.float32))
+    found = []
+    for top in sorted({*range(0, height - rows + 1, max(8, rows // 2)), height - rows}):
+        for left in sorted({*range(0, width - columns + 1, max(8, columns // 2)), width - columns}):
+            sharpness, moved = (_mean(table, top, left, rows, columns) for table in (detail, change))
+            if sharpness > LEAST_SHARPNESS and LEAST_CHANGE < moved < MOST_CHANGE:
+                found.append(Candidate(start, top, left, [], sharpness, moved))
+    taken: list[Candidate] = []
+    for place in sorted(found, key=lambda candidate: -candidate.score):
+        if all(abs(place.top - one.top) >= rows or abs(place.left - one.left) >= columns for one in taken):
+            taken.append(place)
+            near = slice(place.top, place.top + rows), slice(place.left, place.left + columns)
+            frames = [np.ascontiguousarray(frame[near]) for frame in run]
+            yield Candidate(start, place.top, place.left, frames, place.sharpness, place.change)
+
+
+def _mean(table: NDArray[Any], top: int, left: int, rows: int, columns: int) -> float:
+    """Mean over a rectangle from its integral image."""
+    bottom, right = top + rows, left + columns
+    total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    return float(total / (rows * columns))

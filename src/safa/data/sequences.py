@@ -1,0 +1,123 @@
+"""Footage to measure on and to train on: one sequence of frames, from picture files or from a video.
+
+Frames are ``H,W,3`` RGB uint8, cropped at the right and at the bottom until both sides are multiples of 4; deeper
+ones are rounded to 8 bits, transparency is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from safa.data.scene import Image
+from safa.errors import SafaError
+from safa.ops import SCALE
+from safa.pictures import Array, load_picture
+from safa.video.reader import VideoReader
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".m4v", ".ts"}
+PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+
+
+class FrameSequence(Protocol):
+    """Consecutive frames of one scene."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its data set."""
+
+    def count(self) -> int:
+        """Number of frames."""
+
+    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
+        """The ``length`` frames from each of ``starts`` on; ``starts`` ascend."""
+
+    def frames(self) -> Iterator[Image]:
+        """All frames in order, one at a time."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A sequence of picture files in the order of their frames."""
+
+    name: str
+    paths: tuple[Path, ...]
+
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self.paths)
+
+    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
+        """The ``length`` frames from each of ``starts`` on; raises SafaError for a damaged picture."""
+        for start in starts:
+            paths = self.paths[start : start + length]
+            yield _of_one_size([_truth(load_picture(path)) for path in paths], str(paths[0].parent))
+
+    def frames(self) -> Iterator[Image]:
+        """All pictures in order; raises SafaError for a damaged one."""
+        for path in self.paths:
+            yield _truth(load_picture(path))
+
+
+@dataclass(frozen=True)
+class Video:
+    """A sequence in a video file."""
+
+    name: str
+    path: Path
+
+    def count(self) -> int:
+        """Number of frames, by decoding all of them: containers can be wrong about it."""
+        return sum(1 for _ in self.frames())
+
+    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
+        """The ``length`` frames from each of ``starts`` on, in one pass over the file."""
+        wanted = deque(starts)
+        recent: deque[Image] = deque(maxlen=length)
+        for index, frame in enumerate(self.frames()):
+            if not wanted:
+                return
+            recent.append(frame)
+            if index == wanted[0] + length - 1:
+                wanted.popleft()
+                yield tuple(recent)
+
+    def frames(self) -> Iterator[Image]:
+        """All frames in order, in one pass over the file."""
+        with VideoReader(self.path) as reader:
+            for frame in reader.frames():
+                yield _truth(frame.image)
+
+
+def find_pictures(folder: Path) -> tuple[Path, ...]:
+    """The picture files directly in ``folder``, by the last number in their names: 2.png comes before 10.png."""
+    return tuple(sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES), key=_order))
+
+
+def _order(path: Path) -> tuple[int, str]:
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1, path.name)
+
+
+def to_8_bits(picture: Array) -> Image:
+    """RGB uint8 from RGB or RGBA of 8 or 16 bits: rounded, transparency left out."""
+    picture = picture[..., :3]
+    return picture if picture.dtype == np.uint8 else np.rint(picture / 257).astype(np.uint8)
+
+
+def _truth(picture: Array) -> Image:
+    """As 8 bits, and without what would leave no whole low-resolution pixel."""
+    height, width = picture.shape[:2]
+    return to_8_bits(picture[: height - height % SCALE, : width - width % SCALE])
+
+
+def _of_one_size(frames: list[Image], folder: str) -> tuple[Image, ...]:
+    if len({frame.shape for frame in frames}) != 1:
+        raise SafaError(f"The pictures in {folder} differ in size; the frames of a sequence must be equally large.")
+    return tuple(frames)

@@ -1,0 +1,222 @@
+"""Settings of a training run, and the recipes (TOML) they are kept in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from safa.data.clips import Spans
+from safa.data.dataset import SampleSettings
+from safa.data.degrade import Degradation
+from safa.errors import SafaError
+from safa.network.safa import SafaConfig
+
+Times = Literal["one", "three"]
+PixelLoss = Literal["l1", "charbonnier"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; a recipe holds the same names, nested ones in tables such as ``[network]``.
+
+    Attributes:
+        network: layout of the network.
+        steps: optimiser steps of the whole run; the learning rate's cosine ends there.
+        epochs: instead of ``steps``: how often the run sees as many samples as there are windows in the data.
+        batch: samples per step and device.
+
+        patch: side of the high-resolution patch, a multiple of 32.
+        still_share: probability of a sample made from photographs.
+        spans: how far apart the two input frames are, in source frames (``lengths``), and how often (``shares``).
+        motion_blur: probability of motion blur in scenes made from photographs.
+        transpose: exchange rows and columns at random, beside flips and reversals.
+        degradation: what happens to the inputs before the network sees them; None for clean inputs.
+        held_out: the part of a folder's clips that is kept for validation; a pack brings its own.
+
+        times: "three" compares the frames at 0, t and 1 of every sample (the paper); "one" draws one of them, which
+            makes nearly three times the steps in the same time.
+        loss: "l1" (the paper) or "charbonnier", its smooth variant.
+        fused_loss: weight of the same loss on the image fusion alone, which teaches motion faster.
+        frequency_loss: weight of the L1 distance between the Fourier transforms.
+        perceptual_loss: weight of the distance between VGG features; needs ``perceptual_weights``.
+        perceptual_weights: safetensors file with torchvision's VGG-16 or VGG-19, or None.
+        flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
+            and, for other scenes, to the flow of ``teacher``.
+        teacher: shipped name or file of weights whose flow real scenes are taught with, or None.
+        scale_cost: weight of the expected cost of the chosen scales (1 = every block at full scale).
+        scale_balance: weight of a term that is 0 when the scales are used equally often over blocks and samples and
+            each choice is certain; without it the selector soon takes one scale for everything.
+
+        learning_rate, final_learning_rate, warmup: linear warm-up over ``warmup`` steps, then cosine.
+        weight_decay, clip: AdamW's decay; largest gradient norm.
+        average: decay of the averaged weights, which are what is validated and kept.
+        extractor_weights: safetensors file with a ResNet-18 in torchvision's names that the feature extractor starts
+            from (ablation d), or None.
+
+        precision: as Lightning Fabric names it ("32-true", "bf16-mixed", "16-mixed").
+        compile: fuse operations with torch.compile (a minute or two at the start).
+        checkpointing: compute activations again on the way back instead of keeping them: about a third slower, a
+            fraction of the memory.
+        workers: loader processes of each device.
+        seed: of everything random.
+        save_every, log_every, picture_every, validate_every: in steps.
+        validation_samples: number of held-out samples that are measured; 0 for no validation.
+    """
+
+    network: SafaConfig = field(default_factory=SafaConfig)
+    steps: int = 20_000
+    epochs: int | None = None
+    batch: int = 8
+
+    patch: int = 128
+    still_share: float = 0.5
+    spans: Spans = field(default_factory=Spans)
+    motion_blur: float = 0.0
+    transpose: bool = True
+    degradation: Degradation | None = None
+    held_out: float = 0.1
+
+    times: Times = "one"
+    loss: PixelLoss = "l1"
+    fused_loss: float = 0.5
+    frequency_loss: float = 0.0
+    perceptual_loss: float = 0.0
+    perceptual_weights: str | None = None
+    flow_loss: float = 0.0
+    teacher: str | None = None
+    scale_cost: float = 0.0
+    scale_balance: float = 4e-3
+
+    learning_rate: float = 8e-4
+    final_learning_rate: float = 4e-6
+    warmup: int = 300
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    average: float = 0.999
+    extractor_weights: str | None = None
+
+    precision: str = "32-true"
+    compile: bool = False
+    checkpointing: bool = False
+    workers: int = 1
+    seed: int = 1
+    save_every: int = 500
+    log_every: int = 50
+    picture_every: int = 2000
+    validate_every: int = 1000
+    validation_samples: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "patch", "log_every", "save_every", "picture_every", "validate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise SafaError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least 1.")
+        for name, choices in (("times", Times), ("loss", PixelLoss)):
+            if getattr(self, name) not in get_args(choices):
+                raise SafaError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choices))}.")
+        if self.patch % 32:
+            raise SafaError(f"patch is {self.patch}; it must be a multiple of 32.")
+        if self.perceptual_loss and self.perceptual_weights is None:
+            raise SafaError("perceptual_loss needs perceptual_weights, a safetensors file with VGG's weights.")
+        if not 0 <= self.held_out < 1:
+            raise SafaError(f"held_out is {self.held_out!r}; it must be at least 0 and less than 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
+        values = dict(values)
+        unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise SafaError(f"The training settings have unknown names: {', '.join(unknown)}.")
+        values["network"] = SafaConfig.from_dict(values.get("network", {}))
+        if values.get("degradation") is not None:
+            values["degradation"] = Degradation.from_dict(values["degradation"])
+        try:
+            spans = {name: tuple(numbers) for name, numbers in values.pop("spans", {}).items()}
+            return cls(**values, spans=Spans(**spans))
+        except TypeError as error:
+            raise SafaError(
+                "The training settings hold a value of the wrong kind, or spans has unknown names."
+            ) from error
+
+    @classmethod
+    def from_toml(cls, path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+        """Read a recipe; ``overrides`` are lines such as ``network.channels = 32`` that win over it."""
+        return cls.from_dict(merge(read_recipe(path), parse_overrides(overrides)))
+
+    @classmethod
+    def of_run(cls, out: Path, resume: bool, overrides: Sequence[str] = ()) -> TrainConfig:
+        """The settings an existing run was started with, or the defaults for a new one, changed by ``overrides``."""
+        path = out / "config.json"
+        values = json.loads(path.read_text()) if resume and path.is_file() else {}
+        return cls.from_dict(merge(values, parse_overrides(overrides)))
+
+    def sample_settings(self) -> SampleSettings:
+        """What the data has to deliver."""
+        return SampleSettings(
+            patch=self.patch,
+            still_share=self.still_share,
+            spans=self.spans,
+            motion_blur=self.motion_blur,
+            degradation=self.degradation,
+            transpose=self.transpose,
+            with_prior=self.network.flow_prior == "dis",
+            with_flow=self.flow_loss > 0,
+        )
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of step ``step`` (from 0)."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+
+def read_recipe(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's values, on top of those of the recipe it ``extends`` (a name in the same folder).
+
+    Raises:
+        SafaError: a file that cannot be read, is not valid TOML, or extends itself.
+    """
+    if path.resolve() in below:
+        raise SafaError(f"The recipe {path} extends itself.")
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SafaError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SafaError(f"The recipe {path} is not valid TOML: {error}.") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    return merge(read_recipe(path.parent / f"{parent}.toml", (*below, path.resolve())), values)
+
+
+def parse_overrides(lines: Sequence[str]) -> dict[str, Any]:
+    """Values from lines such as ``network.channels = 32``."""
+    values: dict[str, Any] = {}
+    for line in lines:
+        try:
+            values = merge(values, tomllib.loads(line))
+        except tomllib.TOMLDecodeError as error:
+            raise SafaError(f"The setting '{line}' is not valid TOML; write it as network.channels=32.") from error
+    return values
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, table by table."""
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,236 @@
+"""The resumable training loop.
+
+A run is a folder: ``config.json``, ``state.safetensors`` (weights, averaged weights, optimiser, step),
+``last.safetensors`` (the averaged weights as a network file), ``log.jsonl`` and TensorBoard events. Everything random
+is a function of the seed and the step, so a run that was stopped and resumed equals one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader, Sampler
+
+from safa.checkpoint import load_checkpoint, save_checkpoint
+from safa.data.dataset import TrainingData, collate, open_material
+from safa.errors import SafaError
+from safa.network.safa import Safa
+from safa.training.config import TrainConfig
+from safa.training.losses import Perceptual
+from safa.training.monitor import Monitor
+from safa.training.objective import Objective
+from safa.training.pretrained import load_extractor, start_from
+from safa.training.state import load_state, save_state, update_average
+from safa.training.validation import Validation, Validator
+
+# With one time per sample: how often it is 0, in between, or 1.
+TIME_SHARES = (0.2, 0.6, 0.2)
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """What the loop reports after every step."""
+
+    step: int
+    steps: int
+    loss: float
+    steps_per_second: float
+    samples_per_second: float
+    """Over all devices."""
+    loader_wait: float
+    """Share of the time spent waiting for data, 0..1; much of it calls for more workers or a pack."""
+    seconds_left: float
+    validation: Validation | None
+    """The latest figures on held-out data; those of this step when their ``step`` is this one."""
+    warning: str | None = None
+    """Something to change about the run, once per logging interval."""
+
+
+def train(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
+    init: str | None = None,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    on_progress: Callable[[TrainProgress], None] | None = None,
+) -> int:
+    """Train until ``config.steps`` or for ``minutes`` of wall time, whichever comes first.
+
+    Args:
+        data: a pack, or a folder with clips and photographs.
+        out: the run's folder.
+        minutes: wall time of this call, loading included; the run can be resumed afterwards.
+        resume: go on from ``out``; without it ``out`` must not hold a run.
+        init: shipped name or file of weights to start from; their configuration must be the recipe's.
+        accelerator, devices: as Lightning Fabric takes them; under torchrun its number of processes counts.
+        on_progress: called after every step on the first device.
+
+    Returns:
+        The number of steps done in the whole run.
+
+    Raises:
+        SafaError: unusable data, settings or run folder, or a gradient that is not finite.
+    """
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    state_path = out / "state.safetensors"
+    if resume and not state_path.is_file():
+        raise SafaError(f"There is no run to resume in {out}; start it without --resume.")
+    if not resume and state_path.exists():
+        raise SafaError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
+    material = open_material(data, config.held_out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    fabric = _fabric(accelerator, devices, config.precision)
+    fabric.launch()
+    if config.epochs is not None:
+        windows = len(material.train.reels) or len(material.train.stills)
+        steps = math.ceil(config.epochs * windows / (config.batch * fabric.world_size))
+        config = dataclasses.replace(config, steps=max(1, steps))
+    torch.manual_seed(config.seed)
+    network = Safa(config.network)
+    if config.extractor_weights is not None:
+        load_extractor(network, Path(config.extractor_weights))
+    if init is not None:
+        start_from(network, init)
+    network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    step = load_state(state_path, network, average, optimizer) if resume else 0
+    averaged = Safa(config.network).to(fabric.device)
+    objective: nn.Module = _objective(network, config, fabric.device)
+    if config.compile:
+        objective = torch.compile(objective)  # type: ignore[assignment]
+    objective, prepared = fabric.setup(objective, optimizer)
+
+    total = config.steps * config.batch * fabric.world_size
+    samples = TrainingData(material.train, config.sample_settings(), config.seed, total)
+    loader = DataLoader(
+        samples,
+        batch_sampler=_Steps(step, config.steps, config.batch, fabric.global_rank, fabric.world_size),
+        collate_fn=collate,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    monitor, validator = None, None
+    if fabric.is_global_zero:
+        _write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
+        monitor, validator = Monitor(out, config), Validator(material, config, fabric.device)
+    validation: Validation | None = None
+    first, began, waited = step, time.monotonic(), 0.0
+
+    def save() -> None:
+        if fabric.is_global_zero:
+            save_state(state_path, network, average, optimizer, step)
+            averaged.load_state_dict(average)
+            save_checkpoint(averaged, out / "last.safetensors", {"steps": step, "training": config.to_dict()})
+
+    try:
+        batches = iter(loader)
+        while step < config.steps:
+            asked = time.monotonic()
+            sample = next(batches).to(fabric.device)
+            waited += time.monotonic() - asked
+            torch.manual_seed(config.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate_at(step)
+            pick = torch.multinomial(torch.tensor(TIME_SHARES), config.batch, replacement=True).to(fabric.device)
+            losses = objective(sample, pick)
+            prepared.zero_grad(set_to_none=True)
+            fabric.backward(losses["loss"])
+            norm = fabric.clip_gradients(objective, prepared, max_norm=config.clip, error_if_nonfinite=False)
+            # With loss scaling such a gradient is expected now and then, and the scaler leaves the step out.
+            if norm is not None and not torch.isfinite(norm) and config.precision != "16-mixed":
+                raise SafaError(
+                    f"The gradient is not finite at step {step}; the weights before it are kept. Go on with --resume "
+                    f"and a lower learning rate (now {config.learning_rate:g})."
+                )
+            prepared.step()
+            step += 1
+            update_average(average, network, min(config.average, (1 + step) / (10 + step)))
+            if monitor is not None and validator is not None:
+                elapsed = time.monotonic() - began
+                rate = (step - first) / elapsed
+                monitor.add({name: value.detach() for name, value in losses.items()})
+                warning = None
+                if step % config.log_every == 0:
+                    speed = {"steps_per_second": rate, "loader_wait": waited / elapsed}
+                    warning = monitor.write(step, learning_rate=config.learning_rate_at(step - 1), **speed)
+                if step % config.picture_every == 0:
+                    monitor.pictures(network, sample, step)
+                if step % config.validate_every == 0 or step == config.steps:
+                    averaged.load_state_dict(average)
+                    validation = validator.measure(averaged, step)
+                    if validation is not None:
+                        monitor.validation(validation)
+                if on_progress is not None:
+                    left = min((config.steps - step) / rate, max(0.0, deadline - time.monotonic()))
+                    per_second = rate * config.batch * fabric.world_size
+                    loss = float(losses["loss"].detach())
+                    on_progress(
+                        TrainProgress(
+                            step, config.steps, loss, rate, per_second, waited / elapsed, left, validation, warning
+                        )
+                    )
+            if step % config.save_every == 0:
+                save()
+            if minutes is not None and fabric.broadcast(time.monotonic() > deadline):
+                break
+    finally:
+        if step > first:
+            save()
+        if monitor is not None:
+            monitor.close()
+    return step
+
+
+class _Steps(Sampler[list[int]]):
+    """Sample numbers of each step, from ``first`` on, for one of ``world`` devices."""
+
+    def __init__(self, first: int, steps: int, batch: int, rank: int, world: int) -> None:
+        self.range, self.batch, self.rank, self.world = range(first, steps), batch, rank, world
+
+    def __len__(self) -> int:
+        return len(self.range)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.range:
+            start = (step * self.world + self.rank) * self.batch
+            yield list(range(start, start + self.batch))
+
+
+def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
+    """Fabric with torchrun's number of processes and machines where torchrun started us."""
+    environment = os.environ
+    devices = int(environment["LOCAL_WORLD_SIZE"]) if "LOCAL_WORLD_SIZE" in environment else devices
+    machines = int(environment.get("GROUP_WORLD_SIZE", 1))
+    return Fabric(accelerator=accelerator, devices=devices, num_nodes=machines, precision=precision)  # type: ignore[arg-type]
+
+
+def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Objective:
+    teacher, perceptual = None, None
+    if config.teacher is not None:
+        teacher = load_checkpoint(config.teacher).network.to(device).requires_grad_(False)
+    if config.perceptual_loss:
+        perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
+    return Objective(network, config, teacher, perceptual).to(device)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,131 @@
+"""The terms of the objective. Pictures are ``B,3,H,W`` RGB in [0, 1]; every loss is a scalar."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from safa.errors import SafaError
+from safa.network.features import IMAGENET_DEVIATION, IMAGENET_MEAN
+
+# Smoothing of Charbonnier's loss (Lai et al., 2017).
+EPSILON = 1e-3
+
+
+def l1(image: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return (image - truth).abs().mean()
+
+
+def charbonnier(image: Tensor, truth: Tensor) -> Tensor:
+    """L1, smooth around zero."""
+    return torch.sqrt((image - truth).square() + EPSILON**2).mean()
+
+
+PIXEL_LOSSES = {"l1": l1, "charbonnier": charbonnier}
+
+
+def frequency(image: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error of the Fourier transforms, real and imaginary part (Cho et al., 2021).
+
+    The transform is orthonormal, so the value is of the order of an L1 loss.
+    """
+    with torch.autocast(image.device.type, enabled=False):  # half precision has no transform of every size
+        difference = torch.fft.rfft2(image.float() - truth.float(), norm="ortho")
+    return torch.view_as_real(difference).abs().mean()
+
+
+def flow_error(flow: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error of flow in low-resolution pixels where the truth is known.
+
+    Args:
+        flow: ``B,4,Hs,Ws`` as the network gives it, in pixels of its own grid.
+        truth: ``B,4,h,w`` in pixels of the low-resolution grid, NaN where it is not known.
+    """
+    flow = to_low_resolution(flow, truth.shape[-1])
+    known = ~truth.isnan()
+    difference = torch.where(known, flow - truth.nan_to_num(), 0.0)
+    return difference.abs().sum() / known.sum().clamp(min=1)
+
+
+def to_low_resolution(flow: Tensor, width: int) -> Tensor:
+    """Flow ``B,4,Hs,Ws`` on a grid ``width`` pixels wide, in pixels of that grid."""
+    factor = flow.shape[-1] // width
+    return flow if factor == 1 else F.avg_pool2d(flow, factor) / factor
+
+
+def imbalance(share: Tensor) -> Tensor:
+    """How far ``share`` ``N,K`` is from certain choices that use all K scales equally; 0 is ideal, 1.2 log K worst.
+
+    The entropy of the average choice is wanted high, the entropy of single choices low (less strongly: certainty too
+    early would freeze a random preference).
+    """
+
+    def entropy(distribution: Tensor) -> Tensor:
+        return -(distribution * (distribution + 1e-6).log()).sum(dim=-1)
+
+    return math.log(share.shape[1]) - entropy(share.mean(dim=0)) + 0.2 * entropy(share).mean()
+
+
+class Perceptual(nn.Module):
+    """L1 distance between VGG features (Johnson et al., 2016), the last ones before each pooling, equally weighted.
+
+    Args:
+        path: safetensors file with a VGG in torchvision's names (``features.<n>.weight``); which one is read off them.
+
+    Raises:
+        SafaError: no such file, or none with those names.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise SafaError(f"The perceptual weights {path} are not a readable safetensors file.") from error
+        found = [re.fullmatch(r"features\.(\d+)\.weight", name) for name in tensors]
+        numbers = sorted(int(match[1]) for match in found if match)
+        if not numbers or any(f"features.{number}.bias" not in tensors for number in numbers):
+            raise SafaError(
+                f"The perceptual weights {path} are no VGG: they lack torchvision's names, features.0.weight."
+            )
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.stages = nn.ModuleList([nn.ModuleList()])
+        for number, following in zip(numbers, [*numbers[1:], 0], strict=True):
+            weight = tensors[f"features.{number}.weight"].float()
+            convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
+            convolution.load_state_dict({"weight": weight, "bias": tensors[f"features.{number}.bias"].float()})
+            last = self.stages[-1]
+            assert isinstance(last, nn.ModuleList)
+            last.append(convolution)
+            if following == number + 3:  # convolution, ReLU, pooling; without a pooling the next one is 2 further
+                self.stages.append(nn.ModuleList())
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor, truth: Tensor) -> Tensor:
+        """The distance; its gradient reaches ``image`` alone."""
+        with torch.no_grad():
+            wanted = self._features(truth)
+        return torch.stack([l1(a, b) for a, b in zip(self._features(image), wanted, strict=True)]).mean()
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        x = (image - self.mean) / self.deviation
+        features = []
+        for number, stage in enumerate(self.stages):
+            if number:
+                x = F.max_pool2d(x, 2)
+            assert isinstance(stage, nn.ModuleList)
+            for convolution in stage:
+                x = F.relu(convolution(x))
+            features.append(x)
+        return features

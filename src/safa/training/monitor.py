@@ -1,0 +1,84 @@
+"""What a run tells while it goes: a log, TensorBoard, pictures, and a warning when the selector has collapsed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from safa.data.dataset import Sample
+from safa.network.safa import Safa
+from safa.training.config import TrainConfig
+from safa.training.objective import SHARE
+from safa.training.validation import Validation
+
+# A scale that gets this share of all choices has left nothing to the others.
+COLLAPSED = 0.97
+
+
+class Monitor:
+    """Collects values over an interval of ``log_every`` steps and writes their means.
+
+    Args:
+        out: the run's folder; rows go to its ``log.jsonl``.
+        config: of the run.
+    """
+
+    def __init__(self, out: Path, config: TrainConfig) -> None:
+        self.out, self.config = out, config
+        self._writer = SummaryWriter(str(out))
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def close(self) -> None:
+        """Flush and close the TensorBoard events."""
+        self._writer.close()
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take one step's values; they stay on their device, so that a GPU need not be waited for."""
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def write(self, step: int, **further: float) -> str | None:
+        """Write the means since the last call; returns a warning for the user when there is reason for one."""
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        self._row({"step": step, **means, **further})
+        shares = [value for name, value in sorted(means.items()) if name.startswith(SHARE)]
+        if not shares or max(shares) < COLLAPSED:
+            return None
+        scale = self.config.network.scales[shares.index(max(shares))]
+        return (
+            f"The selector takes scale {scale:g} for {max(shares):.0%} of all blocks: it has collapsed. Raise "
+            f"scale_balance (now {self.config.scale_balance:g}), lower scale_cost (now {self.config.scale_cost:g}), or "
+            "train on larger patches and faster motion so that there is something to choose."
+        )
+
+    def validation(self, result: Validation) -> None:
+        """Write the figures of a validation."""
+        values = {f"held_out_{name}": value for name, value in dataclasses.asdict(result).items() if name != "step"}
+        self._row({"step": result.step, **values})
+
+    @torch.no_grad()
+    def pictures(self, network: Safa, sample: Sample, step: int) -> None:
+        """Bicubic frame 0, the network's frame at t and the truth, side by side, for up to four samples."""
+        few = sample.mapped(lambda tensor: tensor[:4])
+        network.eval()
+        pair = network.encode(few.frame0, few.frame1, few.prior)
+        result = network.synthesize(pair, few.t)
+        network.train()
+        row = torch.cat((pair.frame0.enlarged.clamp(0, 1), result.image, few.targets[:, 1]), dim=-1)
+        self._writer.add_image("bicubic 0, result t, truth t", torch.cat(list(row), dim=-2).cpu(), step)
+
+    def _row(self, row: dict[str, float]) -> None:
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps({name: round(value, 8) for name, value in row.items()}) + "\n")
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(row["step"]))

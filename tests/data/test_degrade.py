@@ -1,0 +1,84 @@
+"""Degraded inputs: deterministic, consistent over time, and damaged by real codecs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests.data_fixtures import texture
+
+from safa.data.degrade import Degradation, blur_kernel, degrade, pass_codec, sharpen
+from safa.errors import SafaError
+
+CLEAN = Degradation(blur=0, resize=0, noise=0, jpeg=0, codec=0)
+PICTURE = texture(1, 256, 128)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(int) - b).mean())
+
+
+def test_the_generator_decides_everything() -> None:
+    frames = [PICTURE[:, k : k + 128] for k in (0, 4)]
+    first, again, other = (degrade(frames, Degradation(), np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+    assert {frame.shape for frame in first} == {(32, 32, 3)}
+
+
+@pytest.mark.parametrize("part", ["blur", "resize", "noise", "jpeg", "codec"])
+def test_every_part_does_its_damage(part: str) -> None:
+    frames = [PICTURE[:, :128]] * 2
+    clean, damaged = (
+        degrade(frames, settings, np.random.default_rng(4))[1]
+        for settings in (CLEAN, dataclasses.replace(CLEAN, **{part: 1.0}))
+    )
+    assert distance(clean, damaged) > 0.3
+
+
+def test_only_noise_differs_between_equal_frames() -> None:
+    frames = [PICTURE[:, :128]] * 2
+    for seed in range(5):
+        steady = degrade(frames, Degradation(noise=0, codec=0), np.random.default_rng(seed))
+        assert np.array_equal(*steady)
+        noisy = degrade(frames, dataclasses.replace(CLEAN, noise=1.0), np.random.default_rng(seed))
+        assert not np.array_equal(*noisy)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2", "vp9"])
+def test_codecs_damage_more_at_lower_quality(codec: str) -> None:
+    frames = [PICTURE[:64, 2 * k : 2 * k + 65] for k in range(3)]  # an odd width, too
+    worse, better = (pass_codec(frames, codec, quality) for quality in (0.0, 1.0))  # type: ignore[arg-type]
+    assert [frame.shape for frame in worse] == [(64, 65, 3)] * 3
+    assert 0 < distance(better[2], frames[2]) < distance(worse[2], frames[2]) < 40
+
+
+def test_codec_artefacts_depend_on_the_frame_before() -> None:
+    last = PICTURE[:64, :64]
+    after = [pass_codec([first, last], "h264", 0.2)[1] for first in (PICTURE[:64, 2:66], PICTURE[64:, 100:164])]
+    assert not np.array_equal(*after)
+
+
+def test_kernels_neither_darken_nor_shift() -> None:
+    for seed in range(30):
+        kernel = blur_kernel(np.random.default_rng(seed), 0.4, 2.0)
+        axis = np.arange(len(kernel)) - len(kernel) // 2
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        assert abs((kernel * axis).sum()) < 0.02
+        assert abs((kernel * axis[:, None]).sum()) < 0.02
+
+
+def test_sharpening_raises_contrast_and_leaves_flat_places() -> None:
+    step = np.full((64, 64, 3), 80, np.uint8)
+    step[:, 32:] = 160
+    sharper = sharpen(step, 0.5)
+    assert sharper[32, 33, 0] > 160
+    assert sharper[32, 30, 0] < 80
+    assert np.array_equal(sharpen(np.full((64, 64, 3), 90, np.uint8), 0.5), np.full((64, 64, 3), 90, np.uint8))
+
+
+@pytest.mark.parametrize(("values", "message"), [({"blur": 2}, "probability"), ({"codecs": ["av2"]}, "h264, hevc")])
+def test_wrong_settings_are_one_sentence(values: dict[str, object], message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        Degradation.from_dict(values)
