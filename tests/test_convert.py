@@ -175,6 +175,22 @@ def test_y4m_on_standard_output(tmp_path: Path) -> None:
     assert [picture.shape for _, picture in video_frames(tmp_path / "out.y4m")] == [(128, 192, 3)] * 3
 
 
+def test_a_job_stopped_before_its_check_is_not_finished(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(path: Path, expected: object) -> Proof:
+        raise KeyboardInterrupt
+
+    source = write_clip(tmp_path / "in.mp4", frames=2)
+    monkeypatch.setattr(convert, "prove", stop)
+    with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    monkeypatch.undo()
+    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert report.proof.ok
+    assert report.resumed_frames == 3
+
+
 def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safa.convert import Report, upscale
+from safa.convert import Report, is_finished, upscale
 from safa.errors import OutputError, SafaError
 from safa.video.codecs import CONTAINERS
 
@@ -78,7 +78,7 @@ def upscale_many(
     """
     outcomes = []
     for source, output in jobs:
-        if output.exists() and not overwrite:
+        if is_finished(output) and not overwrite:
             outcome = Outcome(source, output)
         else:
             if on_start is not None:

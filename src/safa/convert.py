@@ -167,7 +167,7 @@ def upscale(
     settings = settings or UpscaleSettings(rate=rate)
     began = time.monotonic()
     check_output(output, source, settings.codec)
-    if output != PIPE and output.exists() and not overwrite:
+    if is_finished(output) and not overwrite:
         raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
     with open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader:
         info = reader.info
@@ -197,23 +197,29 @@ def upscale(
         }
         folder = work_folder(output)
         restart = restart or source == PIPE  # what came down a pipe cannot be read again
-        with SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES) as writer:
-            resumed = writer.frames_done
-            meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
-            try:
+        writer = SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
+        try:
+            with writer:
+                resumed = writer.frames_done
+                meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
                 _run(frames, timeline, upscaler, writer, meter, settings)
-            except KeyboardInterrupt:
-                kept = f"{writer.frames_done} finished frames are kept in {folder}"
-                raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
-            assert timeline.end is not None
-            journal = writer.finish(timeline.end)
-        expected = mux(journal, spec, plan)
-        proof = prove(output, expected)
+                assert timeline.end is not None
+                journal = writer.finish(timeline.end)
+            expected = mux(journal, spec, plan)
+            proof = prove(output, expected)
+        except KeyboardInterrupt:
+            kept = f"{writer.frames_done} finished frames are kept in {folder}"
+            raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
         if proof.ok:
             journal.remove()
         else:
             spec = dataclasses.replace(spec, path=_put_aside(output))
         return _report(spec, expected.frames, resumed, began, warnings, reader.problems, proof)
+
+
+def is_finished(output: Path) -> bool:
+    """Whether the output is there and checked: until it is, the work folder beside it remains."""
+    return output != PIPE and output.exists() and not work_folder(output).exists()
 
 
 def _report(
