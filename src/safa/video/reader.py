@@ -17,6 +17,7 @@ from safa.video.decoding import Damage, decode
 from safa.video.deinterlace import deinterlace, is_interlaced
 from safa.video.source import Frame as Frame
 from safa.video.timestamps import repair_times
+from safa.video.truncation import missing_bytes
 
 Timed = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
 
@@ -92,6 +93,8 @@ class VideoReader:
                 self._damage.note(time)
             yield Frame(time - self.origin, duration, to_rgb(frame))
         self.problems += self._damage.problems(None if self.is_cut else self._claimed)
+        if missing := missing_bytes(self.path):
+            self.problems.append(f"the file is cut off: {missing} of the bytes that its header states are missing.")
 
     def _begin(self, start: Fraction | None, end: Fraction | None) -> None:
         """Find the first selected frame; sets `info`, `origin`, `is_cut` and the iterator behind `frames`."""

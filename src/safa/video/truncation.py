@@ -1,0 +1,35 @@
+"""Files that end before their own header says: an interrupted copy or download plays, but is not whole.
+
+MP4 tells by its index (missing, or with more frames than there are). Matroska, WebM and AVI have no such index that
+must be complete, but state their size up front.
+"""
+
+from pathlib import Path
+
+SEGMENT = b"\x18\x53\x80\x67"  # Matroska's outermost element
+HEADER = 4096  # bytes within which it begins
+
+
+def missing_bytes(path: Path) -> int:
+    """How many bytes a Matroska, WebM or AVI file lacks of the size that it states; 0 if none, or unknown."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        head = file.read(HEADER)
+    if head[:4] == b"RIFF":
+        stated = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"\x1a\x45\xdf\xa3" and (at := head.find(SEGMENT)) > 0:
+        stated = _end_of_element(head, at + len(SEGMENT))
+    else:
+        return 0
+    return max(0, stated - path.stat().st_size)
+
+
+def _end_of_element(head: bytes, at: int) -> int:
+    """Where the element ends whose size field begins at ``at``; 0 if its size is unknown."""
+    if at >= len(head) or not head[at]:
+        return 0
+    length = 9 - head[at].bit_length()
+    size = int.from_bytes(head[at : at + length], "big") & (1 << 7 * length) - 1
+    unknown = size == (1 << 7 * length) - 1
+    return 0 if unknown else at + length + size
