@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from safa.data.packing import PackSettings, pack
 from tests.media import write_clip
 
 
@@ -33,3 +34,11 @@ def write_frames(folder: Path, count: int = 10, speed: int = 3, seed: int = 0, s
         left = speed * index
         cv2.imwrite(str(folder / f"{index:04}.png"), picture[:, left : left + side])
     return folder
+
+
+def write_pack(folder: Path) -> Path:
+    """A pack of two moving clips, one of them held out."""
+    for k in range(2):
+        write_frames(folder / "clips" / str(k), seed=k)
+    pack(folder / "clips", folder / "data.pack", PackSettings(side=96, held_out=0.5))
+    return folder / "data.pack"

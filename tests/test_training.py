@@ -13,12 +13,11 @@ from safetensors.torch import load_file
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import Sample, TrainingData, collate, open_material
 from safa.data.degrade import Degradation
-from safa.data.packing import PackSettings, pack
 from safa.errors import SafaError
 from safa.network.safa import Safa, SafaConfig
 from safa.training import Objective, TrainConfig, TrainProgress, train
 from tests.conftest import TINY, tiny_network
-from tests.data_fixtures import write_frames, write_training_data
+from tests.data_fixtures import write_pack, write_training_data
 
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
@@ -42,12 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two moving clips, one of them held out."""
-    folder = tmp_path_factory.mktemp("packed")
-    for k in range(2):
-        write_frames(folder / "clips" / str(k), seed=k)
-    pack(folder / "clips", folder / "data.pack", PackSettings(side=96, held_out=0.5))
-    return folder / "data.pack"
+    return write_pack(tmp_path_factory.mktemp("packed"))
 
 
 def run(config: TrainConfig, data: Path, out: Path, **options: object) -> int:

@@ -71,12 +71,13 @@ def before_after(source: Path, result: Path, at: Fraction | None = None) -> Arra
     height, width = before.image.shape[:2]
     if after.image.shape[:2] != (height * SCALE, width * SCALE):
         raise MediaError(f"{result} is not {SCALE} times as large as {source}; give the file made from it.")
-    small = _as_uint8(before.image)
+    small = to_8_bits(before.image)
     enlarged = cv2.resize(small, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
     gap = np.full((height * SCALE, 8, 3), 255, np.uint8)
-    return np.hstack((enlarged, gap, _as_uint8(after.image)))
+    return np.hstack((enlarged, gap, to_8_bits(after.image)))
 
 
-def _as_uint8(picture: Array) -> Array:
-    colour = picture[:, :, :3]
-    return colour if colour.dtype == np.uint8 else np.asarray(colour // 257, np.uint8)
+def to_8_bits(picture: Array) -> NDArray[np.uint8]:
+    """RGB uint8 from RGB or RGBA of 8 or 16 bits: rounded, transparency left out."""
+    picture = picture[..., :3]
+    return picture if picture.dtype == np.uint8 else np.rint(picture / 257).astype(np.uint8)

@@ -21,6 +21,8 @@ class _Held:
 
     image: Array
     encoded: EncodedFrame | None = None
+    still: Array | None = None
+    """The frame enlarged from itself alone, shown next to a cut."""
 
 
 @dataclass
@@ -39,7 +41,9 @@ class _Interval:
     def at(self, t: float) -> Array:
         if self.is_cut:
             nearer = self.first if t < 0.5 else self.second
-            return _Interval(self.upscaler, nearer, nearer).at(0.0)
+            if nearer.still is None:
+                nearer.still = _Interval(self.upscaler, nearer, nearer).at(0.0)
+            return nearer.still
         if self._pair is None:
             self._pair = self.upscaler.pair(self._encoded(self.first), self._encoded(self.second))
         return self.upscaler.at(self._pair, t)

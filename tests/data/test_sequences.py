@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tests.evaluation.footage import moving, save_pictures, save_video
 
-from safa.data.sequences import Pictures, Video, find_pictures, to_8_bits
+from safa.data.sequences import Pictures, Video, find_pictures
 from safa.errors import SafaError
+from safa.pictures import to_8_bits
 
 
 def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

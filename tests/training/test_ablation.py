@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tests.data_fixtures import write_frames, write_training_data
+from tests.data_fixtures import write_pack, write_training_data
 
-from safa.data.packing import PackSettings, pack
 from safa.errors import SafaError
 from safa.training.ablation import ablate, as_table, read_rows
 from safa.training.config import TrainConfig
@@ -41,11 +40,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    for k in range(2):
-        write_frames(folder / "clips" / str(k), seed=k)
-    pack(folder / "clips", folder / "data.pack", PackSettings(side=96, held_out=0.5))
-    return folder / "data.pack"
+    return write_pack(tmp_path_factory.mktemp("packed"))
 
 
 def test_every_row_gets_the_same_budget_and_its_figures(table: Path, packed: Path, tmp_path: Path) -> None:

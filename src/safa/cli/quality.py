@@ -121,9 +121,8 @@ def inspect(
     from safa.video.parse import parse_time
 
     time = parse_time(at) if at is not None else None
-    from safa.data.sequences import to_8_bits
     from safa.evaluation.decisions import inspect_pair, read_pair
-    from safa.pictures import load_picture
+    from safa.pictures import load_picture, to_8_bits
     from safa.upscaler import load
 
     if second is None:

@@ -23,9 +23,9 @@ from safa.data.layouts import folders, read_names, reds, video_inr, vimeo90k
 from safa.data.material import find_material
 from safa.data.pack import PackWriter, encode_still, encode_window
 from safa.data.scene import Image
-from safa.data.sequences import FrameSequence, to_8_bits
+from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
-from safa.pictures import load_picture
+from safa.pictures import load_picture, to_8_bits
 
 LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
     "adobe240": partial(video_inr, part="train"),

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.ops import SCALE
-from safa.pictures import Array, load_picture
+from safa.pictures import Array, load_picture, to_8_bits
 from safa.video.reader import VideoReader
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".m4v", ".ts"}
@@ -103,12 +101,6 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
 def _order(path: Path) -> tuple[int, str]:
     numbers = re.findall(r"\d+", path.stem)
     return (int(numbers[-1]) if numbers else -1, path.name)
-
-
-def to_8_bits(picture: Array) -> Image:
-    """RGB uint8 from RGB or RGBA of 8 or 16 bits: rounded, transparency left out."""
-    picture = picture[..., :3]
-    return picture if picture.dtype == np.uint8 else np.rint(picture / 257).astype(np.uint8)
 
 
 def _truth(picture: Array) -> Image:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from safa.data.scene import Image
-from safa.data.sequences import to_8_bits
 from safa.errors import MediaError, OutputError, SafaError
 from safa.evaluation.pictures import (
     Floats,
@@ -31,7 +30,7 @@ from safa.evaluation.protocols import to_tensor
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.ops import SCALE, pad_to_multiple, resize_bilinear, resize_flow
-from safa.pictures import save_picture
+from safa.pictures import save_picture, to_8_bits
 from safa.video.reader import VideoReader
 
 THUMBNAIL = 240
