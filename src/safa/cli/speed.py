@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from safa.cli.console import Device, Json, progress_bar, stdout
 from safa.errors import SafaError
+
+if TYPE_CHECKING:
+    from safa.bench import Profile
 
 
 def bench(
@@ -20,6 +23,10 @@ def bench(
     engines: Annotated[str, typer.Option(help="Engines to compare.")] = "torch,native",
     forced: Annotated[bool, typer.Option("--forced", help="Also force each scale in every block.")] = False,
     rounds: Annotated[int, typer.Option(help="Measurements of each case.")] = 5,
+    stream: Annotated[
+        int | None, typer.Option(help="Compare a stream of this many frames at rate 2 with pair by pair.")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes, stage by stage.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     device: Device = "cpu",
     as_json: Json = False,
@@ -28,33 +35,61 @@ def bench(
     sizes = [_size(text) for text in (size or ["160x96"])]
     if not re.fullmatch(r"\d+(,\d+)*", frames) or rounds < 1:
         raise SafaError("Give --frames as whole numbers such as 2,4,8 and --rounds of at least 1.")
-    from safa.bench import run_bench
+    if stream is not None and stream < 2:
+        raise SafaError("Give --stream at least 2 frames.")
+    if stream is not None and profile:
+        raise SafaError("Give --stream or --profile, not both.")
+    counts = [int(count) for count in frames.split(",")]
+    names = weights or ["fast"]
+    from safa.bench import run_bench, run_profile, run_stream_bench
 
     with progress_bar("cases") as bar:
         task = bar.add_task("measuring", total=None, speed="-")
-        result = run_bench(
-            weights or ["fast"],
-            sizes,
-            [int(count) for count in frames.split(",")],
-            engines=engines.split(","),
-            scales=(None, 0, 1, 2) if forced else (None,),
-            rounds=rounds,
-            device=device,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    rows = result.rows()
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        cases = [(name, engine, size) for name in names for engine in engines.split(",") for size in sizes]
+        options: dict[str, Any] = {"rounds": rounds, "device": device}
+        if stream is not None:
+            runs = [
+                run_stream_bench(name, size, frames=stream, engine=engine, on_progress=show, **options)
+                for name, engine, size in cases
+            ]
+            _print([run.to_dict() for run in runs], [run.sentence() for run in runs], as_json)
+            return
+        if profile:
+            profiles = [run_profile(*case, frames=counts[0], **options) for case in cases]
+            tables = [_text(one.rows(), _title(one), markdown) for one in profiles]
+            _print([one.to_dict() for one in profiles], tables, as_json)
+            return
+        scales = (None, 0, 1, 2) if forced else (None,)
+        result = run_bench(names, sizes, counts, engines=engines.split(","), scales=scales, on_progress=show, **options)
+    title = f"{result.device}, {result.threads} threads, {result.peak / 1e9:.0f} GFLOP/s peak"
+    _print(result.to_dict(), [_text(result.rows(), title, markdown)], as_json)
+
+
+def _print(values: Any, texts: list[Table | str], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result.to_dict()))
-    elif markdown:
-        for number, row in enumerate(rows):
-            print(f"| {' | '.join(row)} |" + ("\n|" + " --- |" * len(row) if not number else ""))
-    else:
-        table = Table(
-            *rows[0], title=f"{result.device}, {result.threads} threads, {result.peak / 1e9:.0f} GFLOP/s peak"
-        )
-        for row in rows[1:]:
-            table.add_row(*row)
-        stdout.print(table)
+        print(json.dumps(values))
+        return
+    for text in texts:
+        stdout.print(text)
+
+
+def _text(rows: list[list[str]], title: str, markdown: bool) -> Table | str:
+    """``rows``, the heading first, for a terminal or as Markdown."""
+    if markdown:
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+    table = Table(*rows[0], title=title)
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _title(profile: Profile) -> str:
+    return f"{profile.weights}, {profile.engine}, {profile.width}x{profile.height}, {profile.frames} frames of a pair"
 
 
 def _size(text: str) -> tuple[int, int]:

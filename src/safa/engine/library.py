@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import importlib.machinery
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
 from safa.errors import SafaError
 
-VERSION = 1
+VERSION = 2
 BUILDS = ("baseline", "avx2", "avx512")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
+
+STAGES = ("enlarging", "extractor", "first hidden", "selector", "blocks", "flow head", "decoder", "image fusion")
+"""What ``NativeEngine.take_seconds`` tells apart, as ``native/stages.h`` has it."""
 
 _MESSAGE = 512
 
@@ -68,6 +71,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "safa_set_threads": (c_int, [c_void_p, c_int, c_char_p, c_int]),
     "safa_workspace": (c_int64, [c_void_p]),
     "safa_release_workspace": (None, [c_void_p]),
+    "safa_take_seconds": (None, [c_void_p, POINTER(c_double)]),
     "safa_encode_frame": (
         c_int,
         [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],

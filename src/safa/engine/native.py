@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from ctypes import c_float, c_int32, c_int64
+from ctypes import c_double, c_float, c_int32, c_int64
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +84,13 @@ class NativeEngine:
         """Give the memory kept between calls back; the next call takes it anew."""
         with self._lock:
             self._library.safa_release_workspace(self._context)
+
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds spent in each of ``library.STAGES`` since this was last called."""
+        seconds = (c_double * len(library.STAGES))()
+        with self._lock:
+            self._library.safa_take_seconds(self._context, seconds)
+        return dict(zip(library.STAGES, seconds, strict=True))
 
     def encode_frame(self, frame: Tensor) -> NativeFrame:
         multiple = self.config.multiple

@@ -27,7 +27,7 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 1; }
+SAFA_PUBLIC int safa_version() { return 2; }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 
@@ -85,6 +85,13 @@ SAFA_PUBLIC int safa_synthesize(Context* context, const safa::Pair* pair, float 
                                 int size) {
     return guarded(message, size,
                    [&] { context->network.synthesize(*pair, t, forced, *result, chosen, probability); });
+}
+
+// Seconds spent in each stage since the last call of this function; `seconds` holds STAGES numbers.
+SAFA_PUBLIC void safa_take_seconds(Context* context, double* seconds) {
+    safa::StageSeconds& taken = context->network.machine().seconds;
+    std::copy(taken.spent, taken.spent + safa::STAGES, seconds);
+    taken = {};
 }
 
 // Parts on their own, for tests.

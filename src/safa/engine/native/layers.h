@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "direct.h"
+#include "stages.h"
 
 namespace safa {
 
@@ -11,6 +12,7 @@ namespace safa {
 struct Machine {
     Pool pool{1};
     Workspace workspace;
+    StageSeconds seconds;
 };
 
 enum Slot {

@@ -93,11 +93,16 @@ class Network {
     void encode_frame(const Frame& frame, float* picture, float* features) {
         const Tensor low = copy_frame(machine_, frame);
         const Tensor high{picture, SCALE * frame.height, SCALE * frame.width, 4};
-        enlarge(machine_, low, high);
+        {
+            const StageTimer timer(machine_.seconds, ENLARGING);
+            enlarge(machine_, low, high);
+        }
+        const StageTimer timer(machine_.seconds, EXTRACTOR);
         encoder_.run(machine_, settings_.paper_grid ? high : low, grid(frame.height, frame.width, features));
     }
 
     void encode_pair(int height, int width, const float* features0, const float* features1, float* hidden) {
+        const StageTimer timer(machine_.seconds, FIRST_HIDDEN);
         const Plain first(grid(height, width, features0)), second(grid(height, width, features1));
         first_hidden_->run(machine_, {&first, &second}, {grid(height, width, hidden)});
     }
@@ -113,6 +118,7 @@ class Network {
         for (int block = 0; block < settings_.blocks; ++block) {
             int scale = forced ? forced[block] : std::max(0, settings_.fixed_scale);
             if (!forced && selector_) {
+                const StageTimer timer(machine_.seconds, SELECTOR);
                 const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2));
                 scale = selector_->choose(machine_, seen, probability + block * (settings_.scales - 1));
             }
@@ -123,7 +129,11 @@ class Network {
                                        features0.width / factor, features0.channels),
                       factor};
             const std::vector<Branch>& branches = branches_[block];
-            branches[scale % branches.size()].run(machine_, input, hidden.tensor);
+            {
+                const StageTimer timer(machine_.seconds, BLOCKS);
+                branches[scale % branches.size()].run(machine_, input, hidden.tensor);
+            }
+            const StageTimer timer(machine_.seconds, FLOW_HEAD);
             const Resampled enlarged(hidden.tensor, factor, Sampling{});
             flow_head_->run(machine_, {&enlarged}, {flow.data, flow.data.data});
         }
@@ -151,7 +161,11 @@ class Network {
         Tensor pictures[2], residual;
         for (int k = 0; k < 2; ++k)
             pictures[k] = {const_cast<float*>(pair.pictures[k]), SCALE * pair.height, SCALE * pair.width, 4};
-        if (decoder_) residual = decoder_->run(machine_, features0, features1, flow, t);
+        if (decoder_) {
+            const StageTimer timer(machine_.seconds, DECODER);
+            residual = decoder_->run(machine_, features0, features1, flow, t);
+        }
+        const StageTimer timer(machine_.seconds, IMAGE_FUSION);
         const Tensor full = unpack_flow(machine_, flow, result);
         const bool fusion = settings_.image_fusion != 0;
         compose(machine_, full, fusion ? &pictures[0] : nullptr, fusion ? &pictures[1] : nullptr,

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from safa.checkpoint import load_checkpoint
+from safa.bench.memory import peak_bytes
+from safa.bench.networks import constant_prior, network_called, random_frames, synchronize
 from safa.engine import Engine, pick_engine
-from safa.network.safa import Safa, SafaConfig
-
-# The paper's layout with random weights: speed at a forced scale does not depend on their values.
-PAPER = "paper"
+from safa.engine.native import NativeEngine
+from safa.network.safa import Safa
 
 
 @dataclass
@@ -39,6 +38,8 @@ class Case:
     operations: int
     """Floating-point operations of the pair, 2 per multiply-add, as PyTorch's layers count them."""
     seconds: list[float] = field(default_factory=list)
+    memory: int | None = None
+    """Peak bytes beyond what was in use before; None where the system does not tell."""
 
     @property
     def median(self) -> float:
@@ -66,7 +67,7 @@ class Bench:
 
     def rows(self) -> list[list[str]]:
         """A table, the heading first."""
-        heading = ["weights", "input", "scale", "frames", "engine", "s/frame", "x torch", "GFLOP/s", "% of peak"]
+        heading = ["weights", "input", "scale", "frames", "engine", "s/frame", "x torch", "GFLOP/s", "% of peak", "MiB"]
         rows = [heading]
         for case in self.cases:
             ratio, speed = self.ratio(case), case.operations / case.median
@@ -81,6 +82,7 @@ class Bench:
                     "-" if ratio is None else f"{ratio:.2f}",
                     f"{speed / 1e9:.0f}",
                     f"{100 * speed / self.peak:.0f}",
+                    "-" if case.memory is None else f"{case.memory / 2**20:.0f}",
                 ]
             )
         return rows
@@ -121,8 +123,9 @@ def run_bench(
     """
     place = torch.device(device)
     cases: list[tuple[Case, Callable[[], None]]] = []
+    owners: list[Engine] = []
     for name in weights:
-        network = _network(name)
+        network = network_called(name)
         for engine_name in engines:
             engine = pick_engine(engine_name, network, place)
             for width, height in sizes:
@@ -131,16 +134,19 @@ def run_bench(
                         run = _job(engine, width, height, count, scale)
                         label = "selected" if scale is None else f"{network.config.scales[scale]:g}"
                         operations = _operations(network, place, width, height, count, scale)
+                        owners.append(engine)
                         cases.append((Case(name, engine_name, width, height, label, count, operations), run))
-    for _, run in cases:
-        run()  # buffers, caches and lazy initialisation
+    for (case, run), engine in zip(cases, owners, strict=True):  # this also fills buffers and caches
+        run()
+        if isinstance(engine, NativeEngine):
+            engine.release_workspace()  # it only grows: a smaller case would seem to need nothing
+        case.memory = peak_bytes(run, place)
     done = 0
     for _ in range(rounds):
         for case, run in cases:
             began = time.perf_counter()
             run()
-            if place.type == "cuda":
-                torch.cuda.synchronize(place)
+            synchronize(place)
             case.seconds.append(time.perf_counter() - began)
             done += 1
             if on_progress is not None:
@@ -148,17 +154,10 @@ def run_bench(
     return Bench([case for case, _ in cases], _peak(place), torch.get_num_threads(), device)
 
 
-def _network(name: str) -> Safa:
-    if name == PAPER:
-        torch.manual_seed(0)
-        return Safa(SafaConfig()).eval()
-    return load_checkpoint(name).network
-
-
 def _job(engine: Engine, width: int, height: int, count: int, scale: int | None) -> Callable[[], None]:
     """One pair as a stream meets it: one new frame is encoded, the pair joined, ``count`` times synthesised."""
-    frames = _frames(width, height, engine.device)
-    prior = _prior(width, height, engine.device)
+    frames = random_frames(width, height, engine.device)
+    prior = constant_prior(width, height, engine.device)
     known = engine.encode_frame(frames[0])
 
     def run() -> None:
@@ -170,7 +169,7 @@ def _job(engine: Engine, width: int, height: int, count: int, scale: int | None)
 
 
 def _operations(network: Safa, device: torch.device, width: int, height: int, count: int, scale: int | None) -> int:
-    frames, prior = _frames(width, height, device), _prior(width, height, device)
+    frames, prior = random_frames(width, height, device), constant_prior(width, height, device)
     with torch.inference_mode():
         known = network.encode_frame(frames[0])
         with FlopCounterMode(display=False) as counter:
@@ -180,24 +179,12 @@ def _operations(network: Safa, device: torch.device, width: int, height: int, co
     return int(counter.get_total_flops())
 
 
-def _frames(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    first, second = torch.rand(2, 1, 3, height, width, generator=generator).to(device)
-    return first, second
-
-
-def _prior(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    flow = torch.full((1, 2, height, width), 1.5, device=device)
-    return flow, -flow
-
-
 def _peak(device: torch.device) -> float:
     matrix = torch.rand(2048, 2048, device=device)
     best = float("inf")
     for _ in range(5):
         began = time.perf_counter()
         torch.mm(matrix, matrix)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - began)
     return 2 * 2048**3 / best

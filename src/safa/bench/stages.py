@@ -1,0 +1,131 @@
+"""Where an engine's time goes, stage by stage of the network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from safa.bench.networks import constant_prior, network_called, random_frames, synchronize
+from safa.engine import Engine, pick_engine
+from safa.engine.native import NativeEngine
+from safa.network.safa import Safa
+
+# The network's own names for its parts, and what people read.
+PARTS = {
+    "extractor": "extractor",
+    "first_hidden": "first hidden",
+    "selector": "selector",
+    "blocks": "blocks",
+    "flow_head": "flow head",
+    "decoder": "decoder",
+}
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of each stage for one pair with its output frames, the mean over all rounds."""
+
+    weights: str
+    engine: str
+    width: int
+    height: int
+    frames: int
+    seconds: dict[str, float]
+    """The native engine names every stage (warps are part of what reads them); PyTorch's "other" is warps, enlarging,
+    concatenation and image fusion."""
+
+    def rows(self) -> list[list[str]]:
+        """A table, the heading first, the largest stage on top."""
+        total = sum(self.seconds.values())
+        rows = [["stage", "s/frame", "share"]]
+        for stage, seconds in sorted(self.seconds.items(), key=lambda item: -item[1]):
+            rows.append([stage, f"{seconds / self.frames:.4f}", f"{100 * seconds / total:.0f} %"])
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+def run_profile(
+    weights: str, engine_name: str, size: tuple[int, int], *, frames: int = 2, rounds: int = 5, device: str = "cpu"
+) -> Profile:
+    """Profile one engine on pairs of ``frames`` output frames, at the scales that the selector chooses.
+
+    Raises:
+        SafaError: unknown weights or engine.
+    """
+    place = torch.device(device)
+    network = network_called(weights)
+    engine = pick_engine(engine_name, network, place)
+    first, second = random_frames(*size, place)
+    prior = constant_prior(*size, place)
+    known = engine.encode_frame(first)
+
+    def pair() -> None:
+        joined = engine.encode_pair(known, engine.encode_frame(second), prior)
+        for index in range(frames):
+            engine.synthesize(joined, index / frames)
+        synchronize(place)
+
+    pair()  # buffers, caches and lazy initialisation
+    with _stages(engine, network, place) as taken:
+        for _ in range(rounds):
+            pair()
+        seconds = {stage: spent / rounds for stage, spent in taken().items() if spent > 0}
+    return Profile(weights, engine.name, *size, frames, seconds)
+
+
+@contextmanager
+def _stages(engine: Engine, network: Safa, device: torch.device) -> Iterator[Callable[[], dict[str, float]]]:
+    """A function that tells the seconds of each stage since the context was entered."""
+    if isinstance(engine, NativeEngine):
+        engine.take_seconds()
+        yield engine.take_seconds
+        return
+    clock = _ModuleClock(device)
+    hooks = [
+        hook for name, part in network.named_children() if name in PARTS for hook in clock.watch(PARTS[name], part)
+    ]
+    began = time.perf_counter()
+    try:
+        yield lambda: {**clock.seconds, OTHER: time.perf_counter() - began - sum(clock.seconds.values())}
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _ModuleClock:
+    """Times modules from the outside; a GPU is waited for at each end, which makes the sum longer than a frame."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self._began = 0.0
+
+    def watch(self, stage: str, module: nn.Module) -> list[Any]:
+        """Hooks that time ``module``: the parts of a list are called one by one, and blocks through their branches."""
+
+        def before(*_: object) -> None:
+            synchronize(self.device)
+            self._began = time.perf_counter()
+
+        def after(*_: object) -> None:
+            synchronize(self.device)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._began
+
+        parts = [module]
+        if isinstance(module, nn.ModuleList):
+            parts = [branch for block in module for branch in block.branches]  # type: ignore[union-attr]
+        return [
+            hook
+            for part in parts
+            for hook in (part.register_forward_pre_hook(before), part.register_forward_hook(after))
+        ]
