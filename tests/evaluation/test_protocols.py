@@ -8,7 +8,7 @@ import torch
 
 from safa.data.dataset import reduce_quarter
 from safa.errors import SafaError
-from safa.evaluation.protocols import combine, part_indices, prepare, window_starts, windows
+from safa.evaluation.protocols import Compression, combine, part_indices, prepare, window_starts, windows
 from tests.evaluation.footage import Held, moving
 
 
@@ -36,6 +36,21 @@ def test_the_inputs_are_the_reduced_ends() -> None:
         assert given.shape == (1, 3, 12, 16)
         assert np.array_equal((given[0] * 255).round().byte().permute(1, 2, 0).numpy(), reduce_quarter(end))
     assert torch.equal(window.truth(3)[0].permute(1, 2, 0), torch.tensor(frames[3]) / 255)
+
+
+def test_compressed_inputs_are_damaged_and_the_truth_is_not() -> None:
+    frames = moving(3, height=64)
+    (clean,) = windows(Held("x", frames), 2, [0])
+    (damaged,) = windows(Held("x", frames), 2, [0], Compression("vp9", 0.0))
+    assert damaged.inputs()[0].shape == clean.inputs()[0].shape
+    assert not torch.equal(damaged.inputs()[0], clean.inputs()[0])
+    assert torch.equal(damaged.truth(1), clean.truth(1))
+
+
+@pytest.mark.parametrize(("codec", "quality"), [("theora", 0.5), ("vp9", 1.5)])
+def test_unknown_compression_is_refused(codec: str, quality: float) -> None:
+    with pytest.raises(SafaError, match=r"vp9:0\.5"):
+        Compression(codec, quality)  # type: ignore[arg-type]
 
 
 def test_frames_too_small_to_measure_are_refused() -> None:

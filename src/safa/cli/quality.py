@@ -15,6 +15,7 @@ from safa.errors import OutputError, SafaError
 
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
+    from safa.evaluation.protocols import Compression
     from safa.evaluation.run import Progress
 
 # Sizes of the OUTPUT at which the report counts the selector's choices.
@@ -28,6 +29,9 @@ def evaluate(
     times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
     windows: Annotated[int | None, typer.Option(help="At most this many windows of each sequence.")] = None,
+    compress: Annotated[
+        str | None, typer.Option(help="Compress the inputs: codec and quality from 0 to 1, such as vp9:0.5.")
+    ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
@@ -54,7 +58,9 @@ def evaluate(
 
     subjects = [_method(name, device) for name in (weights or ["fast"])]
     methods = [*(BASELINES if baselines else ()), *(method for method, _ in subjects)]
-    dataset = open_dataset(on, data, factors[0] if factors else None)
+    dataset = dataclasses.replace(
+        open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
+    )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
     every = []
     with progress_bar("windows") as bar:
@@ -77,7 +83,7 @@ def evaluate(
         subject, network = subjects[0]
         if network is None:
             raise SafaError("The page needs SAFA weights as its first subject.")
-        first = next(iter(cut_windows(dataset.sequences[0], dataset.factor, [0])))
+        first = next(iter(cut_windows(dataset.sequences[0], dataset.factor, [0], dataset.compression)))
         counts = scales_by_height(network, dataset.sequences, REPORT_HEIGHTS)
         costs = cost_by_factor(subject, *first.inputs(), (2, 4, 8, 16))
         html.write_text(html_report(every, sets[0], subject, BASELINES[1], network, counts, costs))
@@ -94,6 +100,18 @@ def _factors(text: str | None) -> list[int]:
     if any(not 2 <= factor <= 16 for factor in factors):
         raise SafaError(f"--times is '{text}'; give whole numbers from 2 to 16, such as 2 or 2,4,8.")
     return factors
+
+
+def _compression(text: str | None) -> Compression | None:
+    if text is None:
+        return None
+    from safa.evaluation.protocols import Compression
+
+    codec, _, quality = text.partition(":")
+    try:
+        return Compression(codec, float(quality))  # type: ignore[arg-type]
+    except ValueError:
+        raise SafaError(f"--compress is '{text}'; give a codec and a quality from 0 to 1, such as vp9:0.5.") from None
 
 
 def _method(name: str, device: str) -> tuple[Method, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from safa.data.layouts import Names, folders, footage, read_names, require, video_inr, vimeo90k
 from safa.data.sequences import FrameSequence, Pictures
 from safa.errors import SafaError
+from safa.evaluation.protocols import Compression
 
 MOST_TIMES = 16
 
@@ -22,6 +23,8 @@ class Dataset:
     sequences: tuple[FrameSequence, ...]
     factor: int
     """k: of k + 1 consecutive frames the first and the last are inputs."""
+    compression: Compression | None = None
+    """Of the inputs."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.factor <= MOST_TIMES:

@@ -68,7 +68,7 @@ def find_window(dataset: Dataset, sequence: str, start: int) -> Window:
     """
     for candidate in dataset.sequences:
         if candidate.name == sequence:
-            return next(windows(candidate, dataset.factor, [start]))
+            return next(windows(candidate, dataset.factor, [start], dataset.compression))
     raise SafaError(f"There is no sequence {sequence} in {dataset.name}.")
 
 

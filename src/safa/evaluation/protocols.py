@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safa.data.codec import ENCODERS, Codec
 from safa.data.dataset import reduce_quarter
+from safa.data.degrade import pass_codec
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
@@ -32,6 +34,22 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
+class Compression:
+    """What happens to the inputs before a method sees them: a key frame and a predicted one of a compressed video."""
+
+    codec: Codec
+    quality: float
+    """From 0, visibly damaged, to 1, nearly clean."""
+
+    def __post_init__(self) -> None:
+        if self.codec not in ENCODERS or not 0 <= self.quality <= 1:
+            raise SafaError(
+                f"Inputs cannot be compressed with '{self.codec}:{self.quality:g}'; give one of {', '.join(ENCODERS)} "
+                "and a quality from 0 to 1, such as vp9:0.5."
+            )
+
+
+@dataclass(frozen=True)
 class Window:
     """k + 1 consecutive frames of a sequence."""
 
@@ -40,6 +58,7 @@ class Window:
     """Index of the first frame in the sequence."""
     frames: tuple[Image, ...]
     """``H,W,3`` uint8 each, sides multiples of 4."""
+    compression: Compression | None = None
 
     @property
     def times(self) -> list[float]:
@@ -49,7 +68,10 @@ class Window:
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """Both ends reduced by antialiased bicubic (Pillow's, like MATLAB's) and stored as 8 bits: ``1,3,h,w``."""
-        return to_tensor(reduce_quarter(self.frames[0])), to_tensor(reduce_quarter(self.frames[-1]))
+        ends = [reduce_quarter(self.frames[0]), reduce_quarter(self.frames[-1])]
+        if self.compression is not None:
+            ends = pass_codec(ends, self.compression.codec, self.compression.quality)
+        return to_tensor(ends[0]), to_tensor(ends[1])
 
     def truth(self, index: int) -> Tensor:
         """Frame ``index`` as ``1,3,H,W`` in [0, 1]."""
@@ -64,12 +86,14 @@ def window_starts(count: int, factor: int, limit: int | None = None) -> list[int
     return [starts[int((index + 0.5) * len(starts) / limit)] for index in range(limit)]
 
 
-def windows(sequence: FrameSequence, factor: int, starts: list[int]) -> Iterator[Window]:
+def windows(
+    sequence: FrameSequence, factor: int, starts: list[int], compression: Compression | None = None
+) -> Iterator[Window]:
     """The windows of ``sequence`` that begin at ``starts``."""
     for start, frames in zip(starts, sequence.read(starts, factor + 1), strict=True):
         if min(frames[0].shape[:2]) < 16:
             raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
-        yield Window(sequence.name, start, frames)
+        yield Window(sequence.name, start, frames, compression)
 
 
 def part_indices(part: Part, factor: int) -> range:

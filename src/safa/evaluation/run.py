@@ -120,10 +120,13 @@ def evaluate(
     total = sum(len(of_sequence) for of_sequence in starts.values())
     if not total:
         raise SafaError(f"No sequence of {dataset.name} has the {dataset.factor + 1} frames that a window takes.")
-    results = Results(dataset.name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
+    name = dataset.name
+    if dataset.compression is not None:
+        name += f", inputs through {dataset.compression.codec} at quality {dataset.compression.quality:g}"
+    results = Results(name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
     done = 0
     for sequence in dataset.sequences:
-        for window in windows(sequence, dataset.factor, starts[sequence.name]):
+        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression):
             for method in methods:
                 if method.name not in results.costs:
                     results.costs[method.name] = _first_cost(method, window)
