@@ -120,6 +120,12 @@ class JobStore:
             jobs = [job for job in self._jobs.values() if job.owner == owner and job.state != DRAFT]
         return sorted(jobs, key=lambda job: -job.created)
 
+    def drafts_of(self, owner: str) -> list[Job]:
+        """Uploads that were looked at and not started, the newest first."""
+        with self._changed:
+            jobs = [job for job in self._jobs.values() if job.owner == owner and job.state == DRAFT and job.facts]
+        return sorted(jobs, key=lambda job: -job.created)
+
     def ahead(self, job: Job) -> list[Job]:
         """Running jobs, and waiting ones that come before this one; anybody's."""
         with self._changed:

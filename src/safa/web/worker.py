@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def _do_video(
         "width": info.height if turned else info.width,
         "height": info.width if turned else info.height,
         "frames": info.frames or output_frames(job.kind, job.facts, job.settings),
-        "rate": f"{float(info.average_rate):.4g}",
+        "rate": f"{float(settings.fps or Fraction(job.facts['rate']) * settings.rate / settings.slow):.4g}",
         "bytes": output.stat().st_size,
         "resumed": resumed,
     }
