@@ -24,8 +24,8 @@ SMOOTHNESS = {
     "2": "2x smoother",
     "4": "4x smoother",
     "8": "8x smoother",
-    "30fps": "30 frames a second",
-    "60fps": "60 frames a second",
+    "30fps": "30 fps",
+    "60fps": "60 fps",
 }
 SPEED = {"1": "Normal speed", "2": "Half speed", "4": "Quarter speed", "8": "One eighth"}
 QUALITY = {"high": "High", "smaller": "Smaller file"}

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from safa.ops import SCALE
-from safa.web.choices import FORMATS, SMOOTHNESS, SPEED, output_frames, upscale_settings
+from safa.web.choices import SMOOTHNESS, SPEED, output_frames, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 from safa.web.material import Limits
 
@@ -33,7 +33,7 @@ def text(value: object) -> str:
 
 def icon(name: str) -> str:
     """A line drawing that takes the colour of the text."""
-    return f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{ICONS[name]}</svg>'
+    return f'<svg class="glyph" viewBox="0 0 24 24" aria-hidden="true">{ICONS[name]}</svg>'
 
 
 def size_of(count: float) -> str:
@@ -54,7 +54,9 @@ def time_of(seconds: float | None) -> str:
     if seconds < 3600:
         return f"{round(seconds / 60)} min"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min"
+    if hours >= 48:
+        return f"{round(hours / 24)} days"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def result_name(job: Job) -> str:
@@ -75,10 +77,11 @@ def header() -> str:
 def drop_zone(limits: Limits, problem: str = "") -> str:
     """Where files are dropped, and what was wrong with the last ones."""
     return (
-        f'<div class="drop" data-most="{limits.bytes}"><input type="file" multiple hidden accept="video/*,image/*,.mkv">'
+        f'<div class="drop" data-most="{limits.bytes}">'
+        '<input type="file" multiple hidden accept="video/*,image/*,.mkv">'
         f'<button type="button" class="zone">{icon("drop")}<strong>Drop a clip or two pictures</strong>'
-        '<span>or <u>choose files</u></span>'
-        f"<small>up to {size_of(limits.bytes)}, {time_of(limits.seconds)}, {limits.pixels / 1e6:.3g} megapixels</small>"
+        "<span>or <u>choose files</u></span>"
+        f"<small>up to {size_of(limits.bytes)}, {time_of(limits.seconds)}, {limits.frame()}</small>"
         '<span class="sending" hidden><i></i><b>Sending</b></span></button>'
         f'<p class="problem" role="alert">{icon("warning") + text(problem) if problem else ""}</p></div>'
     )
@@ -129,12 +132,19 @@ def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before
     return f'<dl class="forecast">{cells}</dl>'
 
 
-def job_list(jobs: list[Job], waiting: Mapping[str, tuple[int, float | None]], shown: str | None) -> str:
-    """All jobs of a browser; ``waiting`` has for each unfinished one how many are ahead and the seconds left."""
+def job_list(jobs: list[Job], waiting: Mapping[str, tuple[int, float | None]], shown: str | None, keep: float) -> str:
+    """All jobs of a browser.
+
+    Args:
+        waiting: how many are ahead of each unfinished one, and the seconds left.
+        shown: id of the one that is compared.
+        keep: seconds after which ended jobs are deleted.
+    """
     if not jobs:
         return ""
     cards = "".join(_card(job, *waiting.get(job.id, (0, None)), job.id == shown) for job in jobs)
-    return f'<h2>Your jobs</h2><div class="jobs">{cards}</div>'
+    note = f'<p class="kept">Everything is deleted {time_of(keep)} after the job ends.</p>'
+    return f'<h2>Your jobs</h2><div class="jobs">{cards}</div>{note}'
 
 
 def _card(job: Job, ahead: int, left: float | None, is_shown: bool) -> str:
@@ -203,18 +213,24 @@ def _download(job: Job, kind: str) -> str:
     return f'<a class="{kind} download" href="jobs/{job.id}/result?save">{icon("save")}Download</a>'
 
 
-def stage(job: Job | None) -> str:
+def stage(job: Job | None, is_busy: bool = False) -> str:
     """Before and after of a finished job, divided by a line that can be moved; or how to begin."""
+    if job is None and is_busy:
+        return (
+            '<section class="soon"><strong>Before and after will be here</strong>'
+            "<span>You can close this page meanwhile: work goes on, and the result waits for you.</span></section>"
+        )
     if job is None:
         return (
             '<section class="welcome"><h2>How it works</h2><ol>'
-            "<li><b>Drop</b> a clip, or two pictures for what lies between them.</li>"
+            "<li><b>Drop</b> a clip, or two pictures to get what lies between them.</li>"
             "<li><b>Choose</b> how smooth it should be and press Start.</li>"
-            "<li><b>Compare</b> before and after here, and download.</li></ol>"
-            "<p>You can close this page: work goes on, and the result will be here.</p></section>"
+            "<li><b>Compare</b> before and after here, and download the result.</li></ol></section>"
         )
     source, width, height = f"jobs/{job.id}", job.result["width"], job.result["height"]
-    layers = f'<img class="after" src="{source}/after" alt="after"><img class="before" src="{source}/before" alt="before">'
+    layers = (
+        f'<img class="after" src="{source}/after" alt="after"><img class="before" src="{source}/before" alt="before">'
+    )
     controls = ""
     if _plays(job):
         slow = job.settings["speed"]
@@ -257,15 +273,21 @@ def _plays(job: Job) -> bool:
 
 def login_page(wrong: bool) -> str:
     """The one page without gradio."""
-    note = '<p class="problem" role="alert">That is not the password.</p>' if wrong else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>safa</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>'
-        "body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:100vh;margin:0;"
-        "background:#f6f7f9;color:#16202c}form{background:#fff;padding:2rem;border-radius:16px;width:min(20rem,80vw);"
-        "box-shadow:0 1px 3px #0002;display:grid;gap:.75rem}h1,p{margin:0}input,button{font:inherit;padding:.6rem .8rem;"
-        "border-radius:10px;border:1px solid #cbd2da}button{background:#0f766e;color:#fff;border:0;font-weight:600}"
-        ".problem{color:#b42318}</style></head><body><form method=\"post\" action=\"login\"><h1>safa</h1>"
-        f'<label for="password">Password</label><input id="password" name="password" type="password" autofocus required>'
-        f"{note}<button>Enter</button></form></body></html>"
-    )
+    note = '<p role="alert">That is not the password.</p>' if wrong else ""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>safa</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 100vh; margin: 0;
+  background: #f8fafc; color: #1e293b; }}
+form {{ display: grid; gap: .75rem; width: min(20rem, 80vw); padding: 2rem; border-radius: 18px; background: #fff;
+  border: 1px solid #e2e8f0; }}
+h1, p {{ margin: 0; }}
+p {{ color: #b42318; }}
+input, button {{ font: inherit; padding: .6rem .8rem; border-radius: 10px; border: 1px solid #cbd5e1; }}
+button {{ background: #0f766e; color: #fff; border: 0; font-weight: 600; cursor: pointer; }}
+</style></head>
+<body><form method="post" action="login"><h1>safa</h1><label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" autofocus required>
+{note}<button>Enter</button></form></body></html>
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +35,11 @@ class Limits:
     seconds: float
     pixels: int
     """Width times height of a frame or picture."""
+
+    def frame(self) -> str:
+        """The largest frame of the usual shape."""
+        height = math.isqrt(self.pixels * 9 // 16)
+        return f"{self.pixels // max(1, height)} x {height}"
 
 
 def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[str, dict[str, Any]]:
@@ -151,8 +157,8 @@ def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width * height > limits.pixels:
         raise MediaError(
-            f"{name} is {width}x{height} ({width * height:,} pixels a frame); "
-            f"this server takes at most {limits.pixels:,}."
+            f"{name} is {width} x {height}; this server takes at most {limits.pixels:,} pixels a frame, such as "
+            f"{limits.frame()}."
         )
 
 

@@ -26,6 +26,7 @@ THEME = gr.themes.Base(
     primary_hue="teal", neutral_hue="slate", radius_size="lg", font=FONTS, font_mono=["ui-monospace", "monospace"]
 ).set(
     body_background_fill="*neutral_50",
+    body_text_color_subdued="*neutral_500",
     block_border_width="0px",
     block_background_fill="transparent",
     button_primary_background_fill="*primary_700",
@@ -135,12 +136,13 @@ class Page:
         done = {job.id: job for job in jobs if job.state == DONE}
         shown = done.get(seen.get("wanted", "")) or next(iter(done.values()), None)
         name = shown.id if shown is not None else ""
-        cards = markup.job_list(jobs, {job.id: self._waiting(job) for job in jobs}, name)
-        now = {"wanted": seen.get("wanted", ""), "shown": name, "cards": cards}
+        cards = markup.job_list(jobs, {job.id: self._waiting(job) for job in jobs}, name, self.store.keep)
+        comparison = markup.stage(shown, is_busy=bool(jobs))
+        now = {"wanted": seen.get("wanted", ""), "stage": comparison, "cards": cards}
         return [
             now,
             cards if cards != seen.get("cards") else gr.skip(),
-            markup.stage(shown) if name != seen.get("shown") else gr.skip(),
+            comparison if comparison != seen.get("stage") else gr.skip(),
         ]
 
     def _waiting(self, job: Job) -> tuple[int, float | None]:
@@ -156,13 +158,12 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
     """Lay out the components and connect them."""
     defaults = choices.DEFAULTS
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    # Not in the browser's words, but in ours: gradio's template would otherwise run on every press.
     scripts = {name: (STATIC / f"{name}.js").read_text() for name in ("drop", "jobs", "stage")}
     with gr.Blocks(title="safa", analytics_enabled=False, fill_width=False) as blocks:
         gr.HTML(markup.header(), js_on_load=None)
         draft, seen = gr.State(""), gr.State({})
         with gr.Row(elem_classes="columns", equal_height=False):
-            with gr.Column(scale=4, min_width=320, elem_classes="panel"):
+            with gr.Column(scale=4, min_width=320):
                 zone = gr.HTML(markup.drop_zone(page.limits), js_on_load=scripts["drop"], elem_classes="ours")
                 with gr.Group(visible=False, elem_classes="choices") as video:
                     smoothness = _pills(choices.SMOOTHNESS, "Smoothness", defaults["smoothness"])
@@ -181,10 +182,10 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
                     network = _list(names, "Network (weights)", next(iter(weights)), visible=len(weights) > 1)
                     forecast = gr.HTML("", js_on_load=None, elem_classes="ours")
                     start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
-            with gr.Column(scale=7, min_width=320, elem_classes="panel wide"):
+            with gr.Column(scale=7, min_width=320):
                 stage = gr.HTML(markup.stage(None), js_on_load=scripts["stage"], elem_classes="ours")
                 cards = gr.HTML("", js_on_load=scripts["jobs"], elem_classes="ours")
-        chosen = [smoothness, speed, kind, quality, sound, cuts, dedup, count, network]
+        chosen: list[Any] = [smoothness, speed, kind, quality, sound, cuts, dedup, count, network]
         form, news = [draft, zone, forecast, video, pictures, last], [seen, cards, stage]
         zone.upload(page.uploaded, chosen, form, **quiet)
         zone.click(page.forgotten, draft, form, **quiet)
@@ -197,7 +198,7 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
     return blocks
 
 
-def mount_page(app: FastAPI, store: JobStore, workers: Workers, limits: Limits, keep: float) -> None:
+def mount_page(app: FastAPI, store: JobStore, workers: Workers, limits: Limits) -> None:
     """Put the page at the root of ``app``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import uvicorn
@@ -117,7 +116,7 @@ def application(settings: ServerSettings, store: JobStore, workers: Workers) -> 
             headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(result_name(job))}"
         return FileResponse(path, media_type=media_type, headers=headers)
 
-    mount_page(app, store, workers, settings.limits, settings.keep)
+    mount_page(app, store, workers, settings.limits)
     local_only = settings.host in LOCAL and settings.password is None and not settings.public
     return Guard(app, settings.password, local_only)
 
@@ -204,6 +203,3 @@ def default_folder() -> Path:
     """Where the jobs of this user are kept."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "safa" / "serve"
-
-
-__all__ = ["ServerSettings", "application", "default_folder", "serve"]

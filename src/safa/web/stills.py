@@ -38,9 +38,7 @@ def save_stills(source: Path, output: Path, slow: Fraction, rotation: int, place
         _save_webp(np.rot90(picture, rotation // 90), place / f"{name}.webp")
 
 
-def make_between(
-    place: Path, count: int, upscaler: Upscaler, tell: Callable[[Progress], None]
-) -> dict[str, Any]:
+def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
     """``count`` pictures from the first input to the second, both enlarged; what is there already is kept.
 
     Writes ``pictures/NN.png``, and of more than one ``result.zip`` and ``loop.webp``, there and back.
@@ -89,9 +87,7 @@ def _loop(files: list[Path], path: Path) -> None:
     pictures = frames()
     duration = max(SHORTEST, ONE_WAY // max(1, len(files) - 1))
     first = next(pictures)
-    first.save(
-        path, "WEBP", save_all=True, append_images=pictures, duration=duration, loop=0, quality=85, method=2
-    )
+    first.save(path, "WEBP", save_all=True, append_images=pictures, duration=duration, loop=0, quality=85, method=2)
 
 
 def _zip(files: list[Path], path: Path) -> None:

@@ -163,9 +163,7 @@ class Workers:
             leave(FAILED, error=f"Something unforeseen happened ({type(error).__name__}); the server's log says more.")
 
 
-def _do_video(
-    job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]
-) -> dict[str, Any]:
+def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
     """Make the result beside the input, or only look at it where it was finished before the server ended."""
     source, output = place / "input", place / f"result{FORMATS[job.settings['format']][1]}"
     settings = upscale_settings(job.settings)
@@ -205,4 +203,3 @@ def _for_people(text: str, job: Job, place: Path) -> str:
     name = job.names[0] if job.names else "the upload"
     text = text.replace(str(place / "input"), name).replace(str(place), "this job")
     return text[:1].upper() + text[1:]
-
