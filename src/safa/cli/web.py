@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -41,10 +42,8 @@ def serve(
     Jobs are kept on disk: a page that is loaded anew and a server that is started again find them where they were.
     """
     seconds, most = _quantity(keep, UNITS, "--keep", "24h or 90m"), _quantity(max_size, SIZES, "--max-size", "500MB")
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        raise SafaError("The page needs more packages; install them with: pip install 'safa-video[web]'") from None
+    if find_spec("gradio") is None:
+        raise SafaError("The page needs more packages; install them with: pip install 'safa-video[web]'")
     import webbrowser
 
     from safa.checkpoint import load_checkpoint, shipped_names

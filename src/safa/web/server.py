@@ -152,7 +152,7 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
         return _refusal(f"{name} did not arrive whole; try again.", 400)
     if size > limits.bytes or size == 0:
         store.remove(job)
-        return _too_large(name, size, limits) if size else _refusal(f"{name} is empty.", 400)
+        return _too_large(name, None, limits) if size else _refusal(f"{name} is empty.", 400)
     os.replace(temporary, target)
     store.change(job, names=[*job.names, name])
     return JSONResponse({"draft": job.id})
@@ -162,10 +162,9 @@ def _refusal(sentence: str, status: int) -> Response:
     return JSONResponse({"error": sentence}, status)
 
 
-def _too_large(name: str, size: int, limits: Limits) -> Response:
-    at_least = "more than " if size < limits.bytes * 1.1 else ""
-    size = min(size, limits.bytes) if at_least else size
-    return _refusal(f"{name} is {at_least}{size_of(size)}; this server takes at most {size_of(limits.bytes)}.", 413)
+def _too_large(name: str, size: int | None, limits: Limits) -> Response:
+    told = size_of(size) if size is not None else f"more than {size_of(limits.bytes)}"
+    return _refusal(f"{name} is {told}; this server takes at most {size_of(limits.bytes)}.", 413)
 
 
 def _file_of(job: Job, place: Path, name: str) -> tuple[Path, str] | None:
