@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.media import video_frames
+from tests.web.making import tiny_weights
+
 pytest.importorskip("gradio", reason="the page needs the extra 'web'")
 playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by Playwright")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-
-from tests.media import video_frames
-from tests.web.making import tiny_weights
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "hens.mp4"
 SECONDS = 60_000

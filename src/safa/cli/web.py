@@ -46,13 +46,16 @@ def serve(
         raise SafaError("The page needs more packages; install them with: pip install 'safa-video[web]'")
     import webbrowser
 
-    from safa.checkpoint import load_checkpoint, shipped_names
+    from safa.checkpoint import DEFAULT, load_checkpoint, shipped_names
     from safa.web.material import Limits
     from safa.web.server import ServerSettings, default_folder
     from safa.web.server import serve as run
 
-    names = {Path(name).stem if Path(name).suffix else name: name for name in weights or shipped_names()}
-    for name in names.values():
+    offered = weights or sorted(shipped_names(), key=lambda name: name != DEFAULT)
+    names = {Path(name).stem: name for name in offered}
+    if len(names) < len(offered):
+        raise SafaError("Two of the weights have the same name; rename one file.")
+    for name in offered:
         load_checkpoint(name)  # says now what is wrong with it
     settings = ServerSettings(
         folder=(folder or default_folder()).absolute(),

@@ -22,7 +22,7 @@ YEAR = 365 * 24 * 3600
 # All that our page asks for. Gradio answers much more, among it requests that name files; none of it is let in.
 OPEN = re.compile(
     r"/|/favicon\.ico|/theme\.css|/config/?|/(assets|static|svelte)/.+|/upload|/login|/jobs/[^/]+/[^/]+"
-    r"|/gradio_api/(run/predict|queue/(join|data)|heartbeat/.+|startup-events|info|theme\.css)/?"
+    r"|/gradio_api/(run/predict|queue/(join|data)|heartbeat/.+|app_id|startup-events|info|theme\.css)/?"
 )
 # Gradio builds functions from templates and puts styles and scripts into the page; nothing may come from elsewhere.
 POLICY = (
@@ -78,7 +78,7 @@ class Guard:
 
     async def _answer(self, request: Request) -> Response | None:
         """The answer to a request that goes no further."""
-        host = request.headers.get("host", "").rsplit(":", 1)[0] if request.headers.get("host") else ""
+        host = re.sub(r":\d+$", "", request.headers.get("host", ""))
         if self.local_only and host.strip("[]") not in ("localhost", "127.0.0.1", "::1"):
             return PlainTextResponse(
                 f"This server answers only as localhost, not as {host!r}. Start it with --password or --public to "

@@ -59,11 +59,10 @@ def time_of(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def result_name(job: Job) -> str:
-    """What the result is called when it is saved."""
-    suffix = PurePosixPath(job.result.get("file", "")).suffix
-    stem = PurePosixPath(job.names[0]).stem or "result"
-    return f"{stem}-{'between' if suffix == '.zip' else '4x'}{suffix}"
+def saved_name(job: Job, suffix: str) -> str:
+    """What a file of the job is called when it is saved."""
+    kind = {".zip": "between", ".webp": "loop"}.get(suffix, "4x")
+    return f"{PurePosixPath(job.names[0]).stem or 'result'}-{kind}{suffix}"
 
 
 def header() -> str:
@@ -249,7 +248,8 @@ def stage(job: Job | None, is_busy: bool = False) -> str:
     if job.kind == "pictures" and job.facts["count"] == 2:
         loop = (
             f'<figure class="loop"><img src="{source}/loop" alt="all pictures, there and back">'
-            "<figcaption>All pictures, there and back</figcaption></figure>"
+            "<figcaption>All pictures, there and back"
+            f'<a class="quiet download" href="{source}/loop?save">{icon("save")}Save this</a></figcaption></figure>'
         )
     return (
         f'<section class="stage" data-job="{job.id}" data-view="slider"><div class="title"><h2>'

@@ -22,7 +22,7 @@ from safa.errors import SafaError
 from safa.web.choices import FORMATS
 from safa.web.guard import Guard, browser_of
 from safa.web.jobs import DRAFT, Job, JobStore
-from safa.web.markup import result_name, size_of
+from safa.web.markup import saved_name, size_of
 from safa.web.material import Limits
 from safa.web.worker import Workers
 
@@ -113,7 +113,7 @@ def application(settings: ServerSettings, store: JobStore, workers: Workers) -> 
         path, media_type = found
         headers = {"Cache-Control": "private, max-age=3600"}
         if "save" in request.query_params:
-            headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(result_name(job))}"
+            headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(saved_name(job, path.suffix))}"
         return FileResponse(path, media_type=media_type, headers=headers)
 
     mount_page(app, store, workers, settings.limits)
