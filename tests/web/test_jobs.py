@@ -69,6 +69,15 @@ def test_jobs_outlive_the_server_and_a_running_one_is_queued_again(store: JobSto
     assert again.claim(0).id == first.id  # type: ignore[union-attr]
 
 
+def test_a_job_that_takes_the_server_down_is_given_up(store: JobStore, clip: Path) -> None:
+    make_job(store, clip)
+    for state in (QUEUED, QUEUED, FAILED):
+        store.claim(0)
+        store.release()
+        store = JobStore(store.folder, keep=3600)
+        assert [job.state for job in store.of(ME)] == [state]
+
+
 def test_one_server_uses_a_folder(store: JobStore) -> None:
     with pytest.raises(SafaError, match="Another server uses"):
         JobStore(store.folder, keep=1)
@@ -192,6 +201,20 @@ def test_a_failure_is_told_without_our_paths(store: JobStore, clip: Path, weight
     assert job.state == FAILED
     assert "lip.mp4" in job.error
     assert str(store.folder) not in job.error
+
+
+def test_a_full_disk_stops_no_worker(
+    store: JobStore, clip: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    job = make_job(store, clip)
+    monkeypatch.setattr("safa.web.jobs.write_json", full)
+    monkeypatch.setattr("safa.web.worker.write_json", full)
+    monkeypatch.setattr("safa.web.worker.upscale", full)
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert job.state == FAILED
 
 
 def test_two_pictures_give_those_between_and_a_loop(store: JobStore, weights: Path, tmp_path: Path) -> None:

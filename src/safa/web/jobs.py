@@ -10,6 +10,7 @@ Names that people give are for display only: no path is ever made of them.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 import shutil
@@ -26,8 +27,12 @@ DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", 
 ENDED = (DONE, FAILED, CANCELLED)
 # Uploads that were never started are kept this long, in seconds.
 DRAFT_AGE = 3600.0
+# Starts without a single frame after which a job is given up.
+MOST_ATTEMPTS = 3
 # Jobs of one browser that may wait or run at a time.
 MOST_WAITING = 20
+
+log = logging.getLogger("safa.web")
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Job:
     """Size, number of frames, seconds of work."""
     warnings: list[str] = field(default_factory=list)
     error: str = ""
+    attempts: int = 0
+    """Starts since it last made a frame: a job that takes the server down with it must not do so for ever."""
     progress: Any = None
     """``convert.Progress`` of a running job."""
     stop_asked: bool = False
@@ -88,7 +95,14 @@ class JobStore:
             if job is not None:
                 self._jobs[job.id] = job
                 if job.state == RUNNING:  # the server was stopped; its finished segments are still there
-                    self.change(job, state=QUEUED)
+                    self._resume(job)
+
+    def _resume(self, job: Job) -> None:
+        if job.attempts < MOST_ATTEMPTS:
+            self.change(job, state=QUEUED)
+            return
+        error = f"The server stopped {job.attempts} times at this job; its frames may be too large for this machine."
+        self.change(job, state=FAILED, error=error, attempts=0, ended=time.time())
 
     def release(self) -> None:
         """Let another server have the folder."""
@@ -137,12 +151,15 @@ class JobStore:
             ]
 
     def change(self, job: Job, **values: Any) -> None:
-        """Set attributes and write them down."""
+        """Set attributes and write them down, unless the disk is full: then they hold until the server ends."""
         with self._changed:
             for name, value in values.items():
                 setattr(job, name, value)
             if job.id in self._jobs:
-                write_json(self.place(job) / "job.json", job.to_dict())
+                try:
+                    write_json(self.place(job) / "job.json", job.to_dict())
+                except OSError:
+                    log.exception("The record of job %s could not be written.", job.id)
             self._changed.notify_all()
 
     def queue(self, job: Job, settings: dict[str, Any]) -> None:
@@ -174,7 +191,7 @@ class JobStore:
                 self._changed.wait(patience)
                 return None
             job = min(waiting, key=lambda job: (job.created, job.id))
-            self.change(job, state=RUNNING, stop_asked=False, progress=None)
+            self.change(job, state=RUNNING, stop_asked=False, progress=None, attempts=job.attempts + 1)
             return job
 
     def remove(self, job: Job) -> None:

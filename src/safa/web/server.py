@@ -135,7 +135,10 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
         return _too_large(name, int(claimed), limits)
     if shutil.disk_usage(store.folder).free - (int(claimed) if claimed.isdigit() else 0) < ROOM:
         return _refusal("This server's disk is full; try again when older jobs have been deleted.", 507)
-    job = job or store.draft(owner)
+    try:
+        job = job or store.draft(owner)
+    except OSError:
+        return _refusal("This server cannot store uploads; its owner has to look at it.", 507)
     number = len(job.names) + 1
     target = store.place(job) / ("input" if number == 1 else f"input{number}")
     temporary = target.with_name(target.name + ".part")

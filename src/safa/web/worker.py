@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -51,7 +52,8 @@ class Speeds:
         with self._lock:
             before = self._seconds.get(weights, seconds / megapixels)
             self._seconds[weights] = 0.3 * before + 0.7 * seconds / megapixels
-            write_json(self._file, self._seconds)
+            with contextlib.suppress(OSError):  # a full disk: it will be measured again
+                write_json(self._file, self._seconds)
 
     def seconds(self, weights: str, megapixels: float) -> float | None:
         """How long that much will take, or None if nothing is known yet."""
@@ -135,6 +137,8 @@ class Workers:
     def _do(self, job: Job, loaded: dict[str, Upscaler]) -> None:
         def tell(progress: Progress) -> None:
             job.progress = progress
+            if job.attempts:
+                self.store.change(job, attempts=0)
             if job.stop_asked or self._stop.is_set():
                 raise Stopped
 
