@@ -24,7 +24,7 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "hens.mp4"
-SECONDS = 60_000
+PATIENCE = 180_000  # milliseconds; only a broken page takes so long
 
 
 class Running:
@@ -73,7 +73,7 @@ def chromium() -> Iterator[object]:
 def page(server: Running, chromium: Any) -> Iterator[object]:
     """A browser nobody knows yet; what it asks of other hosts, and errors in our scripts, are failures."""
     context = chromium.new_context(accept_downloads=True)
-    context.set_default_timeout(SECONDS)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     strangers: list[str] = []
     mishaps: list[str] = []

@@ -21,6 +21,11 @@ ICONS = {
     "warning": '<path d="M12 4 2.8 19.5h18.4z"/><path d="M12 10v4m0 2.6v.1"/>',
     "play": '<path d="M8 5v14l11-7z"/>',
 }
+FAVICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 44 44"><rect width="44" height="44" rx="12" fill="#0f766e"/>'
+    '<rect x="15" y="8" width="21" height="21" rx="5" fill="#fff" fill-opacity=".55"/>'
+    '<rect x="8" y="27" width="9" height="9" rx="3" fill="#fff"/></svg>'
+)
 # Codecs and containers that browsers play.
 PLAYED = {"h264", "vp8", "vp9", "av1"}
 PLAYED_FORMATS = ("mp4", "webm")

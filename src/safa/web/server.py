@@ -22,7 +22,7 @@ from safa.errors import SafaError
 from safa.web.choices import FORMATS
 from safa.web.guard import Guard, browser_of
 from safa.web.jobs import DRAFT, Job, JobStore
-from safa.web.markup import saved_name, size_of
+from safa.web.markup import FAVICON, saved_name, size_of
 from safa.web.material import Limits
 from safa.web.worker import Workers
 
@@ -99,6 +99,10 @@ def application(settings: ServerSettings, store: JobStore, workers: Workers) -> 
     from safa.web.page import mount_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/favicon.ico")
+    def favicon() -> Response:
+        return Response(FAVICON, media_type="image/svg+xml")
 
     @app.post("/upload")
     async def upload(request: Request, name: str = "", draft: str = "") -> Response:

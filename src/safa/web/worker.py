@@ -87,7 +87,8 @@ class Workers:
         """Let every job go after the frame it is at; its finished segments stay for the next start."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(patience)
+            if thread.is_alive():
+                thread.join(patience)
 
     def seconds_left(self, job: Job) -> float | None:
         """Until the job is done, without those before it; None while nothing is known."""
