@@ -45,12 +45,15 @@ def save_picture(picture: Array, path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def before_after(source: Path, result: Path, at: Fraction | None = None) -> Array:
-    """``4H, 8W + gap, 3``: the source enlarged by bicubic interpolation, then the result, at one time.
+def two_moments(
+    source: Path, result: Path, at: Fraction | None = None, slow: Fraction = Fraction(1)
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The source enlarged by bicubic interpolation and the result at one time, ``4H,4W,3`` each.
 
     Args:
-        at: seconds; the middle of the source if None. The source frame at or before it is compared with the result
+        at: seconds of the source; its middle if None. The source frame at or before it is compared with the result
             frame nearest to that source frame's time.
+        slow: how much longer the result was made to take.
     """
     with VideoReader(source) as reader:
         half = (reader.info.duration or Fraction(0)) / 2
@@ -64,17 +67,26 @@ def before_after(source: Path, result: Path, at: Fraction | None = None) -> Arra
     after = None
     with VideoReader(result) as reader:
         for frame in reader.frames():
-            if after is not None and abs(frame.time - before.time) > abs(after.time - before.time):
+            if after is not None and abs(frame.time - before.time * slow) > abs(after.time - before.time * slow):
                 break
             after = frame
     assert after is not None
     height, width = before.image.shape[:2]
     if after.image.shape[:2] != (height * SCALE, width * SCALE):
         raise MediaError(f"{result} is not {SCALE} times as large as {source}; give the file made from it.")
-    small = to_8_bits(before.image)
-    enlarged = cv2.resize(small, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
-    gap = np.full((height * SCALE, 8, 3), 255, np.uint8)
-    return np.hstack((enlarged, gap, to_8_bits(after.image)))
+    return bicubic(to_8_bits(before.image)), to_8_bits(after.image)
+
+
+def before_after(source: Path, result: Path, at: Fraction | None = None) -> Array:
+    """``4H, 8W + gap, 3``: ``two_moments`` side by side."""
+    before, after = two_moments(source, result, at)
+    return np.hstack((before, np.full((before.shape[0], 8, 3), 255, np.uint8), after))
+
+
+def bicubic(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Four times as wide and high by bicubic interpolation: what safa is compared with."""
+    height, width = picture.shape[:2]
+    return np.asarray(cv2.resize(picture, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def to_8_bits(picture: Array) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import network, quality, speed, video
+from safa.cli import network, quality, speed, video, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -35,6 +35,7 @@ for command in (
     network.pack,
     network.train,
     network.ablate,
+    web.serve,
 ):
     app.command()(command)
 app.command("import-checkpoint")(network.import_checkpoint)

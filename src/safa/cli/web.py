@@ -1,0 +1,87 @@
+"""The command that serves the page."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from safa.cli.console import Device, EngineName, stdout
+from safa.errors import SafaError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to answer on; others than 127.0.0.1 are reachable.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    password: Annotated[
+        str | None, typer.Option(envvar="SAFA_PASSWORD", help="Asked for once per browser.", show_envvar=True)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody in who can reach it.")] = False,
+    folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where jobs are kept.")] = None,
+    keep: Annotated[str, typer.Option(help="Results are deleted this long after their end: 90m, 24h, 7d.")] = "24h",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many run at a time.")] = 1,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Name or file; may be repeated. All shipped ones if not given.")
+    ] = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    max_size: Annotated[str, typer.Option(help="Largest upload: 500MB, 2GB.")] = "500MB",
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest clip.")] = 600.0,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest frame, width times height.")] = 1920 * 1080,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve a page for people who do not type: drop a clip, watch it grow, compare, download.
+
+    Jobs are kept on disk: a page that is loaded anew and a server that is started again find them where they were.
+    """
+    seconds, most = _quantity(keep, UNITS, "--keep", "24h or 90m"), _quantity(max_size, SIZES, "--max-size", "500MB")
+    if find_spec("gradio") is None:
+        raise SafaError("The page needs more packages; install them with: pip install 'safa-video[web]'")
+    import webbrowser
+
+    from safa.checkpoint import DEFAULT, load_checkpoint, shipped_names
+    from safa.web.material import Limits
+    from safa.web.server import ServerSettings, default_folder
+    from safa.web.server import serve as run
+
+    offered = weights or sorted(shipped_names(), key=lambda name: name != DEFAULT)
+    names = {Path(name).stem: name for name in offered}
+    if len(names) < len(offered):
+        raise SafaError("Two of the weights have the same name; rename one file.")
+    for name in offered:
+        load_checkpoint(name)  # says now what is wrong with it
+    settings = ServerSettings(
+        folder=(folder or default_folder()).absolute(),
+        limits=Limits(round(most), max_seconds, max_pixels),
+        weights=names,
+        keep=seconds,
+        jobs=jobs,
+        device=device,
+        engine=engine,
+        host=host,
+        port=port,
+        password=password,
+        public=public,
+    )
+
+    def ready(address: str) -> None:
+        stdout.print(f"safa is at {escape(address)}  (jobs in {escape(str(settings.folder))}; Ctrl-C ends it)")
+        if open_page and host in ("127.0.0.1", "localhost", "::1"):
+            webbrowser.open(address)
+
+    run(settings, ready)
+    stdout.print("safa: ended; unfinished jobs go on at the next start.")
+
+
+def _quantity(text: str, units: dict[str, int], option: str, example: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if not match or match[2] not in units or not float(match[1]):
+        raise SafaError(f"{option} must look like {example}, not {text!r}.")
+    return float(match[1]) * units[match[2]]

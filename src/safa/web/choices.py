@@ -1,0 +1,91 @@
+"""What can be chosen on the page, and what it means to the library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from safa.convert import UpscaleSettings
+from safa.errors import SafaError
+from safa.ops import SCALE
+from safa.video.codecs import CODECS
+
+# Value -> (label, suffix of the result, codec, media type).
+FORMATS = {
+    "mp4": ("MP4 (H.264): plays everywhere", ".mp4", "h264", "video/mp4"),
+    "small": ("MP4 (H.265): smaller, for newer players", ".mp4", "h265", "video/mp4"),
+    "webm": ("WebM (VP9): for web pages", ".webm", "vp9", "video/webm"),
+    "mov": ("MOV (ProRes): for editing", ".mov", "prores", "video/quicktime"),
+    "gif": ("GIF animation: short clips only", ".gif", None, "image/gif"),
+}
+SMOOTHNESS = {
+    "1": "As it is",
+    "2": "2x smoother",
+    "4": "4x smoother",
+    "8": "8x smoother",
+    "30fps": "30 fps",
+    "60fps": "60 fps",
+}
+SPEED = {"1": "Normal speed", "2": "Half speed", "4": "Quarter speed", "8": "One eighth"}
+QUALITY = {"high": "High", "smaller": "Smaller file"}
+COUNTS = {"1": "1 picture", "3": "3 pictures", "7": "7 pictures", "15": "15 pictures", "31": "31 pictures"}
+DEFAULTS: dict[str, Any] = {
+    "smoothness": "2",
+    "speed": "1",
+    "format": "mp4",
+    "quality": "high",
+    "sound": True,
+    "cuts": True,
+    "dedup": False,
+    "count": "7",
+}
+# How much larger the number of x264's, x265's and VP9's quality scale is for the smaller file.
+SMALLER = 6
+
+
+def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+    """The choices, known to be among those offered. Raises SafaError: whoever sends others is no page of ours."""
+    lists: dict[str, Mapping[str, Any]] = {
+        "smoothness": SMOOTHNESS,
+        "speed": SPEED,
+        "format": FORMATS,
+        "quality": QUALITY,
+        "count": COUNTS,
+        "weights": weights,
+    }
+    for name, offered in lists.items():
+        if choices.get(name) not in offered:
+            raise SafaError(f"There is no such choice of {name} as {choices.get(name)!r}.")
+    return {name: choices[name] for name in lists} | {name: bool(choices[name]) for name in ("sound", "cuts", "dedup")}
+
+
+def upscale_settings(choices: Mapping[str, Any]) -> UpscaleSettings:
+    """What they mean for a video."""
+    smoothness, codec = choices["smoothness"], FORMATS[choices["format"]][2]
+    usual = CODECS[codec].crf if codec is not None else None
+    return UpscaleSettings(
+        rate=int(smoothness) if smoothness.isdigit() else 1,
+        fps=None if smoothness.isdigit() else Fraction(smoothness.removesuffix("fps")),
+        slow=Fraction(choices["speed"]),
+        codec=codec,
+        crf=usual + SMALLER if usual is not None and choices["quality"] == "smaller" else None,
+        audio=choices["sound"],
+        cuts=choices["cuts"],
+        dedup=choices["dedup"],
+    )
+
+
+def output_frames(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> int:
+    """How many frames or pictures will be made."""
+    if kind == "pictures":
+        return int(choices["count"]) + 2 if facts["count"] == 2 else 1
+    settings = upscale_settings(choices)
+    if settings.fps is not None:
+        return max(1, round(Fraction(facts["seconds"]) * settings.slow * settings.fps))
+    return (int(facts["frames"]) - 1) * settings.rate + 1
+
+
+def output_megapixels(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> float:
+    """All frames together: what time is in proportion to."""
+    return output_frames(kind, facts, choices) * facts["width"] * facts["height"] * SCALE**2 / 1e6

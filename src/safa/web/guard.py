@@ -1,0 +1,118 @@
+"""What stands before every request: whose it is, whether it may come in, and what a browser may do with the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from urllib.parse import parse_qs
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from safa.web.markup import login_page
+
+BROWSER = "safa_browser"
+PASS = "safa_pass"
+YEAR = 365 * 24 * 3600
+# All that our page asks for. Gradio answers much more, among it requests that name files; none of it is let in.
+OPEN = re.compile(
+    r"/|/favicon\.ico|/theme\.css|/config/?|/(assets|static|svelte)/.+|/upload|/login|/jobs/[^/]+/[^/]+"
+    r"|/gradio_api/(run/predict|queue/(join|data)|heartbeat/.+|app_id|startup-events|info|theme\.css)/?"
+)
+# Gradio builds functions from templates and puts styles and scripts into the page; nothing may come from elsewhere.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+WRONG_PASSWORD_SECONDS = 1.0
+LONGEST_FORM = 4096
+
+
+def browser_of(connection: HTTPConnection) -> str:
+    """The random id of the browser that asks; empty if it has none yet."""
+    value = connection.cookies.get(BROWSER, "")
+    return value if re.fullmatch("[0-9a-f]{32}", value) else ""
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    Args:
+        password: asked for once per browser, if given.
+        local_only: answer only to names of this machine, so that no page elsewhere can pass itself off as ours by
+            giving its own name our address.
+    """
+
+    def __init__(self, app: ASGIApp, password: str | None, local_only: bool) -> None:
+        self.app, self.password, self.local_only = app, password, local_only
+        # Derived from the password, so that browsers stay logged in when the server is started again.
+        self._pass = hashlib.scrypt((password or "").encode(), salt=b"safa serve", n=2**14, r=8, p=1).hex()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        new_browser = "" if browser_of(request) else secrets.token_hex(16)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "same-origin"
+                if new_browser and scope["path"] == "/":
+                    headers.append("Set-Cookie", _cookie(BROWSER, new_browser, scope))
+            await send(message)
+
+        answer = await self._answer(request)
+        await (answer or self.app)(scope, receive, send_with_headers)
+
+    async def _answer(self, request: Request) -> Response | None:
+        """The answer to a request that goes no further."""
+        host = re.sub(r":\d+$", "", request.headers.get("host", ""))
+        if self.local_only and host.strip("[]") not in ("localhost", "127.0.0.1", "::1"):
+            return PlainTextResponse(
+                f"This server answers only as localhost, not as {host!r}. Start it with --password or --public to "
+                "use it under another name.\n",
+                421,
+            )
+        path = request.url.path
+        if not OPEN.fullmatch(path):
+            return PlainTextResponse("There is nothing here.\n", 404)
+        if self.password is None:
+            return None if path != "/login" else RedirectResponse("/", 303)
+        if path == "/login" and request.method == "POST":
+            return await self._log_in(request)
+        if hmac.compare_digest(request.cookies.get(PASS, "").encode(), self._pass.encode()):
+            return None if path != "/login" else RedirectResponse("/", 303)
+        if path in ("/", "/login"):
+            return HTMLResponse(login_page(wrong=False), 401)
+        return PlainTextResponse("Log in first.\n", 401)
+
+    async def _log_in(self, request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_FORM:
+                return PlainTextResponse("That is no password.\n", 413)
+        given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
+        if not hmac.compare_digest(given.encode(), (self.password or "").encode()):
+            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
+            return HTMLResponse(login_page(wrong=True), 401)
+        response = RedirectResponse("/", 303)
+        response.headers.append("Set-Cookie", _cookie(PASS, self._pass, request.scope))
+        return response
+
+
+def _cookie(name: str, value: str, scope: Scope) -> str:
+    secure = "; Secure" if scope["scheme"] == "https" else ""
+    return f"{name}={value}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax{secure}"

@@ -1,0 +1,224 @@
+"""The jobs of a server, kept in a folder so that they outlive it.
+
+    <id>/job.json      what was asked for, by whom, and how far it is
+    <id>/input*        what was uploaded, under fixed names
+    <id>/result*       what came out; the work folder of an unfinished video beside it
+
+Names that people give are for display only: no path is ever made of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safa.errors import OutputError, SafaError
+from safa.video.disk import FolderLock, write_json
+
+DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", "done", "failed", "cancelled"
+ENDED = (DONE, FAILED, CANCELLED)
+# Uploads that were never started are kept this long, in seconds.
+DRAFT_AGE = 3600.0
+# Starts without a single frame after which a job is given up.
+MOST_ATTEMPTS = 3
+# Jobs of one browser that may wait or run at a time.
+MOST_WAITING = 20
+
+log = logging.getLogger("safa.web")
+
+
+@dataclass
+class Job:
+    """One job. What is not in ``job.json`` starts afresh with the server."""
+
+    id: str
+    owner: str
+    """Random id of the browser that sent it."""
+    kind: str = "video"
+    """video or pictures."""
+    names: list[str] = field(default_factory=list)
+    """Of the uploaded files, for display only."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was found in them; see ``material``."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What was chosen on the page."""
+    state: str = DRAFT
+    created: float = 0.0
+    ended: float = 0.0
+    result: dict[str, Any] = field(default_factory=dict)
+    """Size, number of frames, seconds of work."""
+    warnings: list[str] = field(default_factory=list)
+    error: str = ""
+    attempts: int = 0
+    """Starts since it last made a frame: a job that takes the server down with it must not do so for ever."""
+    progress: Any = None
+    """``convert.Progress`` of a running job."""
+    stop_asked: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what belongs to a run."""
+        return {name: value for name, value in asdict(self).items() if name not in ("progress", "stop_asked")}
+
+
+class JobStore:
+    """All jobs below ``folder``; safe to use from several threads, by one process at a time.
+
+    Args:
+        folder: made if it is not there.
+        keep: seconds after which an ended job is deleted with everything that belongs to it.
+
+    Raises:
+        SafaError: another server uses the folder, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path, keep: float) -> None:
+        self.folder, self.keep = folder, keep
+        self._changed = threading.Condition(threading.RLock())
+        self._jobs: dict[str, Job] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = FolderLock(folder)
+        except OutputError:
+            raise SafaError(f"Another server uses {folder}; stop it, or choose another --folder.") from None
+        except OSError as error:
+            raise SafaError(f"The folder {folder} cannot be used: {error.strerror}; choose another --folder.") from None
+        for path in folder.glob("*/job.json"):
+            job = _read(path)
+            if job is not None:
+                self._jobs[job.id] = job
+                if job.state == RUNNING:  # the server was stopped; its finished segments are still there
+                    self._resume(job)
+
+    def _resume(self, job: Job) -> None:
+        if job.attempts < MOST_ATTEMPTS:
+            self.change(job, state=QUEUED)
+            return
+        error = f"The server stopped {job.attempts} times at this job; its frames may be too large for this machine."
+        self.change(job, state=FAILED, error=error, attempts=0, ended=time.time())
+
+    def release(self) -> None:
+        """Let another server have the folder."""
+        self._lock.release()
+
+    def place(self, job: Job) -> Path:
+        """The job's own folder."""
+        return self.folder / job.id
+
+    def draft(self, owner: str) -> Job:
+        """A new job, to be filled with uploads."""
+        job = Job(secrets.token_hex(16), owner, created=time.time())
+        self.place(job).mkdir(mode=0o700)
+        with self._changed:
+            self._jobs[job.id] = job
+            self.change(job)
+        return job
+
+    def get(self, owner: str, identifier: object) -> Job | None:
+        """The job if there is one of that id and it belongs to ``owner``."""
+        if not isinstance(identifier, str) or not re.fullmatch("[0-9a-f]{32}", identifier):
+            return None
+        job = self._jobs.get(identifier)
+        return job if job is not None and owner and secrets.compare_digest(job.owner, owner) else None
+
+    def of(self, owner: str) -> list[Job]:
+        """The owner's jobs without drafts, the newest first."""
+        with self._changed:
+            jobs = [job for job in self._jobs.values() if job.owner == owner and job.state != DRAFT]
+        return sorted(jobs, key=lambda job: -job.created)
+
+    def drafts_of(self, owner: str) -> list[Job]:
+        """Uploads that were looked at and not started, the newest first."""
+        with self._changed:
+            jobs = [job for job in self._jobs.values() if job.owner == owner and job.state == DRAFT and job.facts]
+        return sorted(jobs, key=lambda job: -job.created)
+
+    def ahead(self, job: Job) -> list[Job]:
+        """Running jobs, and waiting ones that come before this one; anybody's."""
+        with self._changed:
+            return [
+                other
+                for other in self._jobs.values()
+                if other.state == RUNNING
+                or (other.state == QUEUED and (other.created, other.id) < (job.created, job.id))
+            ]
+
+    def change(self, job: Job, **values: Any) -> None:
+        """Set attributes and write them down, unless the disk is full: then they hold until the server ends."""
+        with self._changed:
+            for name, value in values.items():
+                setattr(job, name, value)
+            if job.id in self._jobs:
+                try:
+                    write_json(self.place(job) / "job.json", job.to_dict())
+                except OSError:
+                    log.exception("The record of job %s could not be written.", job.id)
+            self._changed.notify_all()
+
+    def queue(self, job: Job, settings: dict[str, Any]) -> None:
+        """Start a draft. Raises SafaError where too many of the owner's jobs are waiting."""
+        with self._changed:
+            if sum(other.state in (QUEUED, RUNNING) for other in self.of(job.owner)) >= MOST_WAITING:
+                raise SafaError(f"{MOST_WAITING} of your jobs are waiting already; start this one when some are done.")
+            if job.state == DRAFT:
+                self.change(job, settings=settings, state=QUEUED, created=time.time())
+
+    def again(self, job: Job) -> None:
+        """Queue a failed or cancelled job again; a video goes on where it was."""
+        if job.state in (FAILED, CANCELLED):
+            self.change(job, state=QUEUED, error="", stop_asked=False, progress=None, ended=0.0, created=time.time())
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job: at once if it waits, after the frame being made if it runs."""
+        with self._changed:
+            if job.state == QUEUED:
+                self.change(job, state=CANCELLED, ended=time.time())
+            elif job.state == RUNNING:
+                job.stop_asked = True
+
+    def claim(self, patience: float) -> Job | None:
+        """The job that has waited longest, now running; None if none comes within ``patience`` seconds."""
+        with self._changed:
+            waiting = [job for job in self._jobs.values() if job.state == QUEUED]
+            if not waiting:
+                self._changed.wait(patience)
+                return None
+            job = min(waiting, key=lambda job: (job.created, job.id))
+            self.change(job, state=RUNNING, stop_asked=False, progress=None, attempts=job.attempts + 1)
+            return job
+
+    def remove(self, job: Job) -> None:
+        """Forget a job that is not running and delete its folder."""
+        with self._changed:
+            if job.state != RUNNING and self._jobs.pop(job.id, None) is not None:
+                shutil.rmtree(self.place(job), ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete what has been kept long enough, and remains of folders without a record."""
+        now = time.time()
+        with self._changed:
+            for job in list(self._jobs.values()):
+                age = now - (job.ended if job.state in ENDED else job.created)
+                if (job.state in ENDED and age > self.keep) or (job.state == DRAFT and age > DRAFT_AGE):
+                    self.remove(job)
+            for path in self.folder.iterdir():
+                ours = re.fullmatch("[0-9a-f]{32}", path.name) and path.is_dir() and path.name not in self._jobs
+                if ours and now - path.stat().st_mtime > DRAFT_AGE:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path) -> Job | None:
+    """The job of a record; None for one that is damaged, which ``sweep`` deletes in time."""
+    try:
+        stored = json.loads(path.read_text())
+        job = Job(**{item.name: stored[item.name] for item in fields(Job) if item.name in stored})
+    except (OSError, ValueError, TypeError):
+        return None
+    return job if job.id == path.parent.name else None

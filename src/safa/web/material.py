@@ -1,0 +1,171 @@
+"""What people upload: is it a clip or pictures, is it within the limits, and what is it exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from PIL import Image, ImageOps
+
+from safa.errors import MediaError, SafaError
+from safa.video.reader import VideoReader
+from safa.video.source import find_video, time_base
+
+# FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
+# open. Neither are devices, pictures of text and single pictures.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,mxf,ivf,h264,hevc,obu,m4v,dv,"
+    "yuv4mpegpipe,apng,nut,wtv,rm"
+)
+PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+# Frames a second beyond which a clip's length in frames is taken to be dishonest.
+MOST_PER_SECOND = 240
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes."""
+
+    bytes: int
+    seconds: float
+    pixels: int
+    """Width times height of a frame or picture."""
+
+    def frame(self) -> str:
+        """The largest frame of the usual shape."""
+        height = math.isqrt(self.pixels * 9 // 16)
+        return f"{self.pixels // max(1, height)} x {height}"
+
+
+def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[str, dict[str, Any]]:
+    """Kind (video or pictures) and facts of one clip or one or two pictures.
+
+    Args:
+        files: (file, name to call it by) of each.
+
+    Returns:
+        The facts are JSON-ready: width, height as shown; of a video also seconds, frames, rate (a string), sound,
+        codec, format and depth.
+
+    Raises:
+        SafaError: another number of files, no such material, or beyond a limit.
+    """
+    sizes = [_picture_size(path) for path, _ in files]
+    if len(files) == 1 and sizes[0] is None:
+        return "video", _describe_video(*files[0], limits)
+    for (_, name), size in zip(files, sizes, strict=True):
+        if size is None:
+            raise MediaError(f"{name} is not a picture. Drop one clip, or two pictures.")
+        _check_pixels(name, size, limits)
+    if len(files) > 2:
+        raise MediaError(f"{len(files)} pictures at a time are too many. Drop two, or one clip.")
+    if len(set(sizes)) > 1:
+        told = " and ".join(f"{size[0]}x{size[1]}" for size in sizes if size)
+        raise MediaError(f"The two pictures have different sizes ({told}). Drop two of one size.")
+    for path, _ in files:
+        _turn_upright(path)
+    width, height = sizes[0] or (0, 0)
+    return "pictures", {"width": width, "height": height, "count": len(files)}
+
+
+def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
+    try:
+        with av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
+            stream = find_video(container, Path(name))
+            _check_pixels(name, (stream.codec_context.width, stream.codec_context.height), limits)
+            frames, seconds = _count(container, stream, name, limits)
+    except SafaError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError):
+        raise MediaError(f"{name} is not a video or picture that can be read, or it is damaged.") from None
+    try:
+        with VideoReader(path) as reader:
+            info = reader.info
+    except SafaError as error:
+        raise type(error)(str(error).replace(str(path), name)) from None
+    _check_pixels(name, (info.width, info.height), limits)
+    turned = abs(info.rotation) == 90
+    return {
+        "width": info.height if turned else info.width,
+        "height": info.width if turned else info.height,
+        "rotation": info.rotation,
+        "seconds": round(float(seconds), 3),
+        "frames": frames,
+        "rate": str(info.average_rate),
+        "sound": any(other.kind == "audio" for other in info.streams),
+        "codec": info.codec,
+        "format": info.container,
+        "depth": info.bit_depth,
+    }
+
+
+def _count(container: Any, stream: av.VideoStream, name: str, limits: Limits) -> tuple[int, Fraction]:
+    """Frames and seconds, by looking at every packet: headers may say anything."""
+    most = limits.seconds * MOST_PER_SECOND
+    frames, first, last, step = 0, None, Fraction(0), Fraction(0)
+    for packet in container.demux(stream):
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if not packet.size:
+            continue
+        frames += 1
+        if stamp is not None:
+            time = stamp * time_base(stream)
+            first = time if first is None else min(first, time)
+            last, step = max(last, time), (packet.duration or 0) * time_base(stream)
+        if frames > most or (first is not None and last - first > limits.seconds + 1):
+            break
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    seconds = max(last - first + step, Fraction(0)) if first is not None else Fraction(0)
+    seconds = seconds or frames / Fraction(rate)
+    if seconds > limits.seconds or frames > most:
+        claimed = Fraction(container.duration or 0, av.time_base)
+        told = f"is {_length(max(float(seconds), float(claimed)))} long" if seconds > limits.seconds else "is too long"
+        raise MediaError(f"{name} {told}; this server takes at most {_length(limits.seconds)}.")
+    return frames, seconds
+
+
+def _picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height as shown, from the header alone; None for what is not a single picture."""
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            if getattr(picture, "n_frames", 1) > 1 and picture.format != "TIFF":
+                return None
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return picture.size[::-1] if turned else picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _turn_upright(path: Path) -> None:
+    """Cameras store pictures lying down and a note which way is up; the network needs them upright."""
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            if picture.getexif().get(0x0112, 1) != 1:
+                upright = ImageOps.exif_transpose(picture)
+                upright.save(path.with_name(path.name + ".part"), "PNG")
+                path.with_name(path.name + ".part").replace(path)
+    except (OSError, ValueError, SyntaxError):
+        raise MediaError("A picture is damaged. Drop another copy of it.") from None
+
+
+def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.pixels:
+        raise MediaError(
+            f"{name} is {width} x {height}; this server takes at most {limits.pixels:,} pixels a frame, such as "
+            f"{limits.frame()}."
+        )
+
+
+def _length(seconds: float) -> str:
+    """1 h 5 min, 12 minutes, 45 seconds."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {round(seconds % 3600 / 60)} min"
+    if seconds >= 120:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds:.0f} seconds" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} seconds"

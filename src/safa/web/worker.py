@@ -1,0 +1,210 @@
+"""Threads that do the jobs, a few at a time (usually one), and measure how fast they are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safa.convert import Progress, is_finished, upscale
+from safa.errors import JournalMismatch, SafaError
+from safa.upscaler import Upscaler, load
+from safa.video.disk import write_json
+from safa.video.reader import VideoReader
+from safa.web.choices import FORMATS, output_frames, output_megapixels, upscale_settings
+from safa.web.jobs import CANCELLED, DONE, FAILED, Job, JobStore
+from safa.web.stills import make_between, save_stills
+
+SWEEP_SECONDS = 60.0
+# Input size and output frames of the measurement that the first estimate is made from.
+TRIAL = (90, 160), 4
+
+log = logging.getLogger("safa.web")
+
+
+class Stopped(Exception):
+    """The job was cancelled or the server ends."""
+
+
+class Speeds:
+    """Seconds of work per output megapixel of each network on this machine, measured and remembered."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        try:
+            self._seconds = {str(name): float(value) for name, value in json.loads(file.read_text()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            self._seconds = {}
+
+    def note(self, weights: str, seconds: float, megapixels: float) -> None:
+        """Remember a measurement; later ones count for more."""
+        if megapixels <= 0:
+            return
+        with self._lock:
+            before = self._seconds.get(weights, seconds / megapixels)
+            self._seconds[weights] = 0.3 * before + 0.7 * seconds / megapixels
+            with contextlib.suppress(OSError):  # a full disk: it will be measured again
+                write_json(self._file, self._seconds)
+
+    def seconds(self, weights: str, megapixels: float) -> float | None:
+        """How long that much will take, or None if nothing is known yet."""
+        per_megapixel = self._seconds.get(weights)
+        return None if per_megapixel is None else per_megapixel * megapixels
+
+
+class Workers:
+    """``count`` threads that take jobs from the store until ``stop``.
+
+    Args:
+        weights: name on the page -> shipped name or file; the first is measured at the start.
+    """
+
+    def __init__(
+        self, store: JobStore, weights: Mapping[str, str], count: int = 1, device: str = "auto", engine: str = "auto"
+    ) -> None:
+        self.store, self.weights, self.device, self.engine = store, weights, device, engine
+        self.speeds = Speeds(store.folder / "speed.json")
+        self.count = count
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(k,), daemon=True) for k in range(count)]
+        self._threads.append(threading.Thread(target=self._sweep, daemon=True))
+
+    def start(self) -> None:
+        """Begin; interrupted jobs come first."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, patience: float = 30.0) -> None:
+        """Let every job go after the frame it is at; its finished segments stay for the next start."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(patience)
+
+    def seconds_left(self, job: Job) -> float | None:
+        """Until the job is done, without those before it; None while nothing is known."""
+        if job.progress is not None and job.progress.seconds_left is not None:
+            return float(job.progress.seconds_left)
+        return self.speeds.seconds(job.settings["weights"], output_megapixels(job.kind, job.facts, job.settings))
+
+    def _sweep(self) -> None:
+        while True:
+            try:
+                self.store.sweep()
+            except OSError:
+                log.exception("Old jobs could not be deleted.")
+            if self._stop.wait(SWEEP_SECONDS):
+                return
+
+    def _work(self, number: int) -> None:
+        loaded: dict[str, Upscaler] = {}
+        if number == 0 and self.speeds.seconds(next(iter(self.weights)), 1) is None:
+            self._measure(loaded)
+        while not self._stop.is_set():
+            job = self.store.claim(patience=0.5)
+            if job is not None:
+                self._do(job, loaded)
+
+    def _measure(self, loaded: dict[str, Upscaler]) -> None:
+        name = next(iter(self.weights))
+        try:
+            upscaler = self._upscaler(name, loaded)
+        except SafaError:
+            return  # the first job will say why
+        size, count = TRIAL
+        frames = [np.random.default_rng(k).integers(0, 256, (*size, 3), np.uint8) for k in range(2)]
+        upscaler.between(frames[0], frames[1], [0.5])  # the first time is slower
+        began = time.perf_counter()
+        upscaler.between(frames[0], frames[1], [k / count for k in range(count)])
+        self.speeds.note(name, time.perf_counter() - began, count * size[0] * size[1] * 16 / 1e6)
+
+    def _upscaler(self, name: str, loaded: dict[str, Upscaler]) -> Upscaler:
+        if name not in self.weights:
+            raise SafaError(f"The weights {name} are no longer offered here; start a new job.")
+        if name not in loaded:
+            loaded.clear()  # one network in memory at a time
+            loaded[name] = load(self.weights[name], self.device, engine=self.engine)
+        return loaded[name]
+
+    def _do(self, job: Job, loaded: dict[str, Upscaler]) -> None:
+        def tell(progress: Progress) -> None:
+            job.progress = progress
+            if job.attempts:
+                self.store.change(job, attempts=0)
+            if job.stop_asked or self._stop.is_set():
+                raise Stopped
+
+        def leave(state: str, **values: object) -> None:
+            self.store.change(job, state=state, ended=time.time(), progress=None, **values)
+
+        place, began = self.store.place(job), time.perf_counter()
+        try:
+            upscaler = self._upscaler(job.settings["weights"], loaded)
+            if job.kind == "video":
+                result = _do_video(job, place, upscaler, tell)
+            else:
+                result = make_between(place, output_frames(job.kind, job.facts, job.settings), upscaler, tell)
+            seconds = time.perf_counter() - began
+            if result.pop("resumed") == 0:
+                work = output_megapixels(job.kind, job.facts, job.settings)
+                self.speeds.note(job.settings["weights"], seconds, work)
+            leave(DONE, result={**result, "seconds": round(seconds, 1)})
+        except Stopped:
+            if job.stop_asked:
+                leave(CANCELLED)
+        except SafaError as error:
+            leave(FAILED, error=_for_people(str(error), job, place))
+        except Exception as error:
+            log.exception("Job %s failed.", job.id)
+            leave(FAILED, error=f"Something unforeseen happened ({type(error).__name__}); the server's log says more.")
+
+
+def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
+    """Make the result beside the input, or only look at it where it was finished before the server ended."""
+    source, output = place / "input", place / f"result{FORMATS[job.settings['format']][1]}"
+    settings = upscale_settings(job.settings)
+    resumed = 0
+    if is_finished(output):
+        resumed = 1
+    else:
+        warnings: list[str] = []
+        options: dict[str, Any] = {"settings": settings, "upscaler": upscaler, "overwrite": True}
+        options |= {"on_progress": tell, "on_warning": warnings.append}
+        try:
+            report = upscale(source, output, **options)
+        except JournalMismatch:  # the weights or the program have changed since; half of each would be neither
+            warnings.clear()
+            report = upscale(source, output, restart=True, **options)
+        if not report.proof.ok:
+            raise SafaError(f"The result failed its check: {'; '.join(report.proof.failures())}")
+        job.warnings = [_for_people(text, job, place) for text in (*warnings, *report.problems)]
+        resumed = report.resumed_frames
+    with VideoReader(output) as reader:
+        info = reader.info
+    save_stills(source, output, settings.slow, info.rotation, place)
+    turned = abs(info.rotation) == 90
+    return {
+        "file": output.name,
+        "width": info.height if turned else info.width,
+        "height": info.width if turned else info.height,
+        "frames": info.frames or output_frames(job.kind, job.facts, job.settings),
+        "rate": f"{float(settings.fps or Fraction(job.facts['rate']) * settings.rate / settings.slow):.4g}",
+        "bytes": output.stat().st_size,
+        "resumed": resumed,
+    }
+
+
+def _for_people(text: str, job: Job, place: Path) -> str:
+    """The sentence with their own name of the file in it instead of our paths."""
+    name = job.names[0] if job.names else "the upload"
+    text = text.replace(str(place / "input"), name).replace(str(place), "this job")
+    return text[:1].upper() + text[1:]

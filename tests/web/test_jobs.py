@@ -1,0 +1,251 @@
+"""Jobs on disk and the worker that does them, without a browser."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from safa import convert
+from safa.errors import SafaError
+from safa.pictures import load_picture
+from safa.video.journal import work_folder
+from safa.web.choices import DEFAULTS, checked, output_frames
+from safa.web.jobs import CANCELLED, DONE, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
+from safa.web.worker import Speeds
+from tests.media import HEIGHT, WIDTH, video_frames, write_clip
+from tests.web.making import ME, OTHER, make_job, tiny_weights, workers_of, write_picture
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    return JobStore(tmp_path / "jobs", keep=3600)
+
+
+class StopAfter:
+    """An event that is set from its ``calls``-th look on."""
+
+    def __init__(self, calls: int) -> None:
+        self.looks = itertools.count(1)
+        self.calls = calls
+
+    def is_set(self) -> bool:
+        return next(self.looks) >= self.calls
+
+
+def test_a_job_is_given_to_its_owner_only(store: JobStore, clip: Path) -> None:
+    job = make_job(store, clip)
+    assert store.get(ME, job.id) is job
+    assert store.get(OTHER, job.id) is None
+    assert store.get("", job.id) is None
+    assert store.of(OTHER) == []
+    assert not any(store.get(ME, forged) for forged in (f"../{job.id}", job.id + "/", None, 5, "0" * 32))
+
+
+def test_jobs_outlive_the_server_and_a_running_one_is_queued_again(store: JobStore, clip: Path) -> None:
+    first, second = make_job(store, clip), make_job(store, clip, smoothness="4")
+    assert store.claim(0) is first
+    assert first.state == RUNNING
+    store.release()
+    again = JobStore(store.folder, keep=3600)
+    assert [job.state for job in again.of(ME)] == [QUEUED, QUEUED]
+    assert again.get(ME, second.id).to_dict() == second.to_dict()  # type: ignore[union-attr]
+    assert again.claim(0).id == first.id  # type: ignore[union-attr]
+
+
+def test_a_job_that_takes_the_server_down_is_given_up(store: JobStore, clip: Path) -> None:
+    make_job(store, clip)
+    for state in (QUEUED, QUEUED, FAILED):
+        store.claim(0)
+        store.release()
+        store = JobStore(store.folder, keep=3600)
+        assert [job.state for job in store.of(ME)] == [state]
+
+
+def test_one_server_uses_a_folder(store: JobStore) -> None:
+    with pytest.raises(SafaError, match="Another server uses"):
+        JobStore(store.folder, keep=1)
+
+
+def test_what_is_old_is_deleted_and_what_is_not_done_is_kept(store: JobStore, clip: Path) -> None:
+    now = time.time()
+    old, fresh, waiting = make_job(store, clip), make_job(store, clip), make_job(store, clip)
+    store.change(old, state=DONE, ended=now - 3700)
+    store.change(fresh, state=DONE, ended=now - 3500)
+    store.change(waiting, created=now - 10**6)
+    forgotten = store.draft(ME)
+    store.change(forgotten, created=now - DRAFT_AGE - 1)
+    store.sweep()
+    assert {path.name for path in store.folder.iterdir()} == {fresh.id, waiting.id}
+    assert {job.id for job in store.of(ME)} == {fresh.id, waiting.id}
+
+
+def test_a_damaged_record_costs_its_job_only(store: JobStore, clip: Path) -> None:
+    broken, good = make_job(store, clip), make_job(store, clip)
+    (store.place(broken) / "job.json").write_text("{")
+    store.release()
+    assert [job.id for job in JobStore(store.folder, keep=1).of(ME)] == [good.id]
+
+
+def test_a_browser_cannot_fill_the_queue(store: JobStore, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safa.web.jobs.MOST_WAITING", 2)
+    make_job(store, clip), make_job(store, clip)
+    make_job(store, clip, owner=OTHER)
+    with pytest.raises(SafaError, match="waiting already"):
+        make_job(store, clip)
+
+
+def test_a_video_becomes_larger_and_smoother(store: JobStore, clip: Path, weights: Path) -> None:
+    job = make_job(store, clip, smoothness="2", speed="2", quality="smaller")
+    assert output_frames(job.kind, job.facts, job.settings) == 15
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, job.error) == (DONE, "")
+    frames = video_frames(store.place(job) / job.result["file"])
+    assert len(frames) == job.result["frames"] == 15
+    assert frames[0][1].shape == (4 * HEIGHT, 4 * WIDTH, 3)
+    assert float(frames[-1][0]) == pytest.approx(1.4)
+    stills = [np.asarray(Image.open(store.place(job) / f"{name}.webp")) for name in ("before", "after")]
+    assert [still.shape for still in stills] == [(4 * HEIGHT, 4 * WIDTH, 3)] * 2
+
+
+@pytest.mark.parametrize("suffix", ["small", "webm", "mov", "gif"])
+def test_every_format_on_offer_can_be_made(store: JobStore, weights: Path, tmp_path: Path, suffix: str) -> None:
+    job = make_job(store, write_clip(tmp_path / "in.mp4", 2, size=(64, 64)), format=suffix, quality="smaller")
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, job.error) == (DONE, "")
+    assert len(video_frames(store.place(job) / job.result["file"])) == 3
+
+
+def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
+    store: JobStore, clip: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
+    job, whole = make_job(store, clip), make_job(store, clip)
+    workers = workers_of(store, weights)
+    workers._stop = StopAfter(11)  # type: ignore[assignment]
+    workers._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert job.state == RUNNING
+    store.release()
+    store = JobStore(store.folder, keep=3600)
+    workers, seen = workers_of(store, weights), []
+    job = store.claim(0)  # type: ignore[assignment]
+    tell = convert._Meter.tick
+    monkeypatch.setattr(convert._Meter, "tick", lambda meter: (seen.append(meter.resumed), tell(meter)))
+    workers._do(job, {})
+    assert (job.state, seen[0]) == (DONE, 8)
+    other = store.claim(0)
+    workers._do(other, {})  # type: ignore[arg-type]
+    assert other is not None
+    assert other.id == whole.id
+    frames = [video_frames(store.place(one) / "result.mp4") for one in (job, other)]
+    assert [time for time, _ in frames[0]] == [time for time, _ in frames[1]]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(*frames, strict=True))
+
+
+def test_a_cancelled_job_stops_at_the_next_frame_and_can_go_on(store: JobStore, clip: Path, weights: Path) -> None:
+    job = make_job(store, clip)
+    workers = workers_of(store, weights)
+    store.cancel(job)
+    assert job.state == CANCELLED
+    store.again(job)
+    claimed = store.claim(0)
+    store.cancel(job)
+    workers._do(claimed, {})  # type: ignore[arg-type]
+    assert job.state == CANCELLED
+    assert not (store.place(job) / "result.mp4").exists()
+    store.again(job)
+    workers._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert job.state == DONE
+
+
+def test_a_result_that_was_finished_when_the_server_died_is_taken(store: JobStore, clip: Path, weights: Path) -> None:
+    job = make_job(store, clip)
+    workers = workers_of(store, weights)
+    workers._do(store.claim(0), {})  # type: ignore[arg-type]
+    result = store.place(job) / "result.mp4"
+    written = result.stat().st_mtime_ns
+    store.change(job, state=QUEUED)
+    workers._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, result.stat().st_mtime_ns) == (DONE, written)
+
+
+def test_other_weights_start_an_interrupted_job_afresh(store: JobStore, clip: Path, weights: Path) -> None:
+    job = make_job(store, clip)
+    work = work_folder(store.place(job) / "result.mp4")
+    work.mkdir()
+    (work / "journal.json").write_text(json.dumps({"version": 1, "fingerprint": {"weights": "others"}, "end": None}))
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, job.error) == (DONE, "")
+
+
+def test_a_failure_is_told_without_our_paths(store: JobStore, clip: Path, weights: Path) -> None:
+    job = make_job(store, clip)
+    (store.place(job) / "input").write_bytes(clip.read_bytes()[:700])
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert job.state == FAILED
+    assert "lip.mp4" in job.error
+    assert str(store.folder) not in job.error
+
+
+def test_a_full_disk_stops_no_worker(
+    store: JobStore, clip: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    job = make_job(store, clip)
+    monkeypatch.setattr("safa.web.jobs.write_json", full)
+    monkeypatch.setattr("safa.web.worker.write_json", full)
+    monkeypatch.setattr("safa.web.worker.upscale", full)
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert job.state == FAILED
+
+
+def test_two_pictures_give_those_between_and_a_loop(store: JobStore, weights: Path, tmp_path: Path) -> None:
+    pictures = [write_picture(tmp_path / f"{shade}.png", shade) for shade in (20, 140)]
+    job = make_job(store, *pictures, count="3")
+    place = store.place(job)
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, job.error) == (DONE, "")
+    with zipfile.ZipFile(place / job.result["file"]) as archive:
+        assert archive.namelist() == [f"{number:02d}.png" for number in range(5)]
+    made = [load_picture(place / "pictures" / f"{number:02d}.png") for number in range(5)]
+    assert {picture.shape for picture in made} == {(56, 80, 3)}
+    with Image.open(place / "loop.webp") as loop:
+        assert loop.n_frames == 8  # type: ignore[attr-defined]
+
+
+def test_one_picture_is_enlarged(store: JobStore, weights: Path, tmp_path: Path) -> None:
+    job = make_job(store, write_picture(tmp_path / "a.png", 50))
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert load_picture(store.place(job) / job.result["file"]).shape == (56, 80, 3)
+
+
+def test_a_choice_that_is_not_on_offer_is_refused() -> None:
+    offered = {"tiny": "tiny.safetensors"}
+    assert checked({**DEFAULTS, "weights": "tiny"}, offered)["weights"] == "tiny"
+    for name, value in (("weights", "/etc/passwd"), ("format", "../x"), ("smoothness", "3"), ("speed", None)):
+        with pytest.raises(SafaError, match="no such choice"):
+            checked({**DEFAULTS, "weights": "tiny", name: value}, offered)
+
+
+def test_speeds_are_remembered(tmp_path: Path) -> None:
+    Speeds(tmp_path / "speed.json").note("tiny", 10, 5)
+    assert Speeds(tmp_path / "speed.json").seconds("tiny", 3) == pytest.approx(6)
+    assert Speeds(tmp_path / "speed.json").seconds("other", 3) is None

@@ -1,0 +1,156 @@
+"""What the server lets in and gives out, spoken to directly and not as our page does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs the extra 'web'")
+from starlette.testclient import TestClient
+
+from safa.errors import SafaError
+from safa.web import guard
+from safa.web.guard import BROWSER
+from safa.web.jobs import DRAFT, JobStore
+from safa.web.server import ServerSettings, application
+from safa.web.worker import Workers
+from tests.media import write_clip
+from tests.web.making import LIMITS, ME, OTHER, make_job, tiny_weights
+
+HERE = "http://localhost"
+
+
+class Server:
+    """An application that is not behind a socket, and its store."""
+
+    def __init__(self, folder: Path, weights: Path, **options: Any) -> None:
+        self.folder = folder
+        settings = ServerSettings(folder / "jobs", LIMITS, {"tiny": str(weights)}, **options)
+        self.store = JobStore(settings.folder, 3600)
+        self.workers = Workers(self.store, settings.weights, device="cpu")
+        self.app = application(settings, self.store, self.workers)
+
+    def client(self, owner: str | None = ME, at: str = HERE) -> TestClient:
+        cookies = {BROWSER: owner} if owner else {}
+        return TestClient(self.app, base_url=at, cookies=cookies, follow_redirects=False)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    folder = tmp_path_factory.mktemp("server")
+    return Server(folder, tiny_weights(folder))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=3)
+
+
+def test_a_browser_gets_an_id_that_scripts_cannot_read(server: Server) -> None:
+    answer = server.client(None).get("/")
+    assert answer.status_code == 200
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert len(answer.cookies[BROWSER]) == 32
+    assert "set-cookie" not in server.client().get("/").headers
+
+
+def test_an_upload_lands_in_a_draft_under_our_name(server: Server, clip: Path) -> None:
+    answer = server.client().post("/upload", params={"name": "../../etc/my clip.mp4"}, content=clip.read_bytes())
+    job = server.store.get(ME, answer.json()["draft"])
+    assert job is not None
+    assert (job.state, job.names) == (DRAFT, ["my clip.mp4"])
+    assert (server.store.place(job) / "input").read_bytes() == clip.read_bytes()
+
+
+def test_an_upload_that_is_too_large_leaves_nothing(server: Server) -> None:
+    before = set(server.store.folder.iterdir())
+    stated = server.client().post("/upload", params={"name": "a.mp4"}, content=b"x" * 300_000)
+    streamed = server.client().post("/upload", params={"name": "a.mp4"}, content=(b"x" * 50_000 for _ in range(6)))
+    assert stated.status_code == streamed.status_code == 413
+    assert stated.json()["error"] == "a.mp4 is 300 KB; this server takes at most 200 KB."
+    assert streamed.json()["error"] == "a.mp4 is more than 200 KB; this server takes at most 200 KB."
+    assert set(server.store.folder.iterdir()) == before
+
+
+def test_nothing_is_added_to_what_others_sent(server: Server, clip: Path) -> None:
+    draft = server.client().post("/upload", params={"name": "a"}, content=b"abc").json()["draft"]
+    assert server.client(OTHER).post("/upload", params={"name": "b", "draft": draft}, content=b"b").status_code == 409
+    assert server.client(None).post("/upload", params={"name": "b"}, content=b"b").status_code == 403
+
+
+def test_a_result_is_given_to_its_owner_only(server: Server, clip: Path) -> None:
+    job = make_job(server.store, clip)
+    server.workers._do(server.store.claim(0), {})  # type: ignore[arg-type]
+    address = f"/jobs/{job.id}/result"
+    answer = server.client().get(address + "?save")
+    assert answer.content == (server.store.place(job) / "result.mp4").read_bytes()
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''clip-4x.mp4"
+    assert server.client().get(address, headers={"Range": "bytes=0-9"}).status_code == 206
+    assert server.client(OTHER).get(address).status_code == 404
+    for name in ("job.json", "..", "%2e%2e", "input", "result.mp4"):
+        assert server.client().get(f"/jobs/{job.id}/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://localhost/",
+        "/gradio_api/stream/a/b/1/playlist-file",
+        "/monitoring",
+        "/gradio_api/runs",
+        "/docs",
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(server: Server, path: str) -> None:
+    assert server.client().get(path).status_code == 404
+    assert server.client().post("/gradio_api/upload", files={"files": b"x"}).status_code == 404
+
+
+@pytest.mark.parametrize("forged", ["../../../etc/passwd", "/etc/passwd", {"path": "/etc/passwd"}, None])
+def test_a_forged_draft_opens_nothing(server: Server, forged: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("a file was looked at")
+
+    monkeypatch.setattr("safa.web.page.describe_upload", never)
+    config = server.client().get("/config").json()
+    event = next(one for one in config["dependencies"] if any(target[1] == "upload" for target in one["targets"]))
+    sent = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    body = {"fn_index": event["id"], "session_hash": "s", "event_data": {"draft": forged}}
+    choices = ["2", "1", "mp4", "high", True, True, False, "7", "tiny"]
+    answer = server.client().post("/gradio_api/run/predict", json={**body, "data": choices})
+    assert "drop it again" in answer.text or answer.status_code == 500  # gradio's own refusal of what names a file
+    assert "root:" not in server.client().post("/gradio_api/run/predict", json={**body, "data": [sent] * 9}).text
+
+
+def test_files_named_in_requests_are_checked_by_gradio_too(server: Server) -> None:
+    mounted = next(route.app for route in server.app.app.routes if hasattr(getattr(route, "app", None), "get_blocks"))
+    assert mounted.get_blocks().has_launched
+
+
+def test_another_name_for_this_machine_is_refused(server: Server) -> None:
+    assert server.client(at="http://evil.example").get("/").status_code == 421
+    assert server.client(at="http://127.0.0.1:7860").get("/config").status_code == 200
+
+
+def test_the_password_stands_before_everything(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0)
+    locked = Server(tmp_path, server.folder / "tiny.safetensors", password="open sesame")
+    client = locked.client(at="http://films.example")
+    assert [client.get(path).status_code for path in ("/", "/config", "/jobs/a/b")] == [401] * 3
+    assert client.post("/upload", params={"name": "a"}, content=b"a").status_code == 401
+    assert "not the password" in client.post("/login", data={"password": "wrong"}).text
+    assert client.post("/login", data={"password": "open sesame"}).status_code == 303
+    assert client.get("/config").status_code == 200
+
+
+def test_other_addresses_need_a_password_or_consent(tmp_path: Path) -> None:
+    for options in ({"password": "x"}, {"public": True}):
+        ServerSettings(tmp_path, LIMITS, {}, host="0.0.0.0", **options)  # type: ignore[arg-type]
+    with pytest.raises(SafaError, match="--password, or --public"):
+        ServerSettings(tmp_path, LIMITS, {}, host="0.0.0.0")
+    with pytest.raises(SafaError, match="empty"):
+        ServerSettings(tmp_path, LIMITS, {}, password="")
