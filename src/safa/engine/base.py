@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from safa.network.safa import SafaConfig, Synthesis
+from safa.network.safa import SafaConfig, Scale, Synthesis
 
 
 class Engine(Protocol):
@@ -27,8 +27,8 @@ class Engine(Protocol):
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
         """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""
 
-    def synthesize(self, pair: Any, t: float, scale: int | None = None) -> Synthesis:
-        """The frame at time ``t`` in [0, 1]; ``scale`` forces an index of ``config.scales`` in every block.
+    def synthesize(self, pair: Any, t: float, scale: Scale = None) -> Synthesis:
+        """The frame at time ``t`` in [0, 1]; ``scale``: what the selector may not decide.
 
         An engine may leave ``Synthesis.fused`` None.
         """

@@ -8,13 +8,14 @@ from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
-from safa.errors import SafaError
+from safa.errors import OutOfMemory, SafaError
 
-VERSION = 1
+VERSION = 2
 BUILDS = ("baseline", "avx2", "avx512")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
 
 _MESSAGE = 512
+_NO_MEMORY = 2
 
 
 class Settings(ctypes.Structure):
@@ -77,7 +78,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c_int,
         [
             *(c_void_p, POINTER(Pair), c_float, POINTER(c_int32)),
-            *(POINTER(Result), POINTER(c_int32), POINTER(c_float), c_char_p, c_int),
+            *(POINTER(Result), POINTER(c_int32), c_void_p, c_char_p, c_int),
         ],
     ),
     "safa_convolve": (
@@ -140,5 +141,8 @@ def usable_builds() -> tuple[str, ...]:
 def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ignore[name-defined]
     """Call a function of the library that reports failure through its last two arguments."""
     message = ctypes.create_string_buffer(_MESSAGE)
-    if function(*arguments, message, _MESSAGE):
+    status = function(*arguments, message, _MESSAGE)
+    if status == _NO_MEMORY:
+        raise OutOfMemory("There is not enough memory for the native engine.")
+    if status:
         raise SafaError(f"The native engine failed: {message.value.decode(errors='replace')}.")

@@ -7,9 +7,10 @@ memory; everything between them lives in a workspace that the context keeps from
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import weakref
-from ctypes import c_float, c_int32, c_int64
+from ctypes import c_int32, c_int64
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from safa.engine import library
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig, Synthesis
+from safa.network.safa import Safa, SafaConfig, Scale, Synthesis
 from safa.ops import SCALE
 
 CHANNEL_STEP = 16
@@ -122,10 +123,9 @@ class NativeEngine:
             prior = forward, backward
         return NativePair(frame0, frame1, hidden, prior)
 
-    def synthesize(self, pair: NativePair, t: float, scale: int | None = None) -> Synthesis:
+    def synthesize(self, pair: NativePair, t: float, scale: Scale = None) -> Synthesis:
         config = self.config
-        if scale is not None and scale not in range(len(config.scales)):
-            raise SafaError(f"The scale is {scale}; it must be an index into {config.scales}.")
+        forced = config.forced_scales(scale)
         height, width = pair.frame0.height, pair.frame0.width
         image = torch.empty(SCALE * height, SCALE * width, 3)
         state = SCALE if config.grid == "paper" else 1
@@ -138,18 +138,21 @@ class NativeEngine:
             seen.prior[index] = pair.prior[index].data_ptr() if pair.prior is not None else None
         seen.hidden = pair.hidden.data_ptr()
         result = library.Result(image.data_ptr(), None, flow.data_ptr(), mask.data_ptr())
-        forced = None if scale is None else (c_int32 * config.blocks)(*[scale] * config.blocks)
+        indices = (c_int32 * config.blocks)(*(-1 if index is None else index for index in forced))
         chosen = (c_int32 * config.blocks)()
-        choices = len(config.scales) - 1 if config.selects and scale is None else 0
-        probability = (c_float * max(1, config.blocks * choices))()
-        self._run("safa_synthesize", ctypes.byref(seen), t, forced, ctypes.byref(result), chosen, probability)
+        choices = len(config.scales) - 1 if None in forced else 0
+        probability = torch.full((1, config.blocks, choices), math.nan)
+        self._run(
+            *("safa_synthesize", ctypes.byref(seen), t, indices),
+            *(ctypes.byref(result), chosen, probability.data_ptr() if choices else None),
+        )
         return Synthesis(
             image.permute(2, 0, 1).unsqueeze(0),
             None,
             flow,
             mask,
             torch.tensor([list(chosen)]),
-            torch.tensor(list(probability)[: config.blocks * choices]).view(1, config.blocks, choices),
+            probability,
         )
 
     def _grid(self, height: int, width: int) -> Tensor:

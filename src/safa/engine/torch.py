@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safa.network.safa import FrameState, PairState, Safa, Synthesis
+from safa.network.safa import FrameState, PairState, Safa, Scale, Synthesis
 
 
 class TorchEngine:
@@ -31,7 +31,7 @@ class TorchEngine:
         with torch.inference_mode(), self._autocast():
             return self.network.encode_pair(frame0, frame1, prior)
 
-    def synthesize(self, pair: PairState, t: float, scale: int | None = None) -> Synthesis:
+    def synthesize(self, pair: PairState, t: float, scale: Scale = None) -> Synthesis:
         with torch.inference_mode(), self._autocast():
             return self.network.synthesize(pair, float(t), scale)
 

@@ -12,6 +12,7 @@ about five times cheaper at the same width.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -31,6 +32,10 @@ from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
 Grid = Literal["paper", "input"]
 Fusion = Literal["both", "image", "feature"]
 FlowPrior = Literal["none", "dis"]
+
+Scale = int | Sequence[int | None] | None
+"""What the selector may not decide: an index of ``SafaConfig.scales`` for every block, or one for each block where None
+leaves the block to the selector; None leaves it all of them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,20 @@ class SafaConfig:
         """Whether a selector chooses the scale."""
         return self.fixed_scale is None and len(self.scales) > 1
 
+    def forced_scales(self, scale: Scale) -> tuple[int | None, ...]:
+        """``scale`` block by block: an index of ``scales``, None where the selector decides.
+
+        Raises:
+            SafaError: no such index, or not as many as there are blocks.
+        """
+        forced = tuple(scale) if isinstance(scale, Sequence) else (scale,) * self.blocks
+        if len(forced) != self.blocks:
+            raise SafaError(f"There are {len(forced)} scales for {self.blocks} blocks; give one for each block.")
+        for index in forced:
+            if index is not None and index not in range(len(self.scales)):
+                raise SafaError(f"The scale is {index}; it must be an index into {self.scales}.")
+        return forced if self.selects else tuple((self.fixed_scale or 0) if k is None else k for k in forced)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
@@ -146,7 +165,8 @@ class Synthesis:
     scale: Tensor
     """``B,blocks`` long: index into ``SafaConfig.scales`` used by each block (in training: the one drawn)."""
     probability: Tensor
-    """``B,blocks,K-1``: the selector's probabilities; an empty last axis without a selector."""
+    """``B,blocks,K-1``: the selector's probabilities, nan for a block whose scale was given; an empty last axis where the
+    selector decided nothing."""
 
 
 class Safa(nn.Module):
@@ -208,13 +228,13 @@ class Safa(nn.Module):
 
     # Synthesis
 
-    def synthesize(self, pair: PairState, t: float | Tensor, scale: int | None = None) -> Synthesis:
+    def synthesize(self, pair: PairState, t: float | Tensor, scale: Scale = None) -> Synthesis:
         """The frame at time ``t``.
 
         Args:
             pair: from ``encode`` or ``encode_pair``.
             t: in [0, 1], one for all samples or ``B``.
-            scale: force this index of ``SafaConfig.scales`` in every block instead of the selector's choice.
+            scale: indices of ``SafaConfig.scales`` to use instead of the selector's choice, see ``Scale``.
         """
         feature0, feature1 = pair.frame0.features, pair.frame1.features
         batch, _, height, width = feature0.shape
@@ -223,10 +243,12 @@ class Safa(nn.Module):
         flow = self._initial_flow(pair, t)
         hidden = pair.hidden
         scales, probabilities = [], []
-        for block in self.blocks:
+        forced = self.config.forced_scales(scale)
+        choices = len(self.config.scales) - 1 if None in forced else 0
+        for block, index in zip(self.blocks, forced, strict=True):
             coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
             x = torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, t_map), dim=1)
-            hidden, chosen, probability = self._run_block(block, x, scale)
+            hidden, chosen, probability = self._run_block(block, x, index, choices)
             scales.append(chosen)
             probabilities.append(probability)
             flow = flow + self.flow_head(hidden).float()
@@ -250,7 +272,7 @@ class Safa(nn.Module):
         )
 
     def forward(
-        self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: int | None = None
+        self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: Scale = None
     ) -> Tensor:
         """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``."""
         pair = self.encode(frame0, frame1)
@@ -285,15 +307,15 @@ class Safa(nn.Module):
         step = coarse / self._flow_stride
         return coarse, warp(feature0, step[:, 0:2]), warp(feature1, step[:, 2:4])
 
-    def _run_block(self, block: nn.Module, x: Tensor, scale: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Next hidden state, scale used ``B`` and the selector's probabilities ``B,K-1``."""
+    def _run_block(
+        self, block: nn.Module, x: Tensor, scale: int | None, choices: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Next hidden state, scale used ``B`` and the selector's probabilities ``B,choices``."""
         assert isinstance(block, ScaleAdaptiveBlock)
         batch = x.shape[0]
-        if scale is None and self.selector is None:
-            scale = self.config.fixed_scale or 0
         if scale is not None:
             index = torch.full((batch,), scale, dtype=torch.long, device=x.device)
-            return block.at_scale(x, scale), index, x.new_empty(batch, 0)
+            return block.at_scale(x, scale), index, x.new_full((batch, choices), math.nan, dtype=torch.float32)
         assert self.selector is not None
         probability = self.selector(x)
         if self.training:

@@ -7,11 +7,15 @@
 
 namespace {
 
+// 0: done; 1: failed, the message says why; 2: out of memory.
 template <typename Body>
 int guarded(char* message, int size, const Body& body) {
     try {
         body();
         return 0;
+    } catch (const std::bad_alloc& error) {
+        std::snprintf(message, size, "%s", error.what());
+        return 2;
     } catch (const std::exception& error) {
         std::snprintf(message, size, "%s", error.what());
         return 1;
@@ -27,7 +31,7 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 1; }
+SAFA_PUBLIC int safa_version() { return 2; }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 

@@ -102,7 +102,8 @@ class Network {
         first_hidden_->run(machine_, {&first, &second}, {grid(height, width, hidden)});
     }
 
-    // `forced`: a scale for each block, or null. `chosen` (blocks) and `probability` (blocks x K-1) are written.
+    // `forced`: a scale for each block, below 0 where the selector decides. `chosen` (blocks) and, for what the selector
+    // decided, `probability` (blocks x K-1) are written.
     void synthesize(const Pair& pair, float t, const int32_t* forced, const Result& result, int32_t* chosen,
                     float* probability) {
         Workspace& workspace = machine_.workspace;
@@ -111,8 +112,8 @@ class Network {
         Hidden hidden{grid(pair.height, pair.width, pair.hidden), 1};
         const FlowState flow = first_flow(pair, t, features0.height, features0.width);
         for (int block = 0; block < settings_.blocks; ++block) {
-            int scale = forced ? forced[block] : std::max(0, settings_.fixed_scale);
-            if (!forced && selector_) {
+            int scale = forced[block] < 0 ? std::max(0, settings_.fixed_scale) : forced[block];
+            if (forced[block] < 0 && selector_) {
                 const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2));
                 scale = selector_->choose(machine_, seen, probability + block * (settings_.scales - 1));
             }
