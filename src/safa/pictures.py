@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from safa.errors import MediaError, OutputError
 from safa.ops import SCALE
+from safa.pixels import Array, to_8_bits
 from safa.video.reader import VideoReader
-
-Array = NDArray[Any]
 
 
 def load_picture(path: Path) -> Array:
@@ -75,9 +72,3 @@ def before_after(source: Path, result: Path, at: Fraction | None = None) -> Arra
     enlarged = cv2.resize(small, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC)
     gap = np.full((height * SCALE, 8, 3), 255, np.uint8)
     return np.hstack((enlarged, gap, to_8_bits(after.image)))
-
-
-def to_8_bits(picture: Array) -> NDArray[np.uint8]:
-    """RGB uint8 from RGB or RGBA of 8 or 16 bits: rounded, transparency left out."""
-    picture = picture[..., :3]
-    return picture if picture.dtype == np.uint8 else np.rint(picture / 257).astype(np.uint8)

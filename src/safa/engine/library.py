@@ -49,6 +49,7 @@ class Pair(ctypes.Structure):
         ("features", c_void_p * 2),
         ("hidden", c_void_p),
         ("prior", c_void_p * 2),
+        ("region", c_int * 4),
     ]
 
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from safa.engine import library
+from safa.engine.footprint import native_bytes
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig, Scale, Synthesis
+from safa.network.safa import Region, Safa, SafaConfig, Scale, Synthesis
 from safa.ops import SCALE
 
 CHANNEL_STEP = 16
@@ -81,8 +82,11 @@ class NativeEngine:
         """Memory kept between calls."""
         return int(self._library.safa_workspace(self._context))
 
-    def release_workspace(self) -> None:
-        """Give the memory kept between calls back; the next call takes it anew."""
+    @property
+    def bytes_per_pixel(self) -> int:
+        return native_bytes(self.config)
+
+    def release(self) -> None:
         with self._lock:
             self._library.safa_release_workspace(self._context)
 
@@ -123,7 +127,7 @@ class NativeEngine:
             prior = forward, backward
         return NativePair(frame0, frame1, hidden, prior)
 
-    def synthesize(self, pair: NativePair, t: float, scale: Scale = None) -> Synthesis:
+    def synthesize(self, pair: NativePair, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
         config = self.config
         forced = config.forced_scales(scale)
         height, width = pair.frame0.height, pair.frame0.width
@@ -137,14 +141,15 @@ class NativeEngine:
             seen.features[index] = frame.features.data_ptr()
             seen.prior[index] = pair.prior[index].data_ptr() if pair.prior is not None else None
         seen.hidden = pair.hidden.data_ptr()
+        seen.region[:] = region or (0, 0, height, width)
         result = library.Result(image.data_ptr(), None, flow.data_ptr(), mask.data_ptr())
         indices = (c_int32 * config.blocks)(*(-1 if index is None else index for index in forced))
         chosen = (c_int32 * config.blocks)()
         choices = len(config.scales) - 1 if None in forced else 0
-        probability = torch.full((1, config.blocks, choices), math.nan)
+        logits = torch.full((1, config.blocks, choices), math.nan)
         self._run(
             *("safa_synthesize", ctypes.byref(seen), t, indices),
-            *(ctypes.byref(result), chosen, probability.data_ptr() if choices else None),
+            *(ctypes.byref(result), chosen, logits.data_ptr() if choices else None),
         )
         return Synthesis(
             image.permute(2, 0, 1).unsqueeze(0),
@@ -152,7 +157,7 @@ class NativeEngine:
             flow,
             mask,
             torch.tensor([list(chosen)]),
-            probability,
+            logits,
         )
 
     def _grid(self, height: int, width: int) -> Tensor:

@@ -37,6 +37,9 @@ Scale = int | Sequence[int | None] | None
 """What the selector may not decide: an index of ``SafaConfig.scales`` for every block, or one for each block where None
 leaves the block to the selector; None leaves it all of them."""
 
+Region = tuple[int, int, int, int]
+"""Top, left, bottom and right of a part of an input frame in pixels, bottom and right excluded; all even."""
+
 
 @dataclass(frozen=True)
 class SafaConfig:
@@ -164,9 +167,14 @@ class Synthesis:
     """``B,1,Hs,Ws``: share of frame 0 in the image fusion, 0..1."""
     scale: Tensor
     """``B,blocks`` long: index into ``SafaConfig.scales`` used by each block (in training: the one drawn)."""
-    probability: Tensor
-    """``B,blocks,K-1``: the selector's probabilities, nan for a block whose scale was given; an empty last axis where the
+    logit: Tensor
+    """``B,blocks,K-1``: the selector's logits, nan for a block whose scale was given; an empty last axis where the
     selector decided nothing."""
+
+    @property
+    def probability(self) -> Tensor:
+        """``B,blocks,K-1``: the selector's probabilities, as ``logit``."""
+        return torch.sigmoid(self.logit)
 
 
 class Safa(nn.Module):
@@ -228,13 +236,16 @@ class Safa(nn.Module):
 
     # Synthesis
 
-    def synthesize(self, pair: PairState, t: float | Tensor, scale: Scale = None) -> Synthesis:
+    def synthesize(
+        self, pair: PairState, t: float | Tensor, scale: Scale = None, region: Region | None = None
+    ) -> Synthesis:
         """The frame at time ``t``.
 
         Args:
             pair: from ``encode`` or ``encode_pair``.
             t: in [0, 1], one for all samples or ``B``.
             scale: indices of ``SafaConfig.scales`` to use instead of the selector's choice, see ``Scale``.
+            region: what of the frame the selector looks at: a tile is told apart from the margin around it.
         """
         feature0, feature1 = pair.frame0.features, pair.frame1.features
         batch, _, height, width = feature0.shape
@@ -242,15 +253,15 @@ class Safa(nn.Module):
         t_map = t.to(feature0.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)
         flow = self._initial_flow(pair, t)
         hidden = pair.hidden
-        scales, probabilities = [], []
+        scales, logits = [], []
         forced = self.config.forced_scales(scale)
         choices = len(self.config.scales) - 1 if None in forced else 0
         for block, index in zip(self.blocks, forced, strict=True):
             coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
             x = torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, t_map), dim=1)
-            hidden, chosen, probability = self._run_block(block, x, index, choices)
+            hidden, chosen, logit = self._run_block(block, x, index, choices, region)
             scales.append(chosen)
-            probabilities.append(probability)
+            logits.append(logit)
             flow = flow + self.flow_head(hidden).float()
         fused, mask = self._fuse_images(pair, flow)
         if self.decoder is None:
@@ -268,12 +279,10 @@ class Safa(nn.Module):
             flow[:, :4],
             mask,
             torch.stack(scales, dim=1),
-            torch.stack(probabilities, dim=1),
+            torch.stack(logits, dim=1),
         )
 
-    def forward(
-        self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: Scale = None
-    ) -> Tensor:
+    def forward(self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: Scale = None) -> Tensor:
         """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``."""
         pair = self.encode(frame0, frame1)
         return torch.stack([self.synthesize(pair, t, scale).image for t in times], dim=1)
@@ -308,21 +317,26 @@ class Safa(nn.Module):
         return coarse, warp(feature0, step[:, 0:2]), warp(feature1, step[:, 2:4])
 
     def _run_block(
-        self, block: nn.Module, x: Tensor, scale: int | None, choices: int
+        self, block: nn.Module, x: Tensor, scale: int | None, choices: int, region: Region | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Next hidden state, scale used ``B`` and the selector's probabilities ``B,choices``."""
+        """Next hidden state, scale used ``B`` and the selector's logits ``B,choices``."""
         assert isinstance(block, ScaleAdaptiveBlock)
         batch = x.shape[0]
         if scale is not None:
             index = torch.full((batch,), scale, dtype=torch.long, device=x.device)
             return block.at_scale(x, scale), index, x.new_full((batch, choices), math.nan, dtype=torch.float32)
         assert self.selector is not None
-        probability = self.selector(x)
+        seen = x
+        if region is not None:
+            finer = 2 if self.config.grid == "paper" else 1
+            top, left, bottom, right = (finer * edge for edge in region)
+            seen = x[:, :, top:bottom, left:right]
+        logit = self.selector(seen)
         if self.training:
-            weights = branch_weights(sample_straight_through(probability))
-            return block.mixed(x, weights), weights.argmax(dim=1), probability
-        choice = branch_weights((probability > 0.5).float()).argmax(dim=1)
-        return block.routed(x, choice), choice, probability
+            weights = branch_weights(sample_straight_through(torch.sigmoid(logit)))
+            return block.mixed(x, weights), weights.argmax(dim=1), logit
+        choice = branch_weights((logit > 0).float()).argmax(dim=1)
+        return block.routed(x, choice), choice, logit
 
     def _fuse_images(self, pair: PairState, flow: Tensor) -> tuple[Tensor, Tensor]:
         mask = torch.sigmoid(flow[:, 4:5])

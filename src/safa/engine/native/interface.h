@@ -85,10 +85,10 @@ SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const 
 }
 
 SAFA_PUBLIC int safa_synthesize(Context* context, const safa::Pair* pair, float t, const int32_t* forced,
-                                const safa::Result* result, int32_t* chosen, float* probability, char* message,
+                                const safa::Result* result, int32_t* chosen, float* logits, char* message,
                                 int size) {
     return guarded(message, size,
-                   [&] { context->network.synthesize(*pair, t, forced, *result, chosen, probability); });
+                   [&] { context->network.synthesize(*pair, t, forced, *result, chosen, logits); });
 }
 
 // Parts on their own, for tests.
