@@ -50,7 +50,7 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> NDAr
 
 def release() -> None:
     """Give back the memory that the estimator keeps between calls, about 160 bytes for each pixel."""
-    _estimator().collectGarbage()
+    _estimator.cache_clear()  # its own collectGarbage() leaves it unusable
 
 
 def classical_flow_pair(frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
