@@ -22,7 +22,7 @@ from safa.network.safa import Region, Scale, Synthesis
 from safa.ops import SCALE
 
 CONTEXT = 16
-LEAST_REACH, USUAL_REACH, MOST_REACH = 8, 32, 64
+LEAST_REACH, USUAL_REACH, MOST_REACH = 16, 32, 64
 # No tile shows less than this a side: what is smaller is nearly all margin.
 SMALLEST = 32
 # How allocators say it that raise nothing more telling than RuntimeError.
@@ -86,9 +86,10 @@ def margin_for(flows: Sequence[NDArray[np.float32]] | None, multiple: int) -> in
         reach: float = USUAL_REACH
     else:
         # A few pixels of wild flow, which every estimate has, must not make all tiles wide.
-        reach = max(float(np.quantile(np.abs(flow), 0.999)) for flow in flows)
+        reach = max((float(np.quantile(np.abs(flow), 0.999)) for flow in flows), default=0)
     reach = min(max(reach, LEAST_REACH), MOST_REACH)
-    return math.ceil((CONTEXT + reach) / multiple) * multiple
+    # Halfway between the frames half of the motion is gone; near one of them the other hardly counts.
+    return math.ceil((CONTEXT + reach / 2) / multiple) * multiple
 
 
 def plan_tiles(height: int, width: int, multiple: int, margin: int, most: int) -> tuple[Tile, ...]:
@@ -98,8 +99,8 @@ def plan_tiles(height: int, width: int, multiple: int, margin: int, most: int) -
         height, width: multiples of ``multiple``, as are the edges of all tiles.
         margin: a multiple of ``multiple``.
 
-    Raises:
-        OutOfMemory: the smallest tile is too large; it says how many pixels the smallest has.
+    Returns:
+        Nothing where the smallest tiles are too large.
     """
     if height * width <= most:
         return (Tile((0, 0, height, width), (0, 0, height, width)),)
@@ -113,7 +114,7 @@ def plan_tiles(height: int, width: int, multiple: int, margin: int, most: int) -
                     best = computed, rows, columns
                 break  # more columns only cost more
     if best is None:
-        raise OutOfMemory("The smallest tile does not fit into memory.")
+        return ()
     return tuple(
         Tile(
             (top, left, bottom, right),

@@ -201,12 +201,13 @@ class Upscaler:
         most = self.budget.pixels(cost, height * width)
         if whole.cost <= most:
             return (whole,)
-        margin = margin_for(flows, multiple)
-        try:
-            return plan_tiles(*whole.shown[2:], multiple, margin, most)
-        except OutOfMemory:
-            least = smallest_cost(*whole.shown[2:], multiple, margin)
-            raise self.budget.shortage(height, width, least * cost) from None
+        size, least = whole.shown[2:], margin_for((), multiple)
+        # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
+        for margin in range(margin_for(flows, multiple), least - 1, -multiple):
+            tiles = plan_tiles(*size, multiple, margin, most)
+            if tiles:
+                return tiles
+        raise self.budget.shortage(height, width, smallest_cost(*size, multiple, least) * cost)
 
     def _whole(self, height: int, width: int) -> Tile:
         bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))

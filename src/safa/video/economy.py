@@ -1,7 +1,7 @@
 """What encoders take in memory, and how they take less.
 
 Encoders keep frames: to look ahead, to refer back to, one for each thread. Level 0 leaves an encoder as it is, 1 only
-bounds its threads, 2 and 3 shorten all of that. The result is as good at the same quality setting, and larger.
+bounds its threads, 2 and 3 shorten all of that, which makes for larger files.
 """
 
 from dataclasses import dataclass
