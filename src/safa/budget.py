@@ -22,7 +22,7 @@ FREE_SHARE, TOTAL_SHARE = 0.6, 0.8
 # The interpreter, libraries and weights. Sizes are rounded, so that two runs of a job come to the same plan.
 BASE, BASE_STEP = 384 * MIB, 128 * MIB
 # Bytes for each pixel of the source: frames as read and as the flow sees them, flow both ways, the decoder's own.
-SOURCE = 100
+SOURCE = 70
 # Bytes for each pixel of the source while the classical flow is computed (measured: 158).
 FLOW = 170
 # What the network should be left with before the encoder and the queues are asked to take less.
@@ -58,8 +58,8 @@ def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int) -> JobPlan
     comfort = min(COMFORT, COMFORT_PER_PIXEL * source)
     for economy, read_ahead, write_behind in choices:
         encoder = encoder_memory(codec_entry(spec.codec).encoder, spec.pixel_format, spec.preset, pixels, economy)
-        # One frame is being made and one is being converted for the encoder, which takes it twice.
-        aside = encoder + (3 + write_behind) * pixels * pixel_bytes + (SOURCE + read_ahead * pixel_bytes) * source
+        # One frame is being made and one is being converted for the encoder.
+        aside = encoder + (2 + write_behind) * pixels * pixel_bytes + (SOURCE + read_ahead * pixel_bytes) * source
         plan = JobPlan(aside, economy, read_ahead, write_behind)
         if limit - BASE - aside >= comfort:
             break

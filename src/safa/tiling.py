@@ -21,7 +21,7 @@ from safa.errors import OutOfMemory
 from safa.network.safa import Region, Scale, Synthesis
 from safa.ops import SCALE
 
-CONTEXT = 16
+CONTEXT = 8
 LEAST_REACH, USUAL_REACH, MOST_REACH = 16, 32, 64
 # No tile shows less than this a side: what is smaller is nearly all margin.
 SMALLEST = 32
@@ -88,8 +88,7 @@ def margin_for(flows: Sequence[NDArray[np.float32]] | None, multiple: int) -> in
         # A few pixels of wild flow, which every estimate has, must not make all tiles wide.
         reach = max((float(np.quantile(np.abs(flow), 0.999)) for flow in flows), default=0)
     reach = min(max(reach, LEAST_REACH), MOST_REACH)
-    # Halfway between the frames half of the motion is gone; near one of them the other hardly counts.
-    return math.ceil((CONTEXT + reach / 2) / multiple) * multiple
+    return math.ceil((CONTEXT + reach) / multiple) * multiple
 
 
 def plan_tiles(height: int, width: int, multiple: int, margin: int, most: int) -> tuple[Tile, ...]:

@@ -11,7 +11,7 @@ import av
 MOST_ECONOMY = 3
 
 # Whatever the size: code, tables, bitstream buffers.
-FIXED = 80 << 20
+FIXED = 64 << 20
 
 
 @dataclass(frozen=True)
