@@ -12,10 +12,10 @@ import safa
 SOURCE = Path(safa.__file__).parent
 # Lower floors first; files of one floor may import earlier ones of the same floor.
 FLOORS = [
-    ["errors", "ops", "metrics"],
+    ["errors", "memory", "ops", "metrics"],
     ["network"],
-    ["checkpoint", "engine", "video", "pictures", "data"],
-    ["upscaler", "training", "evaluation", "bench", "export"],
+    ["checkpoint", "engine", "pixels", "video", "pictures", "data"],
+    ["tiling", "budget", "upscaler", "training", "evaluation", "bench", "export"],
     ["sequence", "convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]

@@ -177,6 +177,14 @@ def test_between_writes_a_picture_per_time(shell: Shell, files: Path, tmp_path: 
     assert [cv2.imread(line).shape for line in out.splitlines()] == [(40, 48, 3)] * 2
 
 
+def test_a_ceiling_too_low_names_the_least(shell: Shell, files: Path, tmp_path: Path) -> None:
+    pictures = files / "a.png", files / "b.png"
+    code, _, error = shell("between", *pictures, "--at", "0.5", "-o", tmp_path / "out", "--memory", "100M")
+    assert code == 2
+    assert "need a memory ceiling of at least" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_between_refuses_what_is_no_picture(shell: Shell, files: Path, tmp_path: Path) -> None:
     code, _, err = shell("between", files / "text.mp4", files / "b.png", "--at", 0.5, "-o", tmp_path / "d")
     assert code == 2

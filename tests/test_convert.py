@@ -15,6 +15,7 @@ from safa.checkpoint import Checkpoint, save_checkpoint
 from safa.convert import Progress, UpscaleSettings, upscale
 from safa.errors import JournalMismatch, SafaError
 from safa.pictures import load_picture, save_picture
+from safa.tiling import Tiling
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
 from safa.video.proof import Check, Proof
@@ -200,3 +201,39 @@ def test_a_result_that_fails_its_check_does_not_take_the_name(
     assert not report.proof.ok
     assert report.output == tmp_path / "out.failed-check.mp4"
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_job_under_a_ceiling_is_done_in_tiles_and_says_so(tmp_path: Path) -> None:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    source = write_clip(tmp_path / "in.mp4", frames=3, size=(192, 64))
+    seen: list[Tiling] = []
+    for name in ("whole", "tiled"):
+        upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu", memory=1 << 30)
+        if name == "tiled":
+            upscaler.budget.shrink(2 * 64 * 144)
+        upscale(source, tmp_path / name / "%d.png", upscaler=upscaler, on_tiles=seen.append)
+    assert len(seen) == 1
+    assert seen[0].count > 1
+    for number in range(1, 6):
+        whole, tiled = (load_picture(tmp_path / name / f"{number}.png").astype(int) for name in ("whole", "tiled"))
+        assert np.abs(whole - tiled).max() <= 1
+
+
+def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu", memory=1 << 20)
+    with pytest.raises(SafaError, match="memory ceiling of at least"):
+        upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_ceiling_is_part_of_what_a_resumed_job_must_share(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    with pytest.raises(Stopped):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    bounded = Upscaler(upscaler.checkpoint, device="cpu", memory=1 << 30)
+    with pytest.raises(JournalMismatch, match="settings"):
+        upscale(source, tmp_path / "out.mp4", upscaler=bounded)

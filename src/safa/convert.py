@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any, TypeVar
 
 import av
 
+from safa.budget import JobPlan, plan_job
 from safa.checkpoint import DEFAULT
 from safa.errors import OutputError, SafaError
 from safa.ops import SCALE
 from safa.sequence import synthesised
+from safa.tiling import Tiling
 from safa.upscaler import Upscaler, load
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import plan_streams
@@ -34,14 +37,11 @@ from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import VideoReader
-from safa.video.source import Frame
+from safa.video.source import Frame, VideoInfo
 from safa.video.timeline import Timeline, output_time_base
 from safa.video.writer import SegmentWriter
 from safa.video.y4m import Y4mWriter
 
-# Frames between the threads: enough to ride out a slow one, few enough for 4K.
-READ_AHEAD = 3
-WRITE_BEHIND = 4
 # Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
 SEGMENT_FRAMES = 96
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
@@ -138,10 +138,12 @@ def upscale(
     weights: str | Path = DEFAULT,
     device: str = "auto",
     engine: str = "auto",
+    memory: int | None = None,
     overwrite: bool = False,
     restart: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    on_tiles: Callable[[Tiling], None] | None = None,
 ) -> Report:
     """Enlarge a video four times and make it smoother, keeping sound, time and colour.
 
@@ -150,11 +152,13 @@ def upscale(
         output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
             folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
         rate: short for ``settings=UpscaleSettings(rate=rate)``.
-        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device`` for ``engine``.
+        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device`` for ``engine``, with ``memory``
+            bytes as the most that the whole process may take (see ``Upscaler``).
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
         on_progress: called after every output frame.
         on_warning: called before work starts for everything that cannot be carried over.
+        on_tiles: called before work starts if frames are computed in tiles.
 
     Returns:
         The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
@@ -169,23 +173,32 @@ def upscale(
     check_output(output, source, settings.codec)
     if is_finished(output) and not overwrite:
         raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
-    with open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader:
+    with (
+        open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
+        ExitStack() as reserved,
+    ):
         info = reader.info
         choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
         spec = _output_spec(reader, output, settings, choice)
+        job = plan_job(upscaler.budget.ceiling if upscaler else memory, spec, _pixel_bytes(info, choice))
+        spec = dataclasses.replace(spec, economy=job.economy)
         check_encoder(spec)
         plan = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
         warnings = [*choice.warnings, *plan.warnings]
         for warning in warnings:
             if on_warning is not None:
                 on_warning(warning)
-        upscaler = upscaler or load(weights, device, engine=engine)
+        upscaler = upscaler or load(weights, device, engine=engine, memory=memory)
+        reserved.enter_context(upscaler.budget.reserve(job.aside))
+        tiles = upscaler.tiles(info.height, info.width)
+        if len(tiles) > 1 and on_tiles is not None:
+            on_tiles(Tiling.of(tiles))
         timeline = settings.timeline()
         frames = reader.frames(alpha=_has_alpha(choice))
         if output == PIPE:
             meter = _Meter(_expected_frames(reader, settings), 0, on_progress)
             with Y4mWriter(sys.stdout.buffer, spec) as pipe:
-                _run(frames, timeline, upscaler, pipe, meter, settings)
+                _run(frames, timeline, upscaler, pipe, meter, settings, job)
                 assert timeline.end is not None
                 pipe.finish(timeline.end)
             return _report(spec, meter.done, 0, began, warnings, reader.problems, Proof({}))
@@ -202,9 +215,10 @@ def upscale(
             with writer:
                 resumed = writer.frames_done
                 meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
-                _run(frames, timeline, upscaler, writer, meter, settings)
+                _run(frames, timeline, upscaler, writer, meter, settings, job)
                 assert timeline.end is not None
                 journal = writer.finish(timeline.end)
+            upscaler.engine.release()  # decoding the result needs memory, too
             expected = mux(journal, spec, plan)
             proof = prove(output, expected)
         except KeyboardInterrupt:
@@ -245,6 +259,11 @@ def _put_aside(output: Path) -> Path:
 
 def _has_alpha(choice: Choice) -> bool:
     return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
+
+
+def _pixel_bytes(info: VideoInfo, choice: Choice) -> int:
+    """Of a frame on its way to the encoder."""
+    return (4 if info.has_alpha and _has_alpha(choice) else 3) * (2 if info.bit_depth > 8 else 1)
 
 
 def _output_spec(
@@ -304,17 +323,19 @@ def _run(
     writer: SegmentWriter | Y4mWriter,
     meter: _Meter,
     settings: UpscaleSettings,
+    job: JobPlan,
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         behind: deque[Future[None]] = deque()
         try:
-            early = _prefetched(frames, reading)
+            early = _prefetched(frames, reading, job.read_ahead)
             skip = writer.frames_done
             for picture, moment in synthesised(early, timeline, upscaler, skip, settings.cuts, settings.dedup):
                 behind.append(writing.submit(writer.write, picture, moment))
-                if len(behind) > WRITE_BEHIND:
+                if len(behind) > job.write_behind:
                     behind.popleft().result()
+                del picture  # or it would outlive the making of the next
                 meter.tick()
             for write in behind:
                 write.result()
@@ -324,9 +345,9 @@ def _run(
             raise
 
 
-def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor) -> Iterator[Item]:
-    """The same items, fetched by ``executor``'s one thread up to READ_AHEAD items early."""
-    pending = deque(executor.submit(next, items, _END) for _ in range(READ_AHEAD))
+def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor, ahead: int) -> Iterator[Item]:
+    """The same items, fetched by ``executor``'s one thread up to ``ahead`` items early."""
+    pending = deque(executor.submit(next, items, _END) for _ in range(ahead))
     while (item := pending.popleft().result()) is not _END:
         pending.append(executor.submit(next, items, _END))
         yield item

@@ -20,3 +20,7 @@ class OutputError(SafaError):
 
 class JournalMismatch(SafaError):
     """Kept work belongs to another input, other weights or other settings."""
+
+
+class OutOfMemory(SafaError):
+    """There is not enough memory; the message says for what, and how to do with less."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 
 from safa.errors import MediaError, OutputError
 from safa.ops import SCALE
+from safa.pixels import Array, to_8_bits
 from safa.video.reader import VideoReader
-
-Array = NDArray[Any]
 
 
 def load_picture(path: Path) -> Array:
@@ -87,9 +85,3 @@ def bicubic(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Four times as wide and high by bicubic interpolation: what safa is compared with."""
     height, width = picture.shape[:2]
     return np.asarray(cv2.resize(picture, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def to_8_bits(picture: Array) -> NDArray[np.uint8]:
-    """RGB uint8 from RGB or RGBA of 8 or 16 bits: rounded, transparency left out."""
-    picture = picture[..., :3]
-    return picture if picture.dtype == np.uint8 else np.rint(picture / 257).astype(np.uint8)

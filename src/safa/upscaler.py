@@ -1,7 +1,7 @@
 """Arrays in, arrays out: the network with everything around it that a user should not have to think about.
 
-Device and number type are chosen here and nowhere else; so is padding. A frame is encoded once however many pairs and
-times it takes part in.
+Device and number type are chosen here and nowhere else; so are padding and tiles. A frame is encoded once however many
+pairs and times it takes part in, unless it only fits into memory in tiles.
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from safa.budget import Budget
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
-from safa.errors import SafaError
-from safa.network.prior import classical_flow
-from safa.network.safa import Synthesis
-from safa.ops import SCALE, enlarge, pad_to_multiple
-
-Array = NDArray[Any]
-"""``H,W,3`` RGB or ``H,W,4`` RGBA; uint8, uint16 or floating point in [0, 1]."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from safa.engine.device import pick_device, pick_dtype
+from safa.errors import OutOfMemory, SafaError
+from safa.network import prior
+from safa.network.safa import Scale, Synthesis
+from safa.ops import SCALE, enlarge
+from safa.pixels import Array, cut_out, peak, store, to_8_bits
+from safa.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost
 
 
 @dataclass
 class EncodedFrame:
     """A frame prepared for any pair it will be part of; made by ``Upscaler.encode``."""
 
-    height: int
-    width: int
-    dtype: np.dtype[Any]
+    image: Array
     low: NDArray[np.uint8]
     """``H,W,3``: what the classical flow sees."""
-    state: Any
-    """The engine's own."""
-    alpha: Tensor | None
-    """``1,1,4H,4W`` in [0, 1], enlarged, of a frame with transparency."""
+    state: Any = None
+    """The engine's own, of the whole frame, once it was needed."""
+
+    @property
+    def kind(self) -> tuple[int, int, np.dtype[Any]]:
+        """Height, width and type."""
+        return (*self.image.shape[:2], self.image.dtype)
 
 
 @dataclass
@@ -50,8 +49,10 @@ class EncodedPair:
 
     first: EncodedFrame
     second: EncodedFrame
-    state: Any
-    """The engine's own."""
+    flows: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    """Classical flow from the first to the second and back, ``H,W,2`` in pixels, if the network uses it."""
+    state: Any = None
+    """The engine's own, of the whole frames, once it was needed."""
 
 
 class Upscaler:
@@ -63,6 +64,8 @@ class Upscaler:
         dtype: "float32", "bfloat16", "float16" or "auto" for the convolutions (flow is always float32).
         engine: "torch", "native" (this package's own, CPU and float32 only) or "auto" (native where it can).
         threads: of the native engine; all cores if None.
+        memory: bytes that the whole process may take; a share of what is free now if None. Frames too large for it are
+            computed in tiles.
 
     Raises:
         SafaError: the device or number type is not available.
@@ -75,12 +78,14 @@ class Upscaler:
         dtype: str = "auto",
         engine: str = "auto",
         threads: int | None = None,
+        memory: int | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.device = _pick_device(device)
-        self.dtype = _pick_dtype(dtype, self.device)
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
         self.engine = pick_engine(engine, checkpoint.network, self.device, self.dtype, threads)
         self.config = self.engine.config
+        self.budget = Budget(memory, self.device)
 
     # Convenient calls
 
@@ -93,18 +98,22 @@ class Upscaler:
 
         Returns:
             One array per time, of the inputs' type and number of channels.
+
+        Raises:
+            OutOfMemory: they do not fit into memory, not even in the smallest tiles.
         """
         for t in times:
             if not 0 <= t <= 1:
                 raise SafaError(f"The time {t} is outside [0, 1]; 0 is the first picture and 1 the second.")
-        pair = self.pair(self.encode(frame0), self.encode(frame1))
-        return [self.at(pair, t) for t in times]
+        first, second = self.encode(frame0), self.encode(frame1)
+        with self.budget.results(frame0, len(times)):
+            return self.at_times(self.pair(first, second), times)
 
     def stream(self, frames: Iterable[Array], rate: int = 2) -> Iterator[Array]:
         """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
 
-        n frames give ``(n - 1) * rate + 1``; a single frame gives one. Each frame is encoded once, and each frame on
-        the boundary of two pairs is synthesised once.
+        n frames give ``(n - 1) * rate + 1``; a single frame gives one. Each frame on the boundary of two pairs is
+        synthesised once.
         """
         if not isinstance(rate, int) or rate < 1:
             raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
@@ -123,57 +132,137 @@ class Upscaler:
     # The steps, for callers with timelines of their own
 
     def encode(self, frame: Array) -> EncodedFrame:
-        """Encode one frame. Raises ``SafaError`` for an array of another shape or type."""
+        """Prepare one frame. Raises ``SafaError`` for an array of another shape or type."""
         if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
             raise SafaError(
                 f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA)."
             )
-        peak = _peak(frame.dtype)
-        height, width = frame.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(frame, dtype=np.float32)).to(self.device)
-        tensor = tensor.permute(2, 0, 1).unsqueeze(0) / peak  # 1,3 or 4,H,W
-        colour = tensor[:, :3]
-        low = frame[:, :, :3] if peak == 255 else np.rint(np.clip(frame[:, :, :3] / peak, 0, 1) * 255).astype(np.uint8)
-        state = self.engine.encode_frame(pad_to_multiple(colour, self.config.multiple))
-        alpha = enlarge(tensor[:, 3:]).clamp(0, 1) if frame.shape[2] == 4 else None
-        return EncodedFrame(height, width, frame.dtype, np.ascontiguousarray(low), state, alpha)
+        return EncodedFrame(frame, to_8_bits(frame))
 
     def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedPair:
         """Join two frames of one size and type; this is where the classical flow is computed, if it is used."""
-        if (first.height, first.width, first.dtype) != (second.height, second.width, second.dtype):
+        if first.kind != second.kind:
+            (height0, width0, dtype0), (height1, width1, dtype1) = first.kind, second.kind
             raise SafaError(
-                f"The two frames differ: {first.width}x{first.height} {first.dtype} and "
-                f"{second.width}x{second.height} {second.dtype}; they must have one size and type."
+                f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must have "
+                "one size and type."
             )
-        prior = None
-        if self.config.flow_prior == "dis":
-            both_ways = ((first, second), (second, first))
-            prior_both = [self._padded_flow(classical_flow(a.low, b.low)) for a, b in both_ways]
-            prior = (prior_both[0], prior_both[1])
-        return EncodedPair(first, second, self.engine.encode_pair(first.state, second.state, prior))
+        if self.config.flow_prior == "none":
+            return EncodedPair(first, second, None)
+        tiled = len(self.tiles(*first.kind[:2])) > 1
+        if tiled:
+            self.engine.release()  # flow and network take turns with the memory
+        flows = prior.classical_flow(first.low, second.low), prior.classical_flow(second.low, first.low)
+        if tiled:
+            prior.release()
+        return EncodedPair(first, second, flows)
 
-    def at(self, pair: EncodedPair, t: float, scale: int | None = None) -> Array:
+    def at(self, pair: EncodedPair, t: float, scale: Scale = None) -> Array:
         """The frame at time ``t`` in [0, 1] as an array of the inputs' type."""
-        result = self.details(pair, t, scale).image.float()
-        if pair.first.alpha is not None and pair.second.alpha is not None:
-            alpha = (1 - t) * pair.first.alpha + t * pair.second.alpha
-            result = torch.cat((result, alpha), dim=1)
-        array = result[0].permute(1, 2, 0)
-        dtype = pair.first.dtype
-        peak = _peak(dtype)
-        if peak == 1:
-            return array.cpu().numpy().astype(dtype)
-        return (array * peak).round().to(torch.int32).cpu().numpy().astype(dtype)
+        return self.at_times(pair, [t], scale)[0]
 
-    def details(self, pair: EncodedPair, t: float, scale: int | None = None) -> Synthesis:
-        """Everything the network decided for time ``t``; the image is cropped to the output size, the rest padded."""
-        result = self.engine.synthesize(pair.state, float(t), scale)
-        result.image = result.image[:, :, : pair.first.height * SCALE, : pair.first.width * SCALE]
+    def at_times(self, pair: EncodedPair, times: Sequence[float], scale: Scale = None) -> list[Array]:
+        """As ``at`` for several times: a pair in tiles is encoded once for all of them.
+
+        Raises:
+            OutOfMemory: it does not fit into memory, not even in the smallest tiles.
+        """
+        height, width, _ = pair.first.kind
+        while True:
+            tiles = self.tiles(height, width, pair.flows)
+            try:
+                with memory_errors():
+                    return self._render(pair, times, scale, tiles)
+            except OutOfMemory:
+                self.budget.shrink(max(tile.cost for tile in tiles))
+            # Outside of the handler: until its end the failed call's tensors are alive.
+            pair.state = pair.first.state = pair.second.state = None
+            self.engine.release()
+
+    def details(self, pair: EncodedPair, t: float, scale: Scale = None) -> Synthesis:
+        """Everything the network decided for time ``t``, of the whole frame whatever memory that takes; the image is
+        cropped to the output size, the rest padded.
+        """
+        height, width, _ = pair.first.kind
+        result = self.engine.synthesize(self._joined(pair, self._whole(height, width)), float(t), scale)
+        result.image = result.image[:, :, : height * SCALE, : width * SCALE]
         return result
 
-    def _padded_flow(self, flow: NDArray[np.float32]) -> Tensor:
-        tensor = torch.from_numpy(flow).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        return pad_to_multiple(tensor, self.config.multiple)
+    def tiles(
+        self, height: int, width: int, flows: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    ) -> tuple[Tile, ...]:
+        """The tiles in which frames of this size with motion ``flows`` are computed; one where memory suffices.
+
+        Raises:
+            OutOfMemory: the smallest tiles are too large.
+        """
+        multiple = self.config.multiple
+        whole, cost = self._whole(height, width), self.engine.bytes_per_pixel
+        most = self.budget.pixels(cost, height * width)
+        if whole.cost <= most:
+            return (whole,)
+        size, least = whole.shown[2:], margin_for((), multiple)
+        # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
+        for margin in range(margin_for(flows, multiple), least - 1, -multiple):
+            tiles = plan_tiles(*size, multiple, margin, most)
+            if tiles:
+                return tiles
+        raise self.budget.shortage(height, width, smallest_cost(*size, multiple, least) * cost)
+
+    def _whole(self, height: int, width: int) -> Tile:
+        bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))
+        return Tile((0, 0, bottom, right), (0, 0, bottom, right))
+
+    def _render(self, pair: EncodedPair, times: Sequence[float], scale: Scale, tiles: Sequence[Tile]) -> list[Array]:
+        height, width, channels = pair.first.image.shape
+        results = [np.empty((height * SCALE, width * SCALE, channels), pair.first.image.dtype) for _ in times]
+
+        def run(state: Any, tile: Tile, number: int, scale: Scale) -> Decision:
+            made = self.engine.synthesize(state, float(times[number]), scale, tile.inner)
+            into = results[number][tile.output]
+            store(made.image[tile.kept], into[:, :, :3])
+            if channels == 4:
+                store(self._alpha(pair, tile, times[number])[tile.kept], into[:, :, 3:])
+            return Decision.of(made)
+
+        first: list[list[Decision]] = [[] for _ in times]
+        for tile in tiles:
+            state = self._joined(pair, tile)
+            for number in range(len(times)):
+                first[number].append(run(state, tile, number, scale))
+            del state
+        for number, decisions in enumerate(first):
+            agree(tiles, decisions, lambda tile, scales, n=number: run(self._joined(pair, tile), tile, n, scales))  # type: ignore[misc]
+        return results
+
+    def _joined(self, pair: EncodedPair, tile: Tile) -> Any:
+        """The engine's state of a tile of the pair; that of whole frames is kept."""
+        if tile != self._whole(*pair.first.kind[:2]):
+            return self._join(pair, tile, self._encoded(pair.first, tile), self._encoded(pair.second, tile))
+        for frame in (pair.first, pair.second):
+            if frame.state is None:
+                frame.state = self._encoded(frame, tile)
+        if pair.state is None:
+            pair.state = self._join(pair, tile, pair.first.state, pair.second.state)
+        return pair.state
+
+    def _encoded(self, frame: EncodedFrame, tile: Tile) -> Any:
+        colour = cut_out(frame.image[:, :, :3], tile.seen, self.device) / peak(frame.image.dtype)
+        return self.engine.encode_frame(colour)
+
+    def _join(self, pair: EncodedPair, tile: Tile, first: Any, second: Any) -> Any:
+        if pair.flows is None:
+            return self.engine.encode_pair(first, second)
+        forward, backward = (cut_out(flow, tile.seen, self.device) for flow in pair.flows)
+        return self.engine.encode_pair(first, second, (forward, backward))
+
+    def _alpha(self, pair: EncodedPair, tile: Tile, t: float) -> torch.Tensor:
+        white = peak(pair.first.image.dtype)
+        first, second = (
+            enlarge(cut_out(frame.image[:, :, 3:], tile.seen, self.device) / white).clamp(0, 1)
+            for frame in (pair.first, pair.second)
+        )
+        return (1 - t) * first + t * second
 
 
 def load(
@@ -182,37 +271,7 @@ def load(
     dtype: str = "auto",
     engine: str = "auto",
     threads: int | None = None,
+    memory: int | None = None,
 ) -> Upscaler:
     """Load weights (a shipped name or a file) onto a device, ready for use; see ``Upscaler``."""
-    return Upscaler(load_checkpoint(weights), device, dtype, engine, threads)
-
-
-def _peak(dtype: np.dtype[Any]) -> int:
-    if dtype == np.uint8:
-        return 255
-    if dtype == np.uint16:
-        return 65535
-    if np.issubdtype(dtype, np.floating):
-        return 1
-    raise SafaError(f"A frame has numbers of type {dtype}; it must be uint8, uint16 or floating point in [0, 1].")
-
-
-def _pick_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SafaError(
-            f"The device '{name}' is not available here; use 'cpu', or 'auto' for the best there is."
-        ) from error
-    return device
-
-
-def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise SafaError(f"There is no number type '{name}'; use auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    return Upscaler(load_checkpoint(weights), device, dtype, engine, threads, memory)

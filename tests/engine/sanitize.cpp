@@ -82,13 +82,15 @@ void run(const Settings& s, Context* context, int height, int width) {
     const bool given = pick(0, 1);
     const safa::Pair pair{height, width, {pictures[0].data(), pictures[1].data()},
                           {features[0].data(), features[1].data()}, hidden.data(),
-                          {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr}};
+                          {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr},
+                          {0, 0, height, width}};
     std::vector<float> image(3 * high), fused(3 * high), flow(4 * low * state * state), mask(low * state * state);
-    std::vector<float> probability(s.blocks * (s.scales - 1) + 1);
-    std::vector<int32_t> chosen(s.blocks), forced(s.blocks, pick(0, s.scales - 1));
+    std::vector<float> logits(s.blocks * (s.scales - 1) + 1);
+    std::vector<int32_t> chosen(s.blocks), forced(s.blocks);
+    for (int32_t& scale : forced) scale = pick(-1, s.scales - 1);
     const safa::Result result{image.data(), pick(0, 1) ? fused.data() : nullptr, flow.data(), mask.data()};
-    check(safa_synthesize(context, &pair, 0.25f * pick(0, 4), pick(0, 1) ? forced.data() : nullptr, &result,
-                          chosen.data(), probability.data(), message, sizeof message), message);
+    check(safa_synthesize(context, &pair, 0.25f * pick(0, 4), forced.data(), &result, chosen.data(),
+                          logits.data(), message, sizeof message), message);
 }
 
 void convolve() {

@@ -96,7 +96,7 @@ def test_workspace_settles_and_can_be_released() -> None:
         engine.synthesize(pair, 0.5)
         sizes.append(engine.workspace_bytes)
     assert sizes[0] == sizes[1] > 0
-    engine.release_workspace()
+    engine.release()
     assert engine.workspace_bytes == 0
     engine.synthesize(pair, 0.5)
 

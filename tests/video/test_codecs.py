@@ -5,6 +5,7 @@ import pytest
 
 from safa.errors import OutputError
 from safa.video.codecs import CODECS, HARDWARE, choose_codec, codec_entry
+from safa.video.economy import MOST_ECONOMY
 from safa.video.output import check_encoder
 from safa.video.proof import prove
 from tests.video.making import convert, frame_hashes, make_video, write_frames
@@ -39,6 +40,15 @@ def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit
         assert stream.codec_context.codec.canonical_name == name
         found = stream.codec_context.format.components[0].bits
         assert found == (10 if codec == "prores" or (bit_depth == 10 and not choice.warnings) else 8)
+
+
+@pytest.mark.parametrize("economy", range(1, MOST_ECONOMY + 1))
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "prores", "ffv1"])
+def test_thrifty_encoders_make_whole_videos(tmp_path, codec, economy):
+    source, output = make_video(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    settings = {"codec": codec, "pixel_format": choose_codec(output, codec).pixel_format, "economy": economy}
+    proof = prove(output, convert(source, output, **settings))
+    assert proof.ok, proof.failures()
 
 
 @pytest.mark.parametrize(

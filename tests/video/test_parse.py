@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from safa.errors import SafaError
-from safa.video.parse import parse_factor, parse_fps, parse_rate, parse_time
+from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,17 @@ def test_factor():
     for text in ("0", "x", "1000"):
         with pytest.raises(SafaError, match="slow-motion"):
             parse_factor(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2G", 2**31), ("0.5g", 2**29), ("1 GiB", 2**30), ("800MB", 800 * 2**20), ("5000000", 5 * 10**6)],
+)
+def test_memory(text, value):
+    assert parse_memory(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "2X", "-1G", "G", "1000", "2G2", "much"])
+def test_memory_refuses(text):
+    with pytest.raises(SafaError, match="memory must be an amount"):
+        parse_memory(text)

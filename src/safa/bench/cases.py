@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from safa.bench.memory import peak_bytes
 from safa.bench.networks import constant_prior, network_called, random_frames, synchronize
 from safa.engine import Engine, pick_engine
-from safa.engine.native import NativeEngine
 from safa.network.safa import Safa
 
 
@@ -138,8 +137,7 @@ def run_bench(
                         cases.append((Case(name, engine_name, width, height, label, count, operations), run))
     for (case, run), engine in zip(cases, owners, strict=True):  # this also fills buffers and caches
         run()
-        if isinstance(engine, NativeEngine):
-            engine.release_workspace()  # it only grows: a smaller case would seem to need nothing
+        engine.release()  # what is kept only grows: a smaller case would seem to need nothing
         case.memory = peak_bytes(run, place)
     done = 0
     for _ in range(rounds):

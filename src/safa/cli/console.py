@@ -21,6 +21,10 @@ INTERRUPTED = 130
 Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Most memory to take, such as 2G; if not given, a share of what is free."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 

@@ -140,7 +140,8 @@ def inspect(
 
     time = parse_time(at) if at is not None else None
     from safa.evaluation.decisions import inspect_pair, read_pair
-    from safa.pictures import load_picture, to_8_bits
+    from safa.pictures import load_picture
+    from safa.pixels import to_8_bits
     from safa.upscaler import load
 
     if second is None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Voice, Weights, progress_bar, stderr, stdout
+from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Memory, Voice, Weights, progress_bar, stderr, stdout
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
     from safa.convert import Progress, Report
+    from safa.tiling import Tiling
 
 
 def upscale(
@@ -30,6 +31,7 @@ def upscale(
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
+    memory: Memory = None,
     codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
     crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
     preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
@@ -48,7 +50,7 @@ def upscale(
 
     The same command goes on where an interrupted one stopped.
     """
-    from safa.video.parse import parse_factor, parse_fps, parse_rate, parse_time
+    from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
 
     times: dict[str, Any] = {
         "rate": parse_rate(rate),
@@ -58,6 +60,7 @@ def upscale(
         "start": parse_time(start) if start is not None else None,
         "end": parse_time(end) if end is not None else None,
     }
+    ceiling = parse_memory(memory) if memory is not None else None
     from safa.batch import Outcome, holds_videos, plan_batch, upscale_many
     from safa.convert import UpscaleSettings
     from safa.convert import upscale as run
@@ -82,6 +85,10 @@ def upscale(
             bar.update(task, completed=progress.done, total=progress.total, speed=speed)
             voice.event("progress", **vars(progress))
 
+        def tell_tiles(tiling: Tiling) -> None:
+            voice.event("tiles", **vars(tiling))
+            voice.say(f"memory: frames are computed in {tiling.count} tiles of up to {tiling.width}x{tiling.height}")
+
         def tell(outcome: Outcome) -> None:
             if outcome.report is not None:
                 _conclude(outcome.report, voice)
@@ -92,14 +99,14 @@ def upscale(
                 voice.event("skipped", source=str(outcome.source), output=str(outcome.output))
                 voice.say(f"{outcome.output}: finished before")
 
-        options |= {"on_progress": show, "on_warning": voice.warn}
+        options |= {"on_progress": show, "on_warning": voice.warn, "on_tiles": tell_tiles}
         try:
             if several:
-                upscaler = load(weights, device, engine=engine)
+                upscaler = load(weights, device, engine=engine, memory=ceiling)
                 outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
             else:
                 begin(*jobs[0])
-                report = run(*jobs[0], weights=weights, device=device, engine=engine, **options)
+                report = run(*jobs[0], weights=weights, device=device, engine=engine, memory=ceiling, **options)
                 outcomes = [Outcome(*jobs[0], report)]
                 tell(outcomes[0])
         except KeyboardInterrupt as stop:
@@ -133,15 +140,19 @@ def between(
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
+    memory: Memory = None,
 ) -> None:
     """Write the pictures at the given times between two pictures, four times larger."""
+    from safa.video.parse import parse_memory
+
+    ceiling = parse_memory(memory) if memory is not None else None
     from safa.pictures import load_picture, save_picture
     from safa.upscaler import load
 
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
-    results = load(weights, device, engine=engine).between(pictures[0], pictures[1], at)
+    results = load(weights, device, engine=engine, memory=ceiling).between(pictures[0], pictures[1], at)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):
         path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"

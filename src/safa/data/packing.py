@@ -25,7 +25,8 @@ from safa.data.pack import PackWriter, encode_still, encode_window
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
-from safa.pictures import load_picture, to_8_bits
+from safa.pictures import load_picture
+from safa.pixels import to_8_bits
 
 LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
     "adobe240": partial(video_inr, part="train"),

@@ -16,7 +16,8 @@ from typing import Protocol
 from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.ops import SCALE
-from safa.pictures import Array, load_picture, to_8_bits
+from safa.pictures import load_picture
+from safa.pixels import Array, to_8_bits
 from safa.video.reader import VideoReader
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".m4v", ".ts"}

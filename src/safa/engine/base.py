@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from safa.network.safa import SafaConfig, Synthesis
+from safa.network.safa import Region, SafaConfig, Scale, Synthesis
 
 
 class Engine(Protocol):
@@ -21,14 +21,23 @@ class Engine(Protocol):
     config: SafaConfig
     device: torch.device
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """About what a pair takes on ``device`` while it is synthesised, for each pixel of a frame (``footprint``)."""
+
+    def release(self) -> None:
+        """Give back the memory kept between calls; the next call takes it anew."""
+
     def encode_frame(self, frame: Tensor) -> Any:
         """Everything about a frame ``1,3,h,w`` float32 in [0, 1], sides multiples of ``config.multiple``."""
 
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
         """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""
 
-    def synthesize(self, pair: Any, t: float, scale: int | None = None) -> Synthesis:
-        """The frame at time ``t`` in [0, 1]; ``scale`` forces an index of ``config.scales`` in every block.
+    def synthesize(self, pair: Any, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
+        """The frame at time ``t`` in [0, 1].
+
+        ``scale``: what the selector may not decide; ``region``: what of the frame it looks at, all if None.
 
         An engine may leave ``Synthesis.fused`` None.
         """

@@ -8,7 +8,7 @@ from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64
 from functools import cache
 from pathlib import Path
 
-from safa.errors import SafaError
+from safa.errors import OutOfMemory, SafaError
 
 VERSION = 2
 BUILDS = ("baseline", "avx2", "avx512")
@@ -18,6 +18,7 @@ STAGES = ("enlarging", "extractor", "first hidden", "selector", "blocks", "flow 
 """What ``NativeEngine.take_seconds`` tells apart, as ``native/stages.h`` has it."""
 
 _MESSAGE = 512
+_NO_MEMORY = 2
 
 
 class Settings(ctypes.Structure):
@@ -51,6 +52,7 @@ class Pair(ctypes.Structure):
         ("features", c_void_p * 2),
         ("hidden", c_void_p),
         ("prior", c_void_p * 2),
+        ("region", c_int * 4),
     ]
 
 
@@ -81,7 +83,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c_int,
         [
             *(c_void_p, POINTER(Pair), c_float, POINTER(c_int32)),
-            *(POINTER(Result), POINTER(c_int32), POINTER(c_float), c_char_p, c_int),
+            *(POINTER(Result), POINTER(c_int32), c_void_p, c_char_p, c_int),
         ],
     ),
     "safa_convolve": (
@@ -144,5 +146,8 @@ def usable_builds() -> tuple[str, ...]:
 def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ignore[name-defined]
     """Call a function of the library that reports failure through its last two arguments."""
     message = ctypes.create_string_buffer(_MESSAGE)
-    if function(*arguments, message, _MESSAGE):
+    status = function(*arguments, message, _MESSAGE)
+    if status == _NO_MEMORY:
+        raise OutOfMemory("There is not enough memory for the native engine.")
+    if status:
         raise SafaError(f"The native engine failed: {message.value.decode(errors='replace')}.")

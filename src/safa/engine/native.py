@@ -7,17 +7,19 @@ memory; everything between them lives in a workspace that the context keeps from
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import weakref
-from ctypes import c_double, c_float, c_int32, c_int64
+from ctypes import c_double, c_int32, c_int64
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from safa.engine import library
+from safa.engine.footprint import native_bytes
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig, Synthesis
+from safa.network.safa import Region, Safa, SafaConfig, Scale, Synthesis
 from safa.ops import SCALE
 
 CHANNEL_STEP = 16
@@ -80,8 +82,11 @@ class NativeEngine:
         """Memory kept between calls."""
         return int(self._library.safa_workspace(self._context))
 
-    def release_workspace(self) -> None:
-        """Give the memory kept between calls back; the next call takes it anew."""
+    @property
+    def bytes_per_pixel(self) -> int:
+        return native_bytes(self.config)
+
+    def release(self) -> None:
         with self._lock:
             self._library.safa_release_workspace(self._context)
 
@@ -129,10 +134,9 @@ class NativeEngine:
             prior = forward, backward
         return NativePair(frame0, frame1, hidden, prior)
 
-    def synthesize(self, pair: NativePair, t: float, scale: int | None = None) -> Synthesis:
+    def synthesize(self, pair: NativePair, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
         config = self.config
-        if scale is not None and scale not in range(len(config.scales)):
-            raise SafaError(f"The scale is {scale}; it must be an index into {config.scales}.")
+        forced = config.forced_scales(scale)
         height, width = pair.frame0.height, pair.frame0.width
         image = torch.empty(SCALE * height, SCALE * width, 3)
         state = SCALE if config.grid == "paper" else 1
@@ -144,19 +148,23 @@ class NativeEngine:
             seen.features[index] = frame.features.data_ptr()
             seen.prior[index] = pair.prior[index].data_ptr() if pair.prior is not None else None
         seen.hidden = pair.hidden.data_ptr()
+        seen.region[:] = region or (0, 0, height, width)
         result = library.Result(image.data_ptr(), None, flow.data_ptr(), mask.data_ptr())
-        forced = None if scale is None else (c_int32 * config.blocks)(*[scale] * config.blocks)
+        indices = (c_int32 * config.blocks)(*(-1 if index is None else index for index in forced))
         chosen = (c_int32 * config.blocks)()
-        choices = len(config.scales) - 1 if config.selects and scale is None else 0
-        probability = (c_float * max(1, config.blocks * choices))()
-        self._run("safa_synthesize", ctypes.byref(seen), t, forced, ctypes.byref(result), chosen, probability)
+        choices = len(config.scales) - 1 if None in forced else 0
+        logits = torch.full((1, config.blocks, choices), math.nan)
+        self._run(
+            *("safa_synthesize", ctypes.byref(seen), t, indices),
+            *(ctypes.byref(result), chosen, logits.data_ptr() if choices else None),
+        )
         return Synthesis(
             image.permute(2, 0, 1).unsqueeze(0),
             None,
             flow,
             mask,
             torch.tensor([list(chosen)]),
-            torch.tensor(list(probability)[: config.blocks * choices]).view(1, config.blocks, choices),
+            logits,
         )
 
     def _grid(self, height: int, width: int) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safa.network.safa import FrameState, PairState, Safa, Synthesis
+from safa.engine.footprint import torch_bytes
+from safa.network.safa import FrameState, PairState, Region, Safa, Scale, Synthesis
 
 
 class TorchEngine:
@@ -20,6 +21,16 @@ class TorchEngine:
         self.network.eval()
         self.config = network.config
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        return torch_bytes(self.config)
+
+    def release(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
     def encode_frame(self, frame: Tensor) -> FrameState:
         frame = frame.to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), self._autocast():
@@ -31,9 +42,9 @@ class TorchEngine:
         with torch.inference_mode(), self._autocast():
             return self.network.encode_pair(frame0, frame1, prior)
 
-    def synthesize(self, pair: PairState, t: float, scale: int | None = None) -> Synthesis:
+    def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
         with torch.inference_mode(), self._autocast():
-            return self.network.synthesize(pair, float(t), scale)
+            return self.network.synthesize(pair, float(t), scale, region)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

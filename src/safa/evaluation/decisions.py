@@ -30,7 +30,8 @@ from safa.evaluation.protocols import to_tensor
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.ops import SCALE, pad_to_multiple, resize_bilinear, resize_flow
-from safa.pictures import save_picture, to_8_bits
+from safa.pictures import save_picture
+from safa.pixels import to_8_bits
 from safa.video.reader import VideoReader
 
 THUMBNAIL = 240

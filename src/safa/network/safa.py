@@ -12,6 +12,7 @@ about five times cheaper at the same width.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -31,6 +32,13 @@ from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
 Grid = Literal["paper", "input"]
 Fusion = Literal["both", "image", "feature"]
 FlowPrior = Literal["none", "dis"]
+
+Scale = int | Sequence[int | None] | None
+"""What the selector may not decide: an index of ``SafaConfig.scales`` for every block, or one for each block where None
+leaves the block to the selector; None leaves it all of them."""
+
+Region = tuple[int, int, int, int]
+"""Top, left, bottom and right of a part of an input frame in pixels, bottom and right excluded; all even."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,20 @@ class SafaConfig:
         """Whether a selector chooses the scale."""
         return self.fixed_scale is None and len(self.scales) > 1
 
+    def forced_scales(self, scale: Scale) -> tuple[int | None, ...]:
+        """``scale`` block by block: an index of ``scales``, None where the selector decides.
+
+        Raises:
+            SafaError: no such index, or not as many as there are blocks.
+        """
+        forced = tuple(scale) if isinstance(scale, Sequence) else (scale,) * self.blocks
+        if len(forced) != self.blocks:
+            raise SafaError(f"There are {len(forced)} scales for {self.blocks} blocks; give one for each block.")
+        for index in forced:
+            if index is not None and index not in range(len(self.scales)):
+                raise SafaError(f"The scale is {index}; it must be an index into {self.scales}.")
+        return forced if self.selects else tuple((self.fixed_scale or 0) if k is None else k for k in forced)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
@@ -145,8 +167,14 @@ class Synthesis:
     """``B,1,Hs,Ws``: share of frame 0 in the image fusion, 0..1."""
     scale: Tensor
     """``B,blocks`` long: index into ``SafaConfig.scales`` used by each block (in training: the one drawn)."""
-    probability: Tensor
-    """``B,blocks,K-1``: the selector's probabilities; an empty last axis without a selector."""
+    logit: Tensor
+    """``B,blocks,K-1``: the selector's logits, nan for a block whose scale was given; an empty last axis where the
+    selector decided nothing."""
+
+    @property
+    def probability(self) -> Tensor:
+        """``B,blocks,K-1``: the selector's probabilities, as ``logit``."""
+        return torch.sigmoid(self.logit)
 
 
 class Safa(nn.Module):
@@ -208,13 +236,16 @@ class Safa(nn.Module):
 
     # Synthesis
 
-    def synthesize(self, pair: PairState, t: float | Tensor, scale: int | None = None) -> Synthesis:
+    def synthesize(
+        self, pair: PairState, t: float | Tensor, scale: Scale = None, region: Region | None = None
+    ) -> Synthesis:
         """The frame at time ``t``.
 
         Args:
             pair: from ``encode`` or ``encode_pair``.
             t: in [0, 1], one for all samples or ``B``.
-            scale: force this index of ``SafaConfig.scales`` in every block instead of the selector's choice.
+            scale: indices of ``SafaConfig.scales`` to use instead of the selector's choice, see ``Scale``.
+            region: what of the frame the selector looks at: a tile is told apart from the margin around it.
         """
         feature0, feature1 = pair.frame0.features, pair.frame1.features
         batch, _, height, width = feature0.shape
@@ -222,13 +253,15 @@ class Safa(nn.Module):
         t_map = t.to(feature0.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)
         flow = self._initial_flow(pair, t)
         hidden = pair.hidden
-        scales, probabilities = [], []
-        for block in self.blocks:
+        scales, logits = [], []
+        forced = self.config.forced_scales(scale)
+        choices = len(self.config.scales) - 1 if None in forced else 0
+        for block, index in zip(self.blocks, forced, strict=True):
             coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
             x = torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, t_map), dim=1)
-            hidden, chosen, probability = self._run_block(block, x, scale)
+            hidden, chosen, logit = self._run_block(block, x, index, choices, region)
             scales.append(chosen)
-            probabilities.append(probability)
+            logits.append(logit)
             flow = flow + self.flow_head(hidden).float()
         fused, mask = self._fuse_images(pair, flow)
         if self.decoder is None:
@@ -246,12 +279,10 @@ class Safa(nn.Module):
             flow[:, :4],
             mask,
             torch.stack(scales, dim=1),
-            torch.stack(probabilities, dim=1),
+            torch.stack(logits, dim=1),
         )
 
-    def forward(
-        self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: int | None = None
-    ) -> Tensor:
+    def forward(self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: Scale = None) -> Tensor:
         """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``."""
         pair = self.encode(frame0, frame1)
         return torch.stack([self.synthesize(pair, t, scale).image for t in times], dim=1)
@@ -285,22 +316,27 @@ class Safa(nn.Module):
         step = coarse / self._flow_stride
         return coarse, warp(feature0, step[:, 0:2]), warp(feature1, step[:, 2:4])
 
-    def _run_block(self, block: nn.Module, x: Tensor, scale: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Next hidden state, scale used ``B`` and the selector's probabilities ``B,K-1``."""
+    def _run_block(
+        self, block: nn.Module, x: Tensor, scale: int | None, choices: int, region: Region | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Next hidden state, scale used ``B`` and the selector's logits ``B,choices``."""
         assert isinstance(block, ScaleAdaptiveBlock)
         batch = x.shape[0]
-        if scale is None and self.selector is None:
-            scale = self.config.fixed_scale or 0
         if scale is not None:
             index = torch.full((batch,), scale, dtype=torch.long, device=x.device)
-            return block.at_scale(x, scale), index, x.new_empty(batch, 0)
+            return block.at_scale(x, scale), index, x.new_full((batch, choices), math.nan, dtype=torch.float32)
         assert self.selector is not None
-        probability = self.selector(x)
+        seen = x
+        if region is not None:
+            finer = 2 if self.config.grid == "paper" else 1
+            top, left, bottom, right = (finer * edge for edge in region)
+            seen = x[:, :, top:bottom, left:right]
+        logit = self.selector(seen)
         if self.training:
-            weights = branch_weights(sample_straight_through(probability))
-            return block.mixed(x, weights), weights.argmax(dim=1), probability
-        choice = branch_weights((probability > 0.5).float()).argmax(dim=1)
-        return block.routed(x, choice), choice, probability
+            weights = branch_weights(sample_straight_through(torch.sigmoid(logit)))
+            return block.mixed(x, weights), weights.argmax(dim=1), logit
+        choice = branch_weights((logit > 0).float()).argmax(dim=1)
+        return block.routed(x, choice), choice, logit
 
     def _fuse_images(self, pair: PairState, flow: Tensor) -> tuple[Tensor, Tensor]:
         mask = torch.sigmoid(flow[:, 4:5])

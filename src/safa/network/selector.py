@@ -13,7 +13,7 @@ from safa.network.layers import ConvPReLU
 
 
 class ScaleSelector(nn.Module):
-    """Looks at a block's input ``B,C,H,W`` and returns the probability of each binary choice, ``B,K-1``."""
+    """Looks at a block's input ``B,C,H,W`` and returns the logit of each binary choice, ``B,K-1``."""
 
     def __init__(self, in_channels: int, channels: int, scales: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ScaleSelector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # The paper's second 1x1 convolution has stride 2: skipping pixels first gives the same values for less.
         y = self.look(self.squeeze(x[:, :, ::2, ::2]))
-        return torch.sigmoid(self.decide(y.mean(dim=(2, 3))).float())
+        return self.decide(y.mean(dim=(2, 3))).float()
 
 
 def branch_weights(choice: Tensor) -> Tensor:

@@ -142,12 +142,12 @@ class FromRgb:
             raise ValueError(f"an image must be H,W,3 or H,W,4, uint8 or uint16, not {image.shape} {image.dtype}")
         image = np.ascontiguousarray(image)
         if self._is_rgb:
-            frame = av.VideoFrame.from_ndarray(image, format=name)
+            frame = av.VideoFrame.from_numpy_buffer(image, format=name)
             return self._reformatter.reformat(frame, format=self._pixel_format, interpolation=ACCURATE)
         if image.dtype == np.uint16:
             image = self._table[image]
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(image, format=name),
+            av.VideoFrame.from_numpy_buffer(image, format=name),
             format=self._pixel_format,
             dst_colorspace=SWSCALE_MATRIX[self._colour.matrix],
             src_color_range=ColorRange.JPEG,

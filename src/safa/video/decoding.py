@@ -1,11 +1,14 @@
 """Decoding one video stream to the end, damage and all, and keeping count of the damage."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 from av.container import InputContainer
+
+MOST_PIXELS = 200_000_000
 
 
 @dataclass
@@ -45,6 +48,9 @@ def decode(container: InputContainer, stream: av.VideoStream, damage: Damage) ->
     Errors do not end the stream as long as there are packets to read; they are counted in `damage`.
     """
     stream.thread_type = "AUTO"
+    # Every thread holds a frame; of large ones a few are enough.
+    pixels = max(1, stream.codec_context.width * stream.codec_context.height)
+    stream.codec_context.thread_count = min(os.cpu_count() or 1, 16, max(1, MOST_PIXELS // pixels))
     packets = container.demux(stream)
     while True:
         try:

@@ -14,6 +14,7 @@ from av.container import OutputContainer
 from safa.errors import OutputError
 from safa.video.codecs import PRESETS, choose_codec, codec_entry, container_of
 from safa.video.colour import Colour
+from safa.video.economy import economy_options
 from safa.video.hdr import Mastering
 
 
@@ -26,7 +27,7 @@ class OutputSpec:
     and what bitstream and container are tagged with. `codec` and `pixel_format` come from `choose_codec`; `crf`
     is the codec's own quality scale, lower is better, None for its default; `preset` one of `PRESETS`.
     `sample_aspect_ratio`, `display_matrix` (nine integers, as FFmpeg has them), `mastering` and `metadata` are
-    written as given.
+    written as given. `economy` is how little memory the encoder must do with (`economy.py`).
     """
 
     path: Path
@@ -43,6 +44,7 @@ class OutputSpec:
     display_matrix: tuple[int, ...] | None = None
     mastering: Mastering = field(default_factory=Mastering)
     metadata: dict[str, str] = field(default_factory=dict)
+    economy: int = 0
 
     @property
     def container(self) -> str:
@@ -98,7 +100,11 @@ def check_encoder(spec: OutputSpec) -> None:
 def encoder_options(spec: OutputSpec) -> dict[str, str]:
     """FFmpeg options of the encoder for `spec`."""
     codec = codec_entry(spec.codec)
-    return codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
+    options = codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
+    for name, value in economy_options(codec.encoder, spec.economy).items():
+        joined = name.endswith("-params") and name in options
+        options[name] = f"{options[name]}:{value}" if joined else value
+    return options
 
 
 def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:

@@ -1,4 +1,4 @@
-"""What people type for rates and times, read into exact numbers."""
+"""What people type for rates, times and memory, read into exact numbers."""
 
 import re
 from fractions import Fraction
@@ -49,6 +49,18 @@ def parse_time(text: str) -> Fraction:
     if not match or (minutes and (Fraction(seconds) >= 60 or (hours and int(minutes) >= 60))):
         raise SafaError(f"a time must look like 62.5 or 1:02.5 or 1:00:02.5, not {text!r}.")
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
+
+
+def parse_memory(text: str) -> int:
+    """An amount of memory in bytes: "2G", "1500M", "0.5G", "800MB", "1GiB" or plain bytes; units are powers of 1024.
+
+    At least 1 MiB. Raises SafaError.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([kmgt])(?:i?b)?|b)?", text.strip().lower())
+    amount = int(Fraction(match[1]) * 1024 ** ("kmgt".index(match[2]) + 1 if match[2] else 0)) if match else 0
+    if amount < 1 << 20:
+        raise SafaError(f"memory must be an amount of at least 1M, such as 2G or 1500M, not {text!r}.")
+    return amount
 
 
 def _number(text: str) -> Fraction | None:

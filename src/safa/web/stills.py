@@ -17,7 +17,8 @@ from PIL import Image
 
 from safa.convert import Progress
 from safa.errors import SafaError
-from safa.pictures import bicubic, load_picture, save_picture, to_8_bits, two_moments
+from safa.pictures import bicubic, load_picture, save_picture, two_moments
+from safa.pixels import to_8_bits
 from safa.upscaler import Upscaler
 
 # Widest picture that the page shows, in pixels.

@@ -65,7 +65,12 @@ class Branch {
     std::vector<ResidualBlock> body_;
 };
 
-// Probabilities of the binary choices from a block's input on every second pixel.
+// Pixels of a grid, the last line and column excluded.
+struct Region {
+    int top, left, bottom, right;
+};
+
+// Logits of the binary choices from a block's input on every second pixel.
 class Selector {
    public:
     Selector(const Parameters& all, const Settings& settings)
@@ -83,9 +88,9 @@ class Selector {
         bias_.assign(bias, bias + choices_);
     }
 
-    // Writes the K - 1 probabilities and returns the chosen scale.
-    int choose(Machine& machine, const BlockInput& input, float* probability) const {
-        const int height = input.state.height, width = input.state.width, wide = squeeze_->channels();
+    // Looks at `region` of the input, writes the K - 1 logits and returns the chosen scale.
+    int choose(Machine& machine, const BlockInput& input, const Region& region, float* logits) const {
+        const int height = region.bottom - region.top, width = region.right - region.left, wide = squeeze_->channels();
         const int chunks = (width + Direct::CHUNK - 1) / Direct::CHUNK, pixels = Direct::CHUNK;
         const size_t stride = static_cast<size_t>(pixels) * (in_channels_ + 2 * wide);
         float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), stride);
@@ -100,7 +105,7 @@ class Selector {
                 const int x0 = chunk * Direct::CHUNK, x1 = std::min(width, x0 + Direct::CHUNK);
                 int channel = 0;
                 for (const Source* source : input.sources()) {
-                    source->row(y, x0, x1, in + channel, in_channels_);
+                    source->row(region.top + y, region.left + x0, region.left + x1, in + channel, in_channels_);
                     channel += source->channels;
                 }
                 squeeze_->apply(in, x1 - x0, squeezed);
@@ -112,11 +117,11 @@ class Selector {
                 }
             }
         });
-        return decide(sums, static_cast<double>(height) * width, probability);
+        return decide(sums, static_cast<double>(height) * width, logits);
     }
 
    private:
-    int decide(const Tensor& sums, double pixels, float* probability) const {
+    int decide(const Tensor& sums, double pixels, float* logits) const {
         int chosen = 0;
         for (int k = 0; k < choices_; ++k) {
             double logit = bias_[k];
@@ -125,8 +130,8 @@ class Selector {
                 for (int y = 0; y < sums.height; ++y) total += sums.at(y, 0)[c];
                 logit += weight_[static_cast<size_t>(k) * channels_ + c] * (total / pixels);
             }
-            probability[k] = static_cast<float>(1.0 / (1.0 + std::exp(-logit)));
-            if (!(probability[k] > 0.5f)) chosen = k + 1;
+            logits[k] = static_cast<float>(logit);
+            if (!(logits[k] > 0)) chosen = k + 1;
         }
         return chosen;
     }

@@ -7,11 +7,15 @@
 
 namespace {
 
+// 0: done; 1: failed, the message says why; 2: out of memory.
 template <typename Body>
 int guarded(char* message, int size, const Body& body) {
     try {
         body();
         return 0;
+    } catch (const std::bad_alloc& error) {
+        std::snprintf(message, size, "%s", error.what());
+        return 2;
     } catch (const std::exception& error) {
         std::snprintf(message, size, "%s", error.what());
         return 1;
@@ -81,10 +85,10 @@ SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const 
 }
 
 SAFA_PUBLIC int safa_synthesize(Context* context, const safa::Pair* pair, float t, const int32_t* forced,
-                                const safa::Result* result, int32_t* chosen, float* probability, char* message,
+                                const safa::Result* result, int32_t* chosen, float* logits, char* message,
                                 int size) {
     return guarded(message, size,
-                   [&] { context->network.synthesize(*pair, t, forced, *result, chosen, probability); });
+                   [&] { context->network.synthesize(*pair, t, forced, *result, chosen, logits); });
 }
 
 // Seconds spent in each stage since the last call of this function; `seconds` holds STAGES numbers.

@@ -63,6 +63,7 @@ struct Pair {
     const float* features[2];     // Hf, Wf, padded c
     const float* hidden;          // Hf, Wf, padded c
     const float* prior[2];        // 2, h, w each, or null
+    int region[4];                // of the frame, for the selector: top, left, bottom, right; even
 };
 
 class Network {
@@ -107,20 +108,23 @@ class Network {
         first_hidden_->run(machine_, {&first, &second}, {grid(height, width, hidden)});
     }
 
-    // `forced`: a scale for each block, or null. `chosen` (blocks) and `probability` (blocks x K-1) are written.
+    // `forced`: a scale for each block, below 0 where the selector decides. `chosen` (blocks) and, for what the selector
+    // decided, `logits` (blocks x K-1) are written.
     void synthesize(const Pair& pair, float t, const int32_t* forced, const Result& result, int32_t* chosen,
-                    float* probability) {
+                    float* logits) {
         Workspace& workspace = machine_.workspace;
         const Tensor features0 = grid(pair.height, pair.width, pair.features[0]);
         const Tensor features1 = grid(pair.height, pair.width, pair.features[1]);
         Hidden hidden{grid(pair.height, pair.width, pair.hidden), 1};
         const FlowState flow = first_flow(pair, t, features0.height, features0.width);
+        const auto looked = [&](int k) { return pair.region[k] * finer_ / 2; };  // the selector skips every second pixel
+        const Region region{looked(0), looked(1), looked(2), looked(3)};
         for (int block = 0; block < settings_.blocks; ++block) {
-            int scale = forced ? forced[block] : std::max(0, settings_.fixed_scale);
-            if (!forced && selector_) {
+            int scale = forced[block] < 0 ? std::max(0, settings_.fixed_scale) : forced[block];
+            if (forced[block] < 0 && selector_) {
                 const StageTimer timer(machine_.seconds, SELECTOR);
                 const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2));
-                scale = selector_->choose(machine_, seen, probability + block * (settings_.scales - 1));
+                scale = selector_->choose(machine_, seen, region, logits + block * (settings_.scales - 1));
             }
             chosen[block] = scale;
             const int factor = settings_.factors[scale];

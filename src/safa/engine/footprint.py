@@ -1,0 +1,56 @@
+"""What a network takes in memory while it works, from its settings: bytes for each pixel of the input frames.
+
+Counted are both frames' states, what joins them, one result and everything in between, at the finest scale. What does
+not grow with the frame (weights, scratch per thread) is not.
+"""
+
+from __future__ import annotations
+
+from safa.network.safa import SafaConfig
+from safa.ops import SCALE
+
+FLOAT = 4
+OUTPUT = SCALE * SCALE
+"""Output pixels for each input pixel."""
+
+
+def native_bytes(config: SafaConfig) -> int:
+    """Of the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states."""
+
+    def padded(channels: int) -> int:
+        return -(-channels // 16) * 16
+
+    paper = config.grid == "paper"
+    grid = 4 if paper else 1  # feature pixels for each input pixel
+    c, stem = padded(config.channels), padded(config.stem_channels)
+    stages = _stages(config)
+    levels = [(grid / 4 ** (k + 1), padded(config.stem_channels << k)) for k in range(stages)]
+    widest = max([area * width for area, width in levels], default=0)
+    encoder = grid * stem + max(4, levels[0][0] * stem if levels else 0) + 3 * widest
+    encoder += sum(area * (width + c) for area, width in levels)
+    unpacked = 8 * (OUTPUT if paper else 1)
+    flow = grid * (32 if paper else 16) + 4 + unpacked
+    blocks = 3 * grid * c
+    decoder = 0 if config.fusion == "image" else 2 * c + 4 * padded(config.channels // 2) + 4 * OUTPUT
+    frame = 4 * OUTPUT + grid * c + 3
+    pair = grid * c + 8
+    result = 3 * OUTPUT + 5 * (OUTPUT if paper else 1)
+    return round(FLOAT * (encoder + flow + blocks + decoder + 2 * frame + pair + result))
+
+
+def torch_bytes(config: SafaConfig) -> int:
+    """Of PyTorch in float32, roughly: its kernels' own buffers differ from version to version and device to device."""
+    paper = config.grid == "paper"
+    grid = 4 if paper else 1
+    c = config.channels
+    state = OUTPUT if paper else 1
+    frame = 3 * OUTPUT + grid * c + 3
+    block = grid * (3 * (3 * c + 7) + 3 * c) + 12 * state  # the input's parts, joined, and reordered for the kernels
+    fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
+    decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
+    encoder = 4 * grid * config.stem_channels + 2 * grid * c
+    return round(FLOAT * (2 * frame + grid * c + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
+
+
+def _stages(config: SafaConfig) -> int:
+    return {"stem": 0, "stage1": 1, "stage2": 2, "stage3": 3, "bottleneck": 2}[config.extractor]

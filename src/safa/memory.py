@@ -1,0 +1,110 @@
+"""How much main memory the machine, the container and this process have. Everything in bytes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+# Where the system does not tell.
+USUAL = 8 * GIB
+
+
+def total() -> int:
+    """What the machine has, or the container where that is less."""
+    physical = _meminfo("MemTotal") or _sysconf("SC_PHYS_PAGES") or USUAL
+    return min([physical, *(limit for limit, _ in _limits())])
+
+
+def available() -> int:
+    """What can be taken now without swapping, inside the container's limit where there is one."""
+    free = _meminfo("MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or total() // 2
+    return max(0, min([free, *(limit - used for limit, used in _limits())]))
+
+
+def resident() -> int:
+    """What this process holds; 0 where the system does not tell."""
+    try:
+        return int((PROC / "self" / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        pass
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def give_back_early() -> None:
+    """Make glibc return large blocks to the system when they are freed, not keep them for later: under a ceiling
+    that counts. Elsewhere nothing happens.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(-3, 4 * MIB)  # M_MMAP_THRESHOLD; setting it also stops glibc from raising it
+
+
+def readable(count: int) -> str:
+    """For people, as ``--memory`` takes it, rounded up: "1.4G", "300M"."""
+    if count >= GIB:
+        return f"{-(-count * 10 // GIB) / 10:g}G"
+    return f"{-(-count // MIB)}M"
+
+
+def _meminfo(name: str) -> int:
+    try:
+        for line in (PROC / "meminfo").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+def _sysconf(name: str) -> int:
+    try:
+        return max(0, os.sysconf(name) * os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """(limit, use) of every control group that this process is in; file caches, which give way, are no use."""
+    for folder, limit, use in _groups():
+        try:
+            stored = (folder / limit).read_text().strip()
+            if stored == "max" or int(stored) >= 1 << 60:  # version 1 writes "no limit" as a huge number
+                continue
+            cached = 0
+            for line in (folder / "memory.stat").read_text().splitlines():
+                if line.startswith(("inactive_file ", "total_inactive_file ")):
+                    cached = int(line.split()[1])
+            yield int(stored), int((folder / use).read_text()) - cached
+        except (OSError, ValueError):
+            continue
+
+
+def _groups() -> Iterator[tuple[Path, str, str]]:
+    """Folder, file of the limit and file of the use, from this process's own group up to the root."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        path = Path(place.lstrip("/"))
+        if not controllers:
+            names, root = ("memory.max", "memory.current"), CGROUP
+        elif "memory" in controllers.split(","):
+            names, root = ("memory.limit_in_bytes", "memory.usage_in_bytes"), CGROUP / "memory"
+        else:
+            continue
+        for part in (path, *path.parents):
+            yield root / part, *names
