@@ -16,6 +16,10 @@ from safa.video.codecs import PRESETS, choose_codec, codec_entry, container_of
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
 
+# The same on every machine: what x264 and VP9 encode, and what x265 writes into its header, depends on it, and segments
+# made on one machine must equal, and join with, those made on another.
+ENCODER_THREADS = 4
+
 
 @dataclass(frozen=True)
 class OutputSpec:
@@ -116,4 +120,5 @@ def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
         context.colorspace, context.color_range = spec.colour.matrix, spec.colour.range
     # Slices, the default, cost quality; frame threads do not, and x264 gives the same bytes every time.
     context.thread_type = ThreadType.FRAME
+    context.thread_count = ENCODER_THREADS
     return stream
