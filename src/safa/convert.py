@@ -246,7 +246,7 @@ def prepare(reader: VideoReader | FolderReader, source: Path, output: Path, sett
     check_encoder(spec)
     streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
     warnings = [*choice.warnings, *streams.warnings]
-    return Job(source, settings, spec, streams, _has_alpha(choice), _expected_frames(reader, settings), warnings)
+    return Job(source, settings, spec, streams, _has_alpha(choice), expected_frames(reader, settings), warnings)
 
 
 def conclude(job: Job, journal: Journal, resumed: int, began: float, problems: list[str], retries: int = 0) -> Report:
@@ -312,7 +312,8 @@ def _output_spec(
     )
 
 
-def _expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+    """Output frames as far as the source's headers tell."""
     info = reader.info
     duration = info.duration
     if reader.is_cut:
