@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ Script = Callable[[SegmentPlan, int], Failed | str | None]
 
 
 class LocalWorkers:
-    """Stands in for ``Pool``: ``script`` may make the work fail, ``order`` says which of the open segments is next."""
+    """Stands in for ``Pool``: ``script`` may make the work fail.
+
+    With ``last_first`` all segments are handed out before the first is made, and the last one is made first.
+    """
 
     def __init__(self, checkpoint: Checkpoint, script: Script | None = None, count: int = 2, last_first: bool = False):
         self.worker = Worker(checkpoint, "cpu", "auto", 1)
@@ -25,7 +29,7 @@ class LocalWorkers:
         self.rendered: list[int] = []
         self.shipped: list[Source] = []
         self._script = script or (lambda plan, tries: None)
-        self._members = [Member(None, "here", True, False) for _ in range(count)]
+        self._members = [Member(None, "here", True, False) for _ in range(20 if last_first else count)]
         self._work: list[tuple[Member, Any, Film, SegmentPlan]] = []
         self._tries: dict[tuple[Path, int], int] = {}
         self._last_first = last_first
@@ -53,7 +57,8 @@ class LocalWorkers:
         return True
 
     def wait(self, seconds: float) -> list[News]:
-        if not self._work:
+        if not self._work or (self._last_first and not all(work[0].planned for _, work, _, _ in self._work)):
+            time.sleep(min(seconds, 0.005))  # leaves the processor to the thread that plans
             return []
         member, work, film, plan = self._work.pop(-1 if self._last_first else 0)
         member.is_busy = False
