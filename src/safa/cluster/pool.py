@@ -154,7 +154,7 @@ class Pool:
             if work is None:
                 self._stillborn(error)
                 return None
-            return News(member, work, None, _first_line(error))
+            return News(member, work, None, type(error).__name__)
         member.is_busy = False
         if work is not None:
             return News(member, work, result)
@@ -192,10 +192,6 @@ class Pool:
         if shape.gpus is not None:
             return shape.gpus
         return 1 if device != "cpu" and self._ray.cluster_resources().get("GPU") else 0
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _last_line(error: Exception) -> str:
