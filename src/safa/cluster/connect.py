@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,22 +32,36 @@ def joined(address: str) -> Iterator[Any]:
     if ray.is_initialized():  # the caller's own
         yield ray
         return
+    if address != "auto":
+        _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with _own_handlers():
         try:
             ray.init(address=address, **quiet)
         except ConnectionError as error:
             if address != "auto":
-                raise ClusterError(
-                    f"No Ray cluster answers at {address}; start one with 'ray start --head'."
-                ) from error
+                raise ClusterError(f"What answers at {address} is no Ray cluster: {error}") from error
             ray.init(num_cpus=_usable_cores(), include_dashboard=False, **quiet)
         except (ImportError, ValueError, RuntimeError) as error:
             raise ClusterError(f"The Ray cluster {address} cannot be joined: {error}") from error
+    # What raylets report would land on standard output, among our JSON lines; there is no public switch for it.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes, and not in silence."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No Ray cluster answers at {address}; give auto, host:port or ray://host:port, and start one with "
+            "'ray start --head'."
+        ) from error
 
 
 def _usable_cores() -> int:

@@ -163,7 +163,8 @@ class SegmentEncoder:
         self._temporary = temporary or path.with_name(path.name + ".part")
         self._spec = spec
         self._convert = FromRgb(spec.colour, spec.pixel_format)
-        self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska")
+        exact = {"fflags": "+bitexact"}  # Matroska would number the file at random
+        self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska", options=exact)
         self._stream = add_encoder(self._container, spec)
         self._stream.time_base = MILLISECOND
         self._shown: dict[int, int] = {}  # ticks of frames inside the encoder -> their number in the order shown

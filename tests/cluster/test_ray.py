@@ -1,0 +1,76 @@
+"""The same job on real Ray workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safa import convert
+from safa.checkpoint import Checkpoint
+from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
+from safa.cluster.connect import ClusterError
+from safa.convert import Progress, upscale
+from safa.upscaler import Upscaler
+from tests.conftest import tiny_network
+from tests.video.making import frame_hashes, make_video
+
+ray = pytest.importorskip("ray", reason="Ray is an optional dependency, safa-video[cluster]")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint(tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1), "tiny", "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterSettings]:
+    """Two processors, as Ray counts them."""
+    memory = 200_000_000
+    ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False, logging_level=50)
+    yield ClusterSettings("auto", WorkerShape(2))
+    ray.shutdown()
+
+
+def process_of_a_busy_worker() -> int:
+    """Ray renames its processes after what they do."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::Worker.render"):
+            return int(folder.name)
+    raise LookupError("no worker is at work")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the worker's process in /proc")
+def test_a_killed_worker_costs_a_segment_and_changes_nothing(
+    tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 8)
+    clip = make_video(tmp_path / "clip.mp4", range(24), options={"g": "5"}, audio=1.0)
+    jobs = [(clip, tmp_path / "out.mp4")]
+    told: list[str] = []
+
+    def kill(progress: Progress) -> None:
+        if not told:
+            told.append("killed")
+            os.kill(process_of_a_busy_worker(), signal.SIGKILL)
+
+    listeners = Listeners(progress=kill, warning=told.append)
+    (outcome,) = upscale_on_cluster(jobs, cluster, weights=checkpoint, listeners=listeners)
+    assert outcome.report is not None
+    assert outcome.report.proof.ok
+    assert outcome.report.retries == 1
+    assert "was lost (ActorDiedError)" in told[1]
+    upscale(clip, tmp_path / "whole.mp4", upscaler=Upscaler(checkpoint, "cpu"))
+    assert frame_hashes(tmp_path / "out.mp4") == frame_hashes(tmp_path / "whole.mp4")
+
+
+def test_a_worker_that_fits_nowhere_is_refused(
+    tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings
+) -> None:
+    clip = make_video(tmp_path / "clip.mp4", range(3))
+    greedy = ClusterSettings("auto", WorkerShape(cpus=64, gpus=0))
+    with pytest.raises(ClusterError, match="64 CPUs and 0 GPUs"):
+        upscale_on_cluster([(clip, tmp_path / "out.mp4")], greedy, weights=checkpoint)
