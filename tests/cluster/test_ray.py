@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from safa import convert
 from safa.checkpoint import Checkpoint
 from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
 from safa.cluster.connect import ClusterError
-from safa.convert import Progress, upscale
+from safa.cluster.plan import SegmentPlan
+from safa.cluster.pool import Member, Pool
+from safa.convert import upscale
 from safa.upscaler import Upscaler
 from tests.conftest import tiny_network
 from tests.video.making import frame_hashes, make_video
@@ -35,34 +38,29 @@ def cluster() -> Iterator[ClusterSettings]:
     ray.shutdown()
 
 
-def process_of_a_busy_worker() -> int:
-    """Ray renames its processes after what they do."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::Worker.render"):
-            return int(folder.name)
-    raise LookupError("no worker is at work")
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the worker's process in /proc")
 def test_a_killed_worker_costs_a_segment_and_changes_nothing(
     tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 8)
     clip = make_video(tmp_path / "clip.mp4", range(24), options={"g": "5"}, audio=1.0)
-    jobs = [(clip, tmp_path / "out.mp4")]
+    killed: list[int] = []
     told: list[str] = []
+    give = Pool.give
 
-    def kill(progress: Progress) -> None:
-        if not told:
-            told.append("killed")
-            os.kill(process_of_a_busy_worker(), signal.SIGKILL)
+    def give_and_kill(self: Pool, member: Member, work: Any, film: Any, plan: SegmentPlan) -> None:
+        process = ray.get(member.actor.__ray_call__.remote(lambda worker: os.getpid()))
+        give(self, member, work, film, plan)
+        if not killed:
+            killed.append(process)
+            os.kill(process, signal.SIGKILL)
 
-    listeners = Listeners(progress=kill, warning=told.append)
-    (outcome,) = upscale_on_cluster(jobs, cluster, weights=checkpoint, listeners=listeners)
+    monkeypatch.setattr(Pool, "give", give_and_kill)
+    listeners = Listeners(warning=told.append)
+    (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, listeners=listeners)
     assert outcome.report is not None
     assert outcome.report.proof.ok
-    assert outcome.report.retries == 1
-    assert "was lost (ActorDiedError)" in told[1]
+    assert outcome.report.retries == len(told) == 1
+    assert "segment 0 (frames 0 to 7, 0:00 to 0:00) is tried again: its worker on" in told[0]
     upscale(clip, tmp_path / "whole.mp4", upscaler=Upscaler(checkpoint, "cpu"))
     assert frame_hashes(tmp_path / "out.mp4") == frame_hashes(tmp_path / "whole.mp4")
 

@@ -13,7 +13,7 @@ import pytest
 from safa.errors import JournalMismatch, OutputError
 from safa.video import disk
 from safa.video.colour import Colour
-from safa.video.journal import Journal, work_folder
+from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_output
 from safa.video.timeline import Moment
@@ -102,6 +102,28 @@ def test_foreign_files_are_not_deleted(tmp_path, clip):
     with pytest.raises(OutputError, match=r"thesis\.txt"):
         write_frames(clip, output)
     assert (work_folder(output) / "thesis.txt").exists()
+
+
+def test_a_segment_that_is_too_short_for_its_place_is_made_again(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    journal, *_ = write_frames(clip, output)
+    short = journal.segments[2]
+    journal.release()
+    for suffix in (".mkv", ".json"):
+        (journal.folder / "000001").with_suffix(suffix).write_bytes(short.path.with_suffix(suffix).read_bytes())
+    journal, _, _, kept = write_frames(clip, output)
+    assert kept == 8 + 7
+    assert journal.frames == 23
+
+
+def test_an_output_tells_whether_this_job_put_it_there(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    journal, spec, plan, _ = write_frames(clip, output)
+    assert not is_published(output)
+    mux(journal, spec, plan)
+    assert is_published(output)
+    output.write_bytes(b"somebody else's")
+    assert not is_published(output)
 
 
 def test_finished_journal_remembers_the_end(tmp_path, clip):
