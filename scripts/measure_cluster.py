@@ -1,10 +1,11 @@
 """Measure what a cluster gains on this machine, and what docs/scaling.md's model needs to know.
 
-    python scripts/measure_cluster.py CLIP --weights fast --workers 2 -o measured.json
+    python scripts/measure_cluster.py CLIP --rate 8 --workers 2 -o measured.json
 
 Once in one process on one core, once with ``--cluster auto`` and workers of one core each: time of the whole command
 (Ray's start included), time from the film's first byte to its finished check, and whether all frames are equal. Then
-the processor seconds a frame of each part that the model has. The machine should have nothing else to do.
+the processor seconds a frame of each part that the model has. The machine should have nothing else to do, and
+the clip should make twenty segments or more: starting Ray takes seconds, and a last odd segment keeps one worker idle.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("--weights", default="fast")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rate", type=int, default=2, help="Larger for more segments of a short clip.")
     parser.add_argument("--parts-only", action="store_true", help="Leave out the two runs.")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
@@ -111,8 +113,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.parts_only:
             alone, together = Path(folder) / "alone.mp4", Path(folder) / "together.mp4"
-            options = ["--cluster", "auto", "--workers", str(arguments.workers)]
-            measured["alone"] = run(arguments.source, alone, arguments.weights, [], {cores[0]})
+            options = ["--rate", str(arguments.rate)]
+            measured["alone"] = run(arguments.source, alone, arguments.weights, options, {cores[0]})
+            options += ["--cluster", "auto", "--workers", str(arguments.workers)]
             measured["cluster"] = run(arguments.source, together, arguments.weights, options, set(cores))
             measured["ratio"] = {
                 name: round(measured["alone"][name] / measured["cluster"][name], 3) for name in ("command", "film")
