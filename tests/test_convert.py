@@ -192,6 +192,19 @@ def test_a_job_stopped_before_its_check_is_not_finished(
     assert report.resumed_frames == 3
 
 
+def test_a_file_put_beside_kept_work_is_not_replaced(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    with pytest.raises(Stopped):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    with pytest.raises(SafaError, match="exists already"):
+        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+
+
 def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.sequence import synthesised
+from safa.sequence import rendered, synthesised
 from safa.upscaler import Upscaler
 from safa.video.source import Frame
+from safa.video.steps import planned
 from safa.video.timeline import Timeline
 from tests.conftest import tiny_network
 
@@ -61,6 +62,15 @@ def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
 def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler) -> None:
     pictures = scene(0, 5)
     whole = list(synthesised(frames(pictures), Timeline(rate=3), upscaler))
-    rest = list(synthesised(frames(pictures), Timeline(rate=3), upscaler, skip=7))
+    rest = list(synthesised(frames(pictures), Timeline(rate=3), upscaler, lambda number: number >= 7))
     assert len(rest) == len(whole) - 7
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))
+
+
+def test_a_step_can_be_rendered_by_itself(upscaler: Upscaler) -> None:
+    pictures = scene(0, 5) + scene(1, 4)
+    whole = [picture for picture, _ in synthesised(frames(pictures), Timeline(rate=3), upscaler)]
+    steps = list(planned(frames(pictures), Timeline(rate=3)))
+    for step in reversed(steps):
+        ((picture, _),) = rendered([step], upscaler)
+        assert np.array_equal(picture, whole[step.number])

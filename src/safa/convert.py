@@ -28,17 +28,17 @@ from safa.errors import OutputError, SafaError
 from safa.ops import SCALE
 from safa.sequence import synthesised
 from safa.tiling import Tiling
-from safa.upscaler import Upscaler, load
+from safa.upscaler import Array, Upscaler, load
 from safa.video.codecs import Choice, choose_codec
-from safa.video.copying import plan_streams
+from safa.video.copying import StreamPlan, plan_streams
 from safa.video.folder import FolderReader, open_reader
-from safa.video.journal import work_folder
+from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import VideoReader
 from safa.video.source import Frame, VideoInfo
-from safa.video.timeline import Timeline, output_time_base
+from safa.video.timeline import Moment, Timeline, output_time_base
 from safa.video.writer import SegmentWriter
 from safa.video.y4m import Y4mWriter
 
@@ -50,6 +50,7 @@ DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", 
 PIPE = Path("-")
 
 Item = TypeVar("Item")
+Shown = TypeVar("Shown")
 _END: Any = object()
 
 
@@ -80,6 +81,8 @@ class Report:
     problems: list[str]
     """Damage found in the source."""
     proof: Proof
+    retries: int = 0
+    """How often a part of the job was tried again because a worker failed or was lost."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -170,65 +173,128 @@ def upscale(
     source, output = Path(source), Path(output)
     settings = settings or UpscaleSettings(rate=rate)
     began = time.monotonic()
-    check_output(output, source, settings.codec)
-    if is_finished(output) and not overwrite:
-        raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
+    check_request(source, output, settings, overwrite)
     with (
         open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
         ExitStack() as reserved,
     ):
-        info = reader.info
-        choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
-        spec = _output_spec(reader, output, settings, choice)
-        job = plan_job(upscaler.budget.ceiling if upscaler else memory, spec, _pixel_bytes(info, choice))
-        spec = dataclasses.replace(spec, economy=job.economy)
-        check_encoder(spec)
-        plan = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
-        warnings = [*choice.warnings, *plan.warnings]
-        for warning in warnings:
+        job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory)
+        for warning in job.warnings:
             if on_warning is not None:
                 on_warning(warning)
         upscaler = upscaler or load(weights, device, engine=engine, memory=memory)
-        reserved.enter_context(upscaler.budget.reserve(job.aside))
-        tiles = upscaler.tiles(info.height, info.width)
+        reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
+        tiles = upscaler.tiles(reader.info.height, reader.info.width)
         if len(tiles) > 1 and on_tiles is not None:
             on_tiles(Tiling.of(tiles))
         timeline = settings.timeline()
-        frames = reader.frames(alpha=_has_alpha(choice))
+        frames = reader.frames(job.alpha)
         if output == PIPE:
-            meter = _Meter(_expected_frames(reader, settings), 0, on_progress)
-            with Y4mWriter(sys.stdout.buffer, spec) as pipe:
-                _run(frames, timeline, upscaler, pipe, meter, settings, job)
+            meter = _Meter(job.expected_frames, 0, on_progress)
+            with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
+                _run(frames, timeline, upscaler, pipe, meter, job)
                 assert timeline.end is not None
                 pipe.finish(timeline.end)
-            return _report(spec, meter.done, 0, began, warnings, reader.problems, Proof({}))
-        fingerprint = {
-            "input": _content_digest(source),
-            "weights": upscaler.checkpoint.sha256,
-            "engine": f"{upscaler.engine.name} {upscaler.dtype}",
-            **{name: str(getattr(settings, name)) for name in DECIDING},
-        }
+            return job.report(meter.done, 0, began, reader.problems, Proof({}))
         folder = work_folder(output)
+        fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
         restart = restart or source == PIPE  # what came down a pipe cannot be read again
-        writer = SegmentWriter(folder, spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
+        writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
         try:
             with writer:
                 resumed = writer.frames_done
-                meter = _Meter(_expected_frames(reader, settings), resumed, on_progress)
-                _run(frames, timeline, upscaler, writer, meter, settings, job)
+                meter = _Meter(job.expected_frames, resumed, on_progress)
+                _run(frames, timeline, upscaler, writer, meter, job)
                 assert timeline.end is not None
                 journal = writer.finish(timeline.end)
             upscaler.engine.release()  # decoding the result needs memory, too
-            expected = mux(journal, spec, plan)
-            proof = prove(output, expected)
+            return conclude(job, journal, resumed, began, reader.problems)
         except KeyboardInterrupt:
-            kept = f"{writer.frames_done} finished frames are kept in {folder}"
-            raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
-        if proof.ok:
-            journal.remove()
-        else:
-            spec = dataclasses.replace(spec, path=_put_aside(output))
-        return _report(spec, expected.frames, resumed, began, warnings, reader.problems, proof)
+            raise interrupted(writer.journal) from None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, looked at and found possible. ``alpha``: whether transparency is kept."""
+
+    source: Path
+    settings: UpscaleSettings
+    spec: OutputSpec
+    streams: StreamPlan
+    alpha: bool
+    expected_frames: int | None
+    warnings: list[str]
+    plan: JobPlan
+
+    def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
+        """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
+        return {
+            "input": _content_digest(self.source),
+            "weights": weights,
+            "engine": engine,
+            **{name: str(getattr(self.settings, name)) for name in DECIDING},
+        }
+
+    def report(
+        self, frames: int, resumed: int, began: float, problems: list[str], proof: Proof, retries: int = 0
+    ) -> Report:
+        """The figures of this job."""
+        spec, seconds = self.spec, time.monotonic() - began
+        path = spec.path if proof.ok else _aside(spec.path)
+        size = spec.width, spec.height
+        return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), proof, retries)
+
+
+def check_request(source: Path, output: Path, settings: UpscaleSettings, overwrite: bool) -> None:
+    """Raise ``OutputError`` for an output that cannot be, or that is there already and must not be replaced."""
+    check_output(output, source, settings.codec)
+    if output != PIPE and output.exists() and not overwrite and not is_published(output):
+        raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
+
+
+def prepare(
+    reader: VideoReader | FolderReader,
+    source: Path,
+    output: Path,
+    settings: UpscaleSettings,
+    memory: int | None = None,
+) -> Job:
+    """Decide how the output is made from what ``reader`` found, by a process that may take ``memory`` bytes.
+
+    Raises:
+        SafaError: what is asked for cannot be done.
+    """
+    info = reader.info
+    choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
+    spec = _output_spec(reader, output, settings, choice)
+    plan = plan_job(memory, spec, _pixel_bytes(info, choice))
+    spec = dataclasses.replace(spec, economy=plan.economy)
+    check_encoder(spec)
+    streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
+    warnings = [*choice.warnings, *streams.warnings]
+    expected = expected_frames(reader, settings)
+    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan)
+
+
+def conclude(job: Job, journal: Journal, resumed: int, began: float, problems: list[str], retries: int = 0) -> Report:
+    """Make the output of a complete journal, check it, and remove the journal if it is as it should be."""
+    expected = mux(journal, job.spec, job.streams)
+    proof = prove(job.spec.path, expected)
+    if proof.ok:
+        journal.remove()
+    else:
+        _put_aside(job.spec.path)
+    return job.report(expected.frames, resumed, began, problems, proof, retries)
+
+
+def engine_of(upscaler: Upscaler) -> str:
+    """What computes the pictures; another engine's differ in the last bit."""
+    return f"{upscaler.engine.name} {upscaler.dtype}"
+
+
+def interrupted(journal: Journal) -> KeyboardInterrupt:
+    """The interrupt with what is safe."""
+    return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there")
 
 
 def is_finished(output: Path) -> bool:
@@ -236,25 +302,14 @@ def is_finished(output: Path) -> bool:
     return output != PIPE and output.exists() and not work_folder(output).exists()
 
 
-def _report(
-    spec: OutputSpec,
-    frames: int,
-    resumed: int,
-    began: float,
-    warnings: list[str],
-    problems: list[str],
-    proof: Proof,
-) -> Report:
-    seconds = time.monotonic() - began
-    return Report(spec.path, spec.width, spec.height, frames, resumed, seconds, warnings, list(problems), proof)
-
-
-def _put_aside(output: Path) -> Path:
+def _put_aside(output: Path) -> None:
     """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
+    os.replace(output.parent if "%" in output.name else output, _aside(output))
+
+
+def _aside(output: Path) -> Path:
     whole = output.parent if "%" in output.name else output
-    aside = whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
-    os.replace(whole, aside)
-    return aside
+    return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
 
 
 def _has_alpha(choice: Choice) -> bool:
@@ -289,7 +344,8 @@ def _output_spec(
     )
 
 
-def _expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+    """Output frames as far as the source's headers tell."""
     info = reader.info
     duration = info.duration
     if reader.is_cut:
@@ -322,23 +378,40 @@ def _run(
     upscaler: Upscaler,
     writer: SegmentWriter | Y4mWriter,
     meter: _Meter,
-    settings: UpscaleSettings,
-    job: JobPlan,
+    job: Job,
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
+
+    def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, Moment]]:
+        return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup)
+
+    side_by_side(frames, pictures, writer.write, job.plan, meter.tick)
+
+
+def side_by_side(
+    items: Iterator[Item],
+    pictures: Callable[[Iterator[Item]], Iterator[tuple[Array, Shown]]],
+    write: Callable[[Array, Shown], None],
+    plan: JobPlan,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Fetch ``items``, make ``pictures`` of them and ``write`` those, each in a thread of its own.
+
+    ``pictures`` gives every picture with what ``write`` must know of it; ``tick`` is called for each, ``plan`` says how
+    far apart the threads may be.
+    """
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         behind: deque[Future[None]] = deque()
         try:
-            early = _prefetched(frames, reading, job.read_ahead)
-            skip = writer.frames_done
-            for picture, moment in synthesised(early, timeline, upscaler, skip, settings.cuts, settings.dedup):
-                behind.append(writing.submit(writer.write, picture, moment))
-                if len(behind) > job.write_behind:
+            for picture, shown in pictures(_prefetched(items, reading, plan.read_ahead)):
+                behind.append(writing.submit(write, picture, shown))
+                if len(behind) > plan.write_behind:
                     behind.popleft().result()
                 del picture  # or it would outlive the making of the next
-                meter.tick()
-            for write in behind:
-                write.result()
+                if tick is not None:
+                    tick()
+            for waiting in behind:
+                waiting.result()
         except BaseException:
             for executor in (reading, writing):
                 executor.shutdown(wait=False, cancel_futures=True)

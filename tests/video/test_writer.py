@@ -13,7 +13,7 @@ import pytest
 from safa.errors import JournalMismatch, OutputError
 from safa.video import disk
 from safa.video.colour import Colour
-from safa.video.journal import Journal, work_folder
+from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.output import OutputSpec, check_output
 from safa.video.timeline import Moment
@@ -73,7 +73,7 @@ def test_damaged_segments_are_made_again(tmp_path, clip, damage):
     else:
         hurt.with_suffix(".json").write_text('{"times": [1,')
     journal, _, _, kept = write_frames(clip, output)
-    assert kept == 8
+    assert kept == 15  # the segments on both sides stay
     assert journal.frames == 23
 
 
@@ -104,11 +104,33 @@ def test_foreign_files_are_not_deleted(tmp_path, clip):
     assert (work_folder(output) / "thesis.txt").exists()
 
 
+def test_a_segment_that_is_too_short_for_its_place_is_made_again(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    journal, *_ = write_frames(clip, output)
+    short = journal.segments[2]
+    journal.release()
+    for suffix in (".mkv", ".json"):
+        (journal.folder / "000001").with_suffix(suffix).write_bytes(short.path.with_suffix(suffix).read_bytes())
+    journal, _, _, kept = write_frames(clip, output)
+    assert kept == 8 + 7
+    assert journal.frames == 23
+
+
+def test_an_output_tells_whether_this_job_put_it_there(tmp_path, clip):
+    output = tmp_path / "out.mp4"
+    journal, spec, plan, _ = write_frames(clip, output)
+    assert not is_published(output)
+    mux(journal, spec, plan)
+    assert is_published(output)
+    output.write_bytes(b"somebody else's")
+    assert not is_published(output)
+
+
 def test_finished_journal_remembers_the_end(tmp_path, clip):
     output = tmp_path / "out.mp4"
     journal, *_ = write_frames(clip, output)
     stored = json.loads((journal.folder / "journal.json").read_text())["fingerprint"]
-    assert Journal(journal.folder, stored).end == journal.end == Fraction(1, 2)
+    assert Journal(journal.folder, stored, 8).end == journal.end == Fraction(1, 2)
 
 
 def test_two_runs_of_one_job_do_not_mix(tmp_path):
@@ -167,15 +189,6 @@ def test_encoder_that_gives_up_is_one_sentence(tmp_path):
     failed = pytest.raises(OutputError, match=r"encoder for h264 failed.*0 finished frames are kept")
     with SegmentWriter(work_folder(spec.path), spec, {}) as writer, failed:
         writer.write(np.zeros((48, 63, 3), np.uint8), Moment(0, Fraction(0), Fraction(0)))
-
-
-def test_segments_can_be_closed_by_wall_time(tmp_path):
-    spec = spec_for(tmp_path / "out.mp4")
-    image = np.zeros((48, 64, 3), np.uint8)
-    with SegmentWriter(work_folder(spec.path), spec, {}, seconds_per_segment=0) as writer:
-        for number in range(3):
-            writer.write(image, Moment(number, Fraction(0), Fraction(number, 24)))
-        assert writer.frames_done == 3
 
 
 def test_wrong_size_is_a_bug_of_the_caller(tmp_path):

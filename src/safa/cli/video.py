@@ -44,6 +44,16 @@ def upscale(
     dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cluster: workers; as many as it carries if not given.")
+    ] = None,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker.")] = 1,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="Cluster: GPUs of a worker; 1 where there are any.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Enlarge a video four times and make it smoother; sound is kept.
@@ -77,7 +87,8 @@ def upscale(
         task = bar.add_task("", total=None, speed="-")
 
         def begin(path: Path, target: Path) -> None:
-            bar.reset(task, description=escape(path.name), total=None, speed="-")
+            name = f"{len(jobs)} files" if several and cluster is not None else escape(path.name)
+            bar.reset(task, description=name, total=None, speed="-")
             voice.event("start", source=str(path), output=str(target))
 
         def show(progress: Progress) -> None:
@@ -101,7 +112,22 @@ def upscale(
 
         options |= {"on_progress": show, "on_warning": voice.warn, "on_tiles": tell_tiles}
         try:
-            if several:
+            if cluster is not None:
+                from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
+
+                outcomes = upscale_on_cluster(
+                    jobs,
+                    ClusterSettings(
+                        cluster, WorkerShape(workers, cpus_per_worker, gpus_per_worker), device, engine, ceiling
+                    ),
+                    settings=settings,
+                    weights=weights,
+                    overwrite=overwrite,
+                    restart=restart,
+                    is_batch=several,
+                    listeners=Listeners(begin, tell, show, voice.warn),
+                )
+            elif several:
                 upscaler = load(weights, device, engine=engine, memory=ceiling)
                 outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
             else:
@@ -125,9 +151,9 @@ def _conclude(report: Report, voice: Voice) -> None:
         voice.warn(f"the source is damaged: {problem}")
     voice.event("done", **report.to_dict())
     resumed = f", {report.resumed_frames} of them from an earlier run" if report.resumed_frames else ""
-    voice.say(
-        f"{report.output}: {report.width}x{report.height}, {report.frames} frames{resumed}, in {report.seconds:.1f} s"
-    )
+    retries = f", {report.retries} parts tried again" if report.retries else ""
+    size = f"{report.width}x{report.height}"
+    voice.say(f"{report.output}: {size}, {report.frames} frames{resumed}, in {report.seconds:.1f} s{retries}")
     for failure in report.proof.failures():
         stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
 

@@ -32,6 +32,7 @@ def write_animation(journal: Journal, spec: OutputSpec) -> None:
     try:
         with disk_errors(spec.path.parent, journal.kept):
             write(temporary, journal, spec)
+            journal.publishing(temporary)
             publish(temporary, spec.path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,13 +1,14 @@
 """The work folder beside an output: finished segments, and what they were made from.
 
-    journal.json     fingerprint of the job; the end time once all frames are there
+    journal.json     fingerprint of the job; the end time once all frames are there; the output once it has its name
     000000.mkv       segment 0: a closed Matroska file with encoded video only
     000000.json      its record: frame times and size; a segment counts once its record exists
     *.part           unfinished; deleted on the next start
 
-Every file appears by a rename after its bytes are on the disk, the record after its segment. So at any moment
-the folder holds a whole number of finished segments, and a run that was killed loses only the one it was
-working on.
+Every segment holds the same number of frames, the last one perhaps fewer, so output frame i belongs to segment
+i // frames_per_segment and segments may be finished in any order. Every file appears by a rename after its bytes
+are on the disk, the record after its segment. So at any moment the folder holds a whole number of finished segments,
+and a run that was killed loses only those it was working on.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any
 from safa.errors import JournalMismatch, OutputError
 from safa.video.disk import FolderLock, write_json
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Segment:
 class Journal:
     """The finished part of a job. One process at a time."""
 
-    def __init__(self, folder: Path, fingerprint: dict[str, Any], restart: bool = False) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: dict[str, Any], frames_per_segment: int, restart: bool = False
+    ) -> None:
         """Open the work folder, or make it. What is unfinished or damaged in it is deleted.
 
         `fingerprint`: JSON-ready facts (input content, weights, settings) that must be the same for kept work to be
@@ -59,9 +62,11 @@ class Journal:
         where another process has the folder.
         """
         self.folder = folder
-        self.segments: list[Segment] = []
+        self.frames_per_segment = frames_per_segment
         self.end: Fraction | None = None
-        self._fingerprint = json.loads(json.dumps(fingerprint))
+        self._segments: dict[int, Segment] = {}
+        self._published: list[int] | None = None
+        self._fingerprint = json.loads(json.dumps(fingerprint | {"frames per segment": frames_per_segment}))
         folder.mkdir(exist_ok=True)
         self._lock = FolderLock(folder)
         try:
@@ -74,9 +79,26 @@ class Journal:
             raise
 
     @property
+    def segments(self) -> list[Segment]:
+        """The finished segments in the order shown; some may be missing between them until all frames are there."""
+        return [self._segments[number] for number in sorted(self._segments)]
+
+    @property
     def frames(self) -> int:
         """Output frames in finished segments."""
-        return sum(segment.frames for segment in self.segments)
+        return sum(segment.frames for segment in self._segments.values())
+
+    def segment(self, number: int) -> Segment:
+        """Finished segment `number`."""
+        return self._segments[number]
+
+    def has(self, number: int) -> bool:
+        """Whether segment `number` is finished."""
+        return number in self._segments
+
+    def wants(self, frame: int) -> bool:
+        """Whether output frame `frame`, counted from 0, is still to be made."""
+        return frame // self.frames_per_segment not in self._segments
 
     def kept(self) -> str:
         """For messages: what is safe."""
@@ -90,11 +112,18 @@ class Journal:
         """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
         segment = Segment(path, len(times), times[0], times[-1], reorder, path.stat().st_size)
         write_json(segment.record, {"times": times, "reorder": reorder, "bytes": segment.bytes})
-        self.segments.append(segment)
+        self._segments[int(path.stem)] = segment
 
     def close(self, end: Fraction) -> None:
         """Record that all frames are there; the last one is shown until `end` seconds."""
+        if sorted(self._segments) != list(range(len(self._segments))):
+            raise ValueError("a segment is missing")
         self.end = end
+        self._save()
+
+    def publishing(self, temporary: Path) -> None:
+        """Record that `temporary`, the whole output, gets its name next, so that it can be told from others' files."""
+        self._published = _identity(temporary)
         self._save()
 
     def release(self) -> None:
@@ -107,13 +136,14 @@ class Journal:
         shutil.rmtree(self.folder)
 
     def _save(self) -> None:
-        value = {"version": VERSION, "fingerprint": self._fingerprint}
+        value = {"version": VERSION, "fingerprint": self._fingerprint, "published": self._published}
         write_json(self.folder / "journal.json", value | {"end": None if self.end is None else str(self.end)})
 
     def _load(self) -> None:
         try:
             stored = json.loads((self.folder / "journal.json").read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
+            published = stored.get("published")
         except (ValueError, KeyError, TypeError):
             raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
         if version != VERSION:
@@ -129,8 +159,12 @@ class Journal:
                 "run the earlier command again to go on, or give --restart to start afresh."
             )
         self.end = Fraction(end) if end else None
-        while (segment := self._load_segment(len(self.segments))) is not None:
-            self.segments.append(segment)
+        self._published = published
+        numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
+        for number in numbers:
+            segment = self._load_segment(number)
+            if segment is not None and (segment.frames == self.frames_per_segment or number == numbers[-1]):
+                self._segments[number] = segment
 
     def _load_segment(self, number: int) -> Segment | None:
         path = self.segment_path(number)
@@ -140,7 +174,7 @@ class Journal:
             segment = Segment(path, len(times), times[0], times[-1], stored["reorder"], stored["bytes"])
             return segment if path.stat().st_size == segment.bytes else None
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            return None  # this one and those after it are made again
+            return None  # it is made again
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
@@ -152,6 +186,24 @@ class Journal:
                 if not (path.suffix == ".part" or path.stem.isdigit()):
                     raise OutputError(f"{self.folder} holds {path.name}, which is not ours; move it away.")
                 path.unlink()
+
+
+def is_published(output: Path) -> bool:
+    """Whether the file under the output's name was put there by the job in the work folder beside it.
+
+    Such a job was stopped before its check; its output is not finished, and not somebody else's.
+    """
+    try:
+        published = json.loads((work_folder(output) / "journal.json").read_text())["published"]
+        return published is not None and published == _identity(output)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _identity(path: Path) -> list[int]:
+    """What a rename does not change: size and time of the last change."""
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns]
 
 
 def work_folder(output: Path) -> Path:

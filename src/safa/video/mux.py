@@ -66,6 +66,7 @@ def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[Co
     try:
         with disk_errors(spec.path.parent, journal.kept):
             copied = _write(temporary, journal, spec, plan)
+            journal.publishing(temporary)
             publish(temporary, spec.path)
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, OSError):

@@ -107,6 +107,15 @@ def encoder_options(spec: OutputSpec) -> dict[str, str]:
     return options
 
 
+def encoder_threads(spec: OutputSpec) -> int:
+    """Threads of the encoder: by the picture, never by the machine.
+
+    What x264 and VP9 encode, and what x265 writes into its header, depends on it, and segments made on one machine must
+    equal, and join with, those made on another.
+    """
+    return min(8, max(2, spec.height // 128))
+
+
 def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
     """Add the video stream that encodes as `spec` says."""
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to keep its banner off the terminal
@@ -122,4 +131,5 @@ def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
         context.colorspace, context.color_range = spec.colour.matrix, spec.colour.range
     # Slices, the default, cost quality; frame threads do not, and x264 gives the same bytes every time.
     context.thread_type = ThreadType.FRAME
+    context.thread_count = encoder_threads(spec)
     return stream

@@ -1,7 +1,6 @@
 """Encodes output frames into closed segments that survive a crash."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -32,10 +31,8 @@ MOST_REORDER = 64
 class SegmentWriter:
     """Writes frames into segments of a work folder, going on after those that an earlier run finished.
 
-    A segment is closed after `frames_per_segment` frames, and, if given, after `seconds_per_segment` seconds
-    of wall time. Segments that are closed by frames alone make a resumed run byte-identical to an
-    uninterrupted one. Encoding settings are part of the fingerprint; `fingerprint` adds the caller's own
-    facts.
+    A segment is closed after `frames_per_segment` frames, so a resumed run is byte-identical to an uninterrupted one.
+    Encoding settings are part of the fingerprint; `fingerprint` adds the caller's own facts.
     """
 
     def __init__(
@@ -46,24 +43,23 @@ class SegmentWriter:
         *,
         restart: bool = False,
         frames_per_segment: int = 240,
-        seconds_per_segment: float | None = None,
     ) -> None:
         """Open or make the work folder. Raises JournalMismatch (see `Journal`) or OutputError."""
         self._spec = spec
         self._folder = folder
-        self._frames_per_segment = frames_per_segment
-        self._seconds_per_segment = seconds_per_segment
-        self._open: _OpenSegment | None = None
+        self._open: SegmentEncoder | None = None
+        self._number = -1
         self._last_ticks: int | None = None
-        with disk_errors(folder.parent, lambda: "nothing was written"):
-            self.journal = Journal(folder, fingerprint | {"settings": spec.settings()}, restart)
-        if self.journal.segments:
-            self._last_ticks = self.journal.segments[-1].last
+        self.journal = open_journal(folder, spec, fingerprint, restart, frames_per_segment)
 
     @property
     def frames_done(self) -> int:
-        """Output frames that are safe on disk; on a fresh start of the same job, the next frame to write."""
+        """Output frames that are safe on disk."""
         return self.journal.frames
+
+    def wants(self, frame: int) -> bool:
+        """Whether output frame `frame`, counted from 0, is to be written; the others are safe already."""
+        return self.journal.wants(frame)
 
     def __enter__(self) -> Self:
         return self
@@ -76,19 +72,18 @@ class SegmentWriter:
     def write(self, image: np.ndarray, moment: Moment) -> None:
         """Encode one frame, H,W,3 uint8 or uint16 of the size in the spec, shown from `moment.time` on.
 
-        Raises OutputError when the disk is full; what is in finished segments stays.
+        The frames must be those that are wanted, in order. Raises OutputError when the disk is full; what is in
+        finished segments stays.
         """
         if image.shape[:2] != (self._spec.height, self._spec.width):
             raise ValueError(f"frame of {image.shape}, expected {self._spec.height} x {self._spec.width}")
-        ticks = round(moment.time / self._spec.time_base)
-        if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # only where the time base had to be coarser than the timeline
         with self._failures():
             if self._open is None:
-                self._open = _OpenSegment(self.journal.segment_path(len(self.journal.segments)), self._spec)
+                self._open = self._next_segment()
+            ticks = ticks_of(moment.time, self._spec.time_base, self._last_ticks)
             self._open.write(image, ticks)
             self._last_ticks = ticks
-            if self._is_full(self._open):
+            if len(self._open.times) >= self.journal.frames_per_segment:
                 self._close_segment(self._open)
 
     def finish(self, end: Fraction) -> Journal:
@@ -108,40 +103,68 @@ class SegmentWriter:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """One sentence for a full disk or an encoder that gives up."""
-        try:
-            with disk_errors(self._folder, self.journal.kept):
-                yield
-        except av.error.FFmpegError as error:
-            if isinstance(error, OSError):
-                raise
-            raise OutputError(
-                f"the encoder for {self._spec.codec} failed ({error.strerror}); {self.journal.kept()}; "
-                "run the same command again, or choose another codec."
-            ) from error
+        with encoder_errors(self._spec, self._folder, self.journal.kept):
+            yield
 
-    def _is_full(self, segment: "_OpenSegment") -> bool:
-        if len(segment.times) >= self._frames_per_segment:
-            return True
-        limit = self._seconds_per_segment
-        return limit is not None and time.monotonic() - segment.opened >= limit
+    def _next_segment(self) -> "SegmentEncoder":
+        """The first one that is missing; the one before it is there by then."""
+        self._number += 1
+        while self.journal.has(self._number):
+            self._number += 1
+        if self._number:
+            self._last_ticks = self.journal.segment(self._number - 1).last
+        return SegmentEncoder(self.journal.segment_path(self._number), self._spec)
 
-    def _close_segment(self, segment: "_OpenSegment") -> None:
+    def _close_segment(self, segment: "SegmentEncoder") -> None:
         self._open = None
         self.journal.add(*segment.finish())
 
 
-class _OpenSegment:
-    """The segment being encoded: a temporary file with an encoder of its own, so that it starts with a keyframe."""
+def open_journal(
+    folder: Path, spec: OutputSpec, fingerprint: dict[str, Any], restart: bool, frames_per_segment: int
+) -> Journal:
+    """Open or make the work folder for segments that are encoded as `spec` says. Raises as `SegmentWriter` does."""
+    with disk_errors(folder.parent, lambda: "nothing was written"):
+        return Journal(folder, fingerprint | {"settings": spec.settings()}, frames_per_segment, restart)
 
-    def __init__(self, path: Path, spec: OutputSpec) -> None:
-        self.opened = time.monotonic()
+
+def ticks_of(time: Fraction, time_base: Fraction, last: int | None) -> int:
+    """When a frame is shown, in ticks, after one that is shown at `last`."""
+    ticks = round(time / time_base)
+    # Only where the time base had to be coarser than the timeline.
+    return last + 1 if last is not None and ticks <= last else ticks
+
+
+@contextmanager
+def encoder_errors(spec: OutputSpec, folder: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """One sentence for a full disk or an encoder that gives up; `kept()` says what survives."""
+    try:
+        with disk_errors(folder, kept):
+            yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise OutputError(
+            f"the encoder for {spec.codec} failed ({error.strerror}); {kept()}; "
+            "run the same command again, or choose another codec."
+        ) from error
+
+
+class SegmentEncoder:
+    """The segment being encoded: a temporary file with an encoder of its own, so that it starts with a keyframe.
+
+    Its bytes depend on the pictures, their ticks and the spec alone.
+    """
+
+    def __init__(self, path: Path, spec: OutputSpec, temporary: Path | None = None) -> None:
+        """`temporary` is what `path` is called until it is finished; several encoders of one path need their own."""
         self.times: list[int] = []
         self._path = path
-        self._temporary = path.with_name(path.name + ".part")
+        self._temporary = temporary or path.with_name(path.name + ".part")
         self._spec = spec
         self._convert = FromRgb(spec.colour, spec.pixel_format)
-        self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska")
+        exact = {"fflags": "+bitexact"}  # Matroska would number the file at random
+        self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska", options=exact)
         self._stream = add_encoder(self._container, spec)
         self._stream.time_base = MILLISECOND
         self._shown: dict[int, int] = {}  # ticks of frames inside the encoder -> their number in the order shown
@@ -149,6 +172,7 @@ class _OpenSegment:
         self._reorder = 0
 
     def write(self, image: np.ndarray, ticks: int) -> None:
+        """Encode one frame, shown from `ticks` of the spec's time base on."""
         frame = self._convert(image)
         frame.pts = ticks - self.times[0] if self.times else 0
         frame.time_base = self._spec.time_base
@@ -164,6 +188,7 @@ class _OpenSegment:
         return self._path, self.times, self._reorder
 
     def abandon(self) -> None:
+        """Drop what was encoded."""
         with suppress(OSError):  # a full disk may be why it is abandoned
             self._container.close()
         self._temporary.unlink(missing_ok=True)

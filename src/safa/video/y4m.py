@@ -43,6 +43,10 @@ class Y4mWriter:
     ) -> None:
         self.close()
 
+    def wants(self, frame: int) -> bool:
+        """Every frame is to be written."""
+        return True
+
     def write(self, image: np.ndarray, moment: Moment) -> None:
         """Write one frame, H,W,3 uint8 or uint16. Raises OutputError when nobody reads any more."""
         frame = self._convert(image)

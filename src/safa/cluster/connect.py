@@ -1,0 +1,82 @@
+"""Joining a Ray cluster, or starting one here, and leaving it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from safa.errors import SafaError
+
+
+class ClusterError(SafaError):
+    """The cluster cannot be reached, or has no room for a worker."""
+
+
+@contextmanager
+def joined(address: str) -> Iterator[Any]:
+    """Ray, connected: "auto" joins the cluster this machine is in, or starts one here; else "host:port" or "ray://...".
+
+    Raises ``ClusterError`` where Ray is not installed or nothing answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError("A cluster needs Ray, which is not here: pip install 'safa-video[cluster]'.") from error
+    if ray.is_initialized():  # the caller's own
+        yield ray
+        return
+    if address != "auto":
+        _check_reachable(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with _own_handlers():
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            if address != "auto":
+                raise ClusterError(f"What answers at {address} is no Ray cluster: {error}") from error
+            ray.init(num_cpus=_usable_cores(), include_dashboard=False, **quiet)
+        except (ImportError, ValueError, RuntimeError) as error:
+            raise ClusterError(f"The Ray cluster {address} cannot be joined: {error}") from error
+    # What raylets report would land on standard output, among our JSON lines; there is no public switch for it.
+    ray._private.worker._worker_logs_enabled = False
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes, and not in silence."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No Ray cluster answers at {address}; give auto, host:port or ray://host:port, and start one with "
+            "'ray start --head'."
+        ) from error
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Ray puts handlers of its own in place of ours, which make a polite kill as tidy as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""The source frames of one segment, read on a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from safa.cluster.plan import Needed, SegmentPlan, checksum
+from safa.errors import MediaError
+from safa.video.folder import open_reader
+from safa.video.source import Frame
+from safa.video.steps import Numbered, Step
+from safa.video.timeline import Moment
+
+INSTANT = Fraction(1, 10**9)
+
+
+class Disagreement(Exception):
+    """A frame is not there, or is not what the plan saw."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the driver reads the source; a worker must read it alike. See ``UpscaleSettings`` and ``open_reader``.
+
+    ``zero`` is the source's ``clock_zero``, which ``start`` and ``end`` count from.
+    """
+
+    zero: Fraction
+    source_fps: Fraction | None
+    start: Fraction | None
+    end: Fraction | None
+    deinterlace: bool
+    alpha: bool
+
+
+def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Numbered]:
+    """The needed frames, decoded from a keyframe at or before the first one.
+
+    Raises ``Disagreement`` where that gives other pictures than decoding from the beginning gave the driver: in some
+    damaged files, and in those whose keyframes do not stand for themselves.
+    """
+    start, end = plan.seek - reading.zero, plan.needed[-1].time - reading.zero + INSTANT
+    try:
+        with open_reader(path, reading.source_fps, start, end, reading.deinterlace) as reader:
+            numbers = {needed.time: needed for needed in plan.needed}
+            found = (
+                (numbers[frame.time + reader.origin], frame)
+                for frame in reader.frames(reading.alpha)
+                if frame.time + reader.origin in numbers
+            )
+            yield from _checked(found, plan)
+    except MediaError as error:
+        raise Disagreement(str(error)) from error
+
+
+def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:
+    """The needed frames, decoded from the beginning as the driver does; ``check`` as in ``near_frames``."""
+    numbers = {needed.number: needed for needed in plan.needed}
+    with open_reader(path, reading.source_fps, reading.start, reading.end, reading.deinterlace) as reader:
+        found = (
+            (numbers[number], frame) for number, frame in enumerate(reader.frames(reading.alpha)) if number in numbers
+        )
+        yield from _checked(found, plan, check)
+
+
+def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Step]:
+    """The plan's steps; ``frames`` are the needed ones in order, of which few are held at a time."""
+    held: dict[int, Numbered] = {}
+    for place, (first, second, t) in enumerate(plan.parts):
+        held = {number: frame for number, frame in held.items() if number >= first}
+        while second not in held:
+            frame = next(frames)
+            held[frame.number] = frame
+        moment = Moment(first, Fraction(t), plan.start)
+        yield Step(plan.first_frame + place, moment, held[first], held[second], t)
+
+
+def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:
+    """All needed frames, in order, and no other."""
+    for wanted in plan.needed:
+        needed, frame = next(found, (None, None))
+        if frame is None or needed != wanted:
+            raise Disagreement(f"source frame {wanted.number} at {float(wanted.time):.3f} s is not there")
+        if check and checksum(frame.image) != wanted.checksum:
+            raise Disagreement(f"source frame {wanted.number} at {float(wanted.time):.3f} s looks different")
+        yield Numbered(wanted.number, frame.image)

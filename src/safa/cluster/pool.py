@@ -1,0 +1,206 @@
+"""Ray actors: keeping them alive, handing them work and hearing what became of it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from safa.checkpoint import Checkpoint
+from safa.cluster.connect import ClusterError
+from safa.cluster.inputs import Source
+from safa.cluster.plan import SegmentPlan
+from safa.cluster.worker import Failed, InputMissing, Rendered, Worker
+
+# Seconds between two attempts to start workers, and attempts in a row that may fail.
+PAUSE = 5.0
+STILLBIRTHS = 3
+
+
+@dataclass(frozen=True)
+class WorkerShape:
+    """How many workers, and what each takes: ``count`` None for as many as the cluster carries."""
+
+    count: int | None = None
+    cpus: float = 1
+    gpus: float | None = None
+    """None: one where the cluster has any."""
+
+
+@dataclass
+class Member:
+    """One actor. It has at most one piece of work."""
+
+    actor: Any
+    node: str = ""
+    is_ready: bool = False
+    is_busy: bool = True
+
+
+@dataclass(frozen=True)
+class News:
+    """What became of a piece of work: a result, or why the worker that had it was lost."""
+
+    member: Member
+    work: Any
+    result: Rendered | Failed | InputMissing | None
+    loss: str = ""
+
+
+class Pool:
+    """As many workers as were asked for, or as the cluster carries at the moment; lost ones are replaced."""
+
+    def __init__(
+        self,
+        ray: Any,
+        shape: WorkerShape,
+        checkpoint: Checkpoint,
+        device: str,
+        engine: str,
+        memory: int | None = None,
+    ) -> None:
+        """Start the workers. Raises ``ClusterError`` where the cluster has no room for one."""
+        self._ray = ray
+        self._count = shape.count
+        self._cpus = shape.cpus
+        self._gpus = self._wanted_gpus(shape, device)
+        device = "cpu" if device == "auto" and not self._gpus else device
+        self._arguments = (ray.put(checkpoint), device, engine, max(1, int(shape.cpus)), memory)
+        self._class = ray.remote(num_cpus=shape.cpus, num_gpus=self._gpus, max_restarts=0)(Worker)
+        self._members: list[Member] = []
+        self._pending: dict[Any, tuple[Member, Any]] = {}
+        self._shipments: dict[tuple[str, Source], Future[None]] = {}
+        self._shipping = ThreadPoolExecutor(4, "shipping")
+        self._stillbirths = 0
+        self._not_before = 0.0
+        self.facts: dict[str, Any] | None = None
+        """What all workers have in common, once the first has answered."""
+        if not self.capacity() and shape.count is None:
+            raise ClusterError(
+                f"No machine of the cluster has {shape.cpus:g} CPUs and {self._gpus:g} GPUs for a worker; ask for less "
+                "with --cpus-per-worker and --gpus-per-worker."
+            )
+        self.tend()
+
+    def capacity(self) -> int:
+        """Workers that the machines of the cluster can hold now."""
+        return sum(self._room(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+
+    @property
+    def size(self) -> int:
+        """Workers there are, or are being started."""
+        return len(self._members)
+
+    def tend(self) -> None:
+        """Start workers that are missing."""
+        if time.monotonic() < self._not_before:
+            return
+        self._not_before = time.monotonic() + PAUSE
+        for _ in range(len(self._members), self._count or self.capacity()):
+            member = Member(self._class.remote(*self._arguments))
+            self._members.append(member)
+            self._pending[member.actor.facts.remote()] = (member, None)
+
+    def idle(self) -> list[Member]:
+        """Workers that can be given work."""
+        return [member for member in self._members if member.is_ready and not member.is_busy]
+
+    def share(self, value: Any) -> Any:
+        """Put something into the object store once, for all workers."""
+        return self._ray.put(value)
+
+    def give(self, member: Member, work: Any, film: Any, plan: SegmentPlan) -> None:
+        """Let a worker render a segment; ``film`` is what ``share`` gave; ``work`` comes back with the news."""
+        member.is_busy = True
+        self._pending[member.actor.render.remote(film, plan)] = (member, work)
+
+    def ship(self, member: Member, source: Source) -> bool:
+        """Copy the source to a worker's machine, which has none; False if that was done before."""
+        key = member.node, source
+        if key in self._shipments and self._shipments[key].done():
+            return False
+        if key not in self._shipments:
+            self._shipments[key] = self._shipping.submit(self._ship, member, source)
+        member.is_busy = True
+        self._shipments[key].add_done_callback(lambda _: setattr(member, "is_busy", False))
+        return True
+
+    def wait(self, seconds: float) -> list[News]:
+        """What has happened since the last call; waits up to ``seconds`` for the first.
+
+        Raises ``ClusterError`` where no worker can be started.
+        """
+        self.tend()
+        if not self._pending:
+            time.sleep(min(seconds, 0.05))
+            return []
+        done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=seconds)
+        if done:
+            done, _ = self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+        return [news for reference in done if (news := self._news(reference)) is not None]
+
+    def stop(self) -> None:
+        """End all workers, and delete copies of sources."""
+        self._shipping.shutdown(wait=False, cancel_futures=True)
+        for node, source in self._shipments:
+            for member in [member for member in self._members if member.node == node][:1]:
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.get(member.actor.forget.remote(source), timeout=5)
+        for member in self._members:
+            with suppress(Exception):
+                self._ray.kill(member.actor)
+        self._members, self._pending = [], {}
+
+    def _news(self, reference: Any) -> News | None:
+        member, work = self._pending.pop(reference)
+        try:
+            result = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            self._lose(member)
+            if work is None:
+                self._stillborn(error)
+                return None
+            return News(member, work, None, type(error).__name__)
+        member.is_busy = False
+        if work is not None:
+            return News(member, work, result)
+        member.node, member.is_ready = result["node"], True
+        self._stillbirths = 0
+        self.facts = self.facts or result["same"]
+        if result["same"] != self.facts:
+            raise ClusterError(
+                f"The workers differ: {member.node} has {result['same']}, others have {self.facts}; install the same "
+                "versions everywhere, or choose --engine and --device."
+            )
+        return None
+
+    def _lose(self, member: Member) -> None:
+        self._members.remove(member)
+        with suppress(Exception):  # it may be cut off rather than dead
+            self._ray.kill(member.actor)
+
+    def _stillborn(self, error: Exception) -> None:
+        self._stillbirths += 1
+        self._not_before = time.monotonic() + PAUSE
+        if self._stillbirths >= STILLBIRTHS and not any(member.is_ready for member in self._members):
+            raise ClusterError(f"No worker can be started: {_last_line(error)}")
+
+    def _ship(self, member: Member, source: Source) -> None:
+        for name, offset, data in source.chunks():
+            reference = self._ray.put(data)  # into the object store, one chunk at a time
+            self._ray.get(member.actor.receive.remote(source, name, offset, reference))
+
+    def _room(self, resources: dict[str, float]) -> int:
+        room = resources.get("CPU", 0) // self._cpus
+        return int(min(room, resources.get("GPU", 0) // self._gpus) if self._gpus else room)
+
+    def _wanted_gpus(self, shape: WorkerShape, device: str) -> float:
+        if shape.gpus is not None:
+            return shape.gpus
+        return 1 if device != "cpu" and self._ray.cluster_resources().get("GPU") else 0
+
+
+def _last_line(error: Exception) -> str:
+    return [line.strip() for line in str(error).splitlines() if line.strip()][-1]

@@ -1,0 +1,175 @@
+"""Renders segments, one after the other. A plain class: a pool makes an actor of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+
+from safa.budget import TOTAL_SHARE, JobPlan
+from safa.checkpoint import Checkpoint
+from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, steps_of
+from safa.cluster.inputs import Source
+from safa.cluster.plan import SegmentPlan
+from safa.convert import engine_of, side_by_side
+from safa.engine.device import pick_device
+from safa.errors import SafaError
+from safa.memory import total
+from safa.sequence import rendered
+from safa.upscaler import Array, Upscaler
+from safa.video.disk import publish
+from safa.video.output import OutputSpec
+from safa.video.steps import Numbered, Step
+from safa.video.writer import SegmentEncoder, encoder_errors
+
+PROBE = "probe.part"
+
+
+@dataclass(frozen=True)
+class Film:
+    """What all segments of a file have in common.
+
+    ``folder`` is the driver's work folder; a worker that finds ``token`` in its file ``PROBE`` sees the same folder.
+    """
+
+    source: Source
+    reading: Reading
+    spec: OutputSpec
+    plan: JobPlan
+    folder: Path
+    token: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished segment: where it lies in the work folder, or its bytes where that folder is not to be seen."""
+
+    number: int
+    times: list[int]
+    reorder: int
+    data: bytes | None
+    seconds: float
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A segment that could not be made, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class InputMissing:
+    """The source is not on this machine."""
+
+
+class Worker:
+    """A loaded network, ready for the segments of any film.
+
+    Args:
+        checkpoint, device, engine: as for ``Upscaler``.
+        threads: processor threads for the network.
+        memory: bytes that the process may take. If None, on a CPU the same share of its memory as of its cores: others
+            like this worker have the rest.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: str, engine: str, threads: int, memory: int | None = None
+    ) -> None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        if memory is None and pick_device(device).type == "cpu":
+            memory = int(TOTAL_SHARE * total() * min(1.0, threads / (os.cpu_count() or threads)))
+        self._upscaler = Upscaler(checkpoint, device, engine=engine, threads=threads, memory=memory)
+
+    def facts(self) -> dict[str, Any]:
+        """What must be the same for all workers ("same"), and which machine this is ("node")."""
+        libraries = {name: list(numbers) for name, numbers in av.library_versions.items()}
+        same = {"engine": engine_of(self._upscaler), "safa": version("safa-video"), "libraries": libraries}
+        return {"node": platform.node(), "same": same}
+
+    def render(self, film: Film, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+        """Make a segment. What goes wrong is returned, not raised: only losing a worker is an exception."""
+        try:
+            path = film.source.here()
+            return InputMissing() if path is None else self._render(path, film, plan)
+        except SafaError as error:
+            return Failed(plan.number, str(error))
+        except Exception as error:
+            return Failed(plan.number, f"{type(error).__name__}: {error}")
+
+    def receive(self, source: Source, name: str, offset: int, data: bytes) -> None:
+        """Take a part of the source; see ``Source``."""
+        source.receive(name, offset, data)
+
+    def forget(self, source: Source) -> None:
+        """Delete this machine's copy of the source."""
+        source.forget()
+
+    def _render(self, path: Path, film: Film, plan: SegmentPlan) -> Rendered:
+        try:
+            return self._encode(near_frames(path, film.reading, plan), film, plan)
+        except Disagreement:
+            pass  # read as the driver did, all of it
+        try:
+            return self._encode(all_frames(path, film.reading, plan), film, plan)
+        except Disagreement as error:
+            problem = f"{plan.describe()} was decoded differently on {platform.node()}: {error}."
+            return self._encode(all_frames(path, film.reading, plan, check=False), film, plan, problem)
+
+    def _encode(self, frames: Iterator[Numbered], film: Film, plan: SegmentPlan, problem: str = "") -> Rendered:
+        began = time.monotonic()
+        name = f"{plan.number:06d}.mkv"
+        with tempfile.TemporaryDirectory(prefix="safa-") as own:
+            shared = _is_seen(film)
+            folder = film.folder if shared else Path(own)
+            # A worker that was given up for lost may still be at this segment: each needs a name of its own.
+            encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
+
+            def pictures(early: Iterator[Step]) -> Iterator[tuple[Array, Step]]:
+                return rendered(early, self._upscaler)
+
+            def write(picture: np.ndarray, step: Step) -> None:
+                encoder.write(picture, plan.ticks[step.number - plan.first_frame])
+
+            try:
+                with encoder_errors(film.spec, folder, lambda: "nothing of it is kept"):
+                    with self._upscaler.budget.reserve(film.plan.aside):
+                        side_by_side(steps_of(plan, frames), pictures, write, film.plan)
+                    path, times, reorder = encoder.finish()
+            except BaseException:
+                encoder.abandon()
+                raise
+            data = None if shared else path.read_bytes()
+        return Rendered(plan.number, times, reorder, data, time.monotonic() - began, problem)
+
+
+def store(folder: Path, segment: Rendered) -> Path:
+    """The driver's side of a finished segment: its file in the work folder, whole."""
+    path = folder / f"{segment.number:06d}.mkv"
+    if segment.data is not None:
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(segment.data)
+        publish(temporary, path)
+    return path
+
+
+def _is_seen(film: Film) -> bool:
+    try:
+        return (film.folder / PROBE).read_text() == film.token
+    except OSError:
+        return False

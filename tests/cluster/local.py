@@ -1,0 +1,77 @@
+"""Workers without Ray: everything runs at once in this process, and what goes wrong is scripted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safa.checkpoint import Checkpoint
+from safa.cluster.inputs import Source
+from safa.cluster.plan import SegmentPlan
+from safa.cluster.pool import Member, News
+from safa.cluster.worker import Failed, Film, InputMissing, Rendered, Worker
+
+Script = Callable[[SegmentPlan, int], Failed | str | None]
+"""From a segment and how often it was tried before: a failure, a word on how the worker was lost, or None."""
+
+
+class LocalWorkers:
+    """Stands in for ``Pool``: ``script`` may make the work fail.
+
+    With ``last_first`` all segments are handed out before the first is made, and the last one is made first.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, script: Script | None = None, count: int = 2, last_first: bool = False):
+        self.worker = Worker(checkpoint, "cpu", "auto", 1)
+        self.facts: dict[str, Any] | None = self.worker.facts()["same"]
+        self.rendered: list[int] = []
+        self.shipped: list[Source] = []
+        self._script = script or (lambda plan, tries: None)
+        self._members = [Member(None, "here", True, False) for _ in range(20 if last_first else count)]
+        self._work: list[tuple[Member, Any, Film, SegmentPlan]] = []
+        self._tries: dict[tuple[Path, int], int] = {}
+        self._last_first = last_first
+
+    @property
+    def size(self) -> int:
+        return len(self._members)
+
+    def idle(self) -> list[Member]:
+        return [member for member in self._members if not member.is_busy]
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def give(self, member: Member, work: Any, film: Film, plan: SegmentPlan) -> None:
+        member.is_busy = True
+        self._work.append((member, work, film, plan))
+
+    def ship(self, member: Member, source: Source) -> bool:
+        if source in self.shipped:
+            return False
+        self.shipped.append(source)
+        for name, offset, data in source.chunks():
+            self.worker.receive(source, name, offset, data)
+        return True
+
+    def wait(self, seconds: float) -> list[News]:
+        if not self._work or (self._last_first and not all(work[0].planned for _, work, _, _ in self._work)):
+            time.sleep(min(seconds, 0.005))  # leaves the processor to the thread that plans
+            return []
+        member, work, film, plan = self._work.pop(-1 if self._last_first else 0)
+        member.is_busy = False
+        key = film.source.path, plan.number
+        tries = self._tries.get(key, 0)
+        self._tries[key] = tries + 1
+        fate = self._script(plan, tries)
+        if isinstance(fate, str):
+            return [News(member, work, None, fate)]
+        return [News(member, work, fate or self._render(film, plan))]
+
+    def _render(self, film: Film, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+        result = self.worker.render(film, plan)
+        if isinstance(result, Rendered):
+            self.rendered.append(plan.number)
+        return result

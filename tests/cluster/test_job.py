@@ -1,0 +1,232 @@
+"""A cluster job without Ray: the same frames in whatever order and however often its parts were tried."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from safa import convert
+from safa.checkpoint import Checkpoint
+from safa.cluster.film import LOSSES, TRIES, Request
+from safa.cluster.job import ClusterJob, Listeners
+from safa.cluster.plan import SegmentPlan
+from safa.cluster.pool import Member
+from safa.cluster.worker import Failed, Film
+from safa.convert import WRITE_BEHIND, Progress, Report, UpscaleSettings, upscale
+from safa.errors import SafaError
+from safa.pictures import save_picture
+from safa.upscaler import Upscaler
+from safa.video.journal import work_folder
+from tests.cluster.local import LocalWorkers, Script
+from tests.conftest import tiny_network
+from tests.media import write_clip
+from tests.video.making import frame_hashes, make_interlaced, make_video, picture
+
+SEGMENT = 8
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Gives 23 frames, three segments."""
+    return make_video(tmp_path / "clip.mp4", range(12), options={"g": "5"})
+
+
+@pytest.fixture
+def whole(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> Path:
+    """What one machine makes of it without a stop."""
+    alone(clip, tmp_path / "whole.mkv", checkpoint)
+    return tmp_path / "whole.mkv"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint(tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1), "tiny", "0" * 64)
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", SEGMENT)
+
+
+def on_cluster(
+    source: Path,
+    output: Path,
+    checkpoint: Checkpoint,
+    settings: UpscaleSettings | None = None,
+    script: Script | None = None,
+    listeners: Listeners | None = None,
+    workers: LocalWorkers | None = None,
+) -> Report:
+    workers = workers or LocalWorkers(checkpoint, script)
+    request = Request(settings or UpscaleSettings(), checkpoint.sha256)
+    (outcome,) = ClusterJob(workers, request, listeners or Listeners()).run([(source, output)], {output: 20})
+    assert outcome.report is not None
+    return outcome.report
+
+
+def alone(source: Path, output: Path, checkpoint: Checkpoint, settings: UpscaleSettings | None = None) -> Report:
+    return upscale(source, output, settings=settings, upscaler=Upscaler(checkpoint, "cpu"))
+
+
+def two_scenes(path: Path) -> Path:
+    """A cut in the middle of a segment."""
+    frames = [picture(number) for number in range(7)] + [255 - picture(3)[::-1, :, ::-1]] * 6
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def uneven(path: Path) -> Path:
+    times = [Fraction(t, 1000) for t in (0, 100, 130, 330, 350, 420, 500, 730, 800, 810)]
+    return write_clip(path, times=times)
+
+
+def open_groups(path: Path) -> Path:
+    return make_video(path, range(24), options={"x264-params": "open-gop=1:keyint=8:bframes=3:scenecut=0"})
+
+
+def short_groups(path: Path) -> Path:
+    return make_video(path, range(24), options={"g": "5", "bf": "2"})
+
+
+def pictures(path: Path) -> Path:
+    folder = path.with_suffix("")
+    folder.mkdir()
+    for number in range(9):
+        save_picture(picture(number), folder / f"{number:03d}.png")
+    return folder
+
+
+SOURCES = {
+    "variable rate": (uneven, "in.mp4", UpscaleSettings(rate=3)),
+    "any rate": (short_groups, "in.mp4", UpscaleSettings(fps=Fraction(24000, 1001), dedup=True)),
+    "a part of it": (short_groups, "in.mp4", UpscaleSettings(start=Fraction(1, 5), end=Fraction(4, 5))),
+    "a cut": (two_scenes, "in.mkv", UpscaleSettings(rate=3)),
+    "open groups": (open_groups, "in.mkv", UpscaleSettings(codec="ffv1")),
+    "interlaced": (make_interlaced, "in.mpg", UpscaleSettings()),
+    "pictures": (pictures, "in.png", UpscaleSettings(source_fps=Fraction(10))),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_frames_and_times_equal_those_of_one_machine(tmp_path: Path, checkpoint: Checkpoint, kind: str) -> None:
+    make, name, settings = SOURCES[kind]
+    source = make(tmp_path / name)
+    workers = LocalWorkers(checkpoint, last_first=True)
+    report = on_cluster(source, tmp_path / "parts.mkv", checkpoint, settings, workers=workers)
+    whole = alone(source, tmp_path / "whole.mkv", checkpoint, settings)
+    assert report.proof.ok
+    assert len(workers.rendered) == -(-report.frames // SEGMENT) > 1
+    assert report.frames == whole.frames
+    assert report.problems == whole.problems == []
+    assert frame_hashes(tmp_path / "parts.mkv") == frame_hashes(tmp_path / "whole.mkv")
+
+
+def test_one_machine_goes_on_where_a_cluster_stopped(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
+) -> None:
+    def stop(plan: SegmentPlan, tries: int) -> None:
+        if plan.number == 0:
+            raise KeyboardInterrupt
+
+    workers = LocalWorkers(checkpoint, stop, last_first=True)
+    with pytest.raises(KeyboardInterrupt, match="15 finished frames are kept"):
+        on_cluster(clip, tmp_path / "out.mkv", checkpoint, workers=workers)
+    assert workers.rendered == [2, 1]  # there is a hole before them
+    report = alone(clip, tmp_path / "out.mkv", checkpoint)
+    assert report.resumed_frames == 15
+    assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
+
+
+def test_a_cluster_goes_on_where_one_machine_stopped(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == SEGMENT + WRITE_BEHIND + 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale(clip, tmp_path / "out.mkv", upscaler=Upscaler(checkpoint, "cpu"), on_progress=stop)
+    workers = LocalWorkers(checkpoint)
+    report = on_cluster(clip, tmp_path / "out.mkv", checkpoint, workers=workers)
+    assert workers.rendered == [1, 2]
+    assert report.resumed_frames == SEGMENT
+    assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
+
+
+def test_failures_and_losses_are_tried_again_and_told(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
+) -> None:
+    def script(plan: SegmentPlan, tries: int) -> Failed | str | None:
+        if plan.number == 1:
+            return "the actor died" if tries == 0 else Failed(1, "out of memory") if tries < TRIES else None
+        return None
+
+    told: list[str] = []
+    report = on_cluster(clip, tmp_path / "out.mkv", checkpoint, script=script, listeners=Listeners(warning=told.append))
+    assert report.retries == len(told) == TRIES
+    assert "its worker on here was lost (the actor died)" in told[0]
+    assert "segment 1 (frames 8 to 15, 0:00 to 0:00) is tried again: out of memory" in told[1]
+    assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
+
+
+@pytest.mark.parametrize(("fate", "tries"), [(Failed(1, "no."), TRIES), ("it died", LOSSES)], ids=["fails", "kills"])
+def test_a_poisonous_segment_fails_the_job_by_name_and_the_rest_is_kept(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, fate: Failed | str, tries: int
+) -> None:
+    workers = LocalWorkers(checkpoint, lambda plan, _: fate if plan.number == 1 else None, count=3)
+    message = rf"segment 1 \(frames 8 to 15.* failed {tries} times: .*; 15 finished frames are kept"
+    with pytest.raises(SafaError, match=message):
+        on_cluster(clip, tmp_path / "out.mkv", checkpoint, workers=workers)
+    assert sorted(workers.rendered) == [0, 2]
+    assert not (tmp_path / "out.mkv").exists()
+    assert work_folder(tmp_path / "out.mkv").exists()
+
+
+def test_bytes_travel_where_no_disk_is_shared(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+    workers = LocalWorkers(checkpoint)
+    monkeypatch.setattr(workers, "give", partial(far_away, workers.give))
+    report = on_cluster(clip, tmp_path / "out.mkv", checkpoint, workers=workers)
+    (source,) = workers.shipped
+    assert source.copy.read_bytes() == clip.read_bytes()
+    assert report.retries == 0
+    assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
+    source.forget()
+    assert not source.copy.parent.exists()
+
+
+def far_away(give: Callable[..., None], member: Member, work: Any, film: Film, plan: SegmentPlan) -> None:
+    """A worker that sees neither the source nor the work folder under the driver's paths."""
+    nowhere = Path("/nowhere")
+    source = replace(film.source, path=nowhere / film.source.path.name)
+    give(member, work, replace(film, source=source, folder=nowhere), plan)
+
+
+def test_files_are_told_apart_in_a_batch(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(clip.read_bytes()[:900])
+    jobs = [(source, tmp_path / "deep" / f"{source.stem}.mkv") for source in (bad, clip)]
+    request = Request(UpscaleSettings(), checkpoint.sha256, is_batch=True)
+    outcomes = ClusterJob(LocalWorkers(checkpoint), request, Listeners()).run(jobs, {})
+    assert [outcome.failed for outcome in outcomes] == [True, False]
+    assert "bad.mp4 is cut off" in str(outcomes[0].error)
+    assert outcomes[1].report is not None
+    assert outcomes[1].report.proof.ok

@@ -1,0 +1,74 @@
+"""The same job on real Ray workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safa import convert
+from safa.checkpoint import Checkpoint
+from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
+from safa.cluster.connect import ClusterError
+from safa.cluster.plan import SegmentPlan
+from safa.cluster.pool import Member, Pool
+from safa.convert import upscale
+from safa.upscaler import Upscaler
+from tests.conftest import tiny_network
+from tests.video.making import frame_hashes, make_video
+
+ray = pytest.importorskip("ray", reason="Ray is an optional dependency, safa-video[cluster]")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint(tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1), "tiny", "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterSettings]:
+    """Two processors, as Ray counts them."""
+    memory = 200_000_000
+    ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False, logging_level=50)
+    yield ClusterSettings("auto", WorkerShape(2))
+    ray.shutdown()
+
+
+def test_a_killed_worker_costs_a_segment_and_changes_nothing(
+    tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 8)
+    clip = make_video(tmp_path / "clip.mp4", range(24), options={"g": "5"}, audio=1.0)
+    killed: list[int] = []
+    told: list[str] = []
+    give = Pool.give
+
+    def give_and_kill(self: Pool, member: Member, work: Any, film: Any, plan: SegmentPlan) -> None:
+        process = ray.get(member.actor.__ray_call__.remote(lambda worker: os.getpid()))
+        give(self, member, work, film, plan)
+        if not killed:
+            killed.append(process)
+            os.kill(process, signal.SIGKILL)
+
+    monkeypatch.setattr(Pool, "give", give_and_kill)
+    listeners = Listeners(warning=told.append)
+    (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, listeners=listeners)
+    assert outcome.report is not None
+    assert outcome.report.proof.ok
+    assert outcome.report.retries == len(told) == 1
+    assert "segment 0 (frames 0 to 7, 0:00 to 0:00) is tried again: its worker on" in told[0]
+    upscale(clip, tmp_path / "whole.mp4", upscaler=Upscaler(checkpoint, "cpu"))
+    assert frame_hashes(tmp_path / "out.mp4") == frame_hashes(tmp_path / "whole.mp4")
+
+
+def test_a_worker_that_fits_nowhere_is_refused(
+    tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings
+) -> None:
+    clip = make_video(tmp_path / "clip.mp4", range(3))
+    greedy = ClusterSettings("auto", WorkerShape(cpus=64, gpus=0))
+    with pytest.raises(ClusterError, match="64 CPUs and 0 GPUs"):
+        upscale_on_cluster([(clip, tmp_path / "out.mp4")], greedy, weights=checkpoint)

@@ -1,0 +1,105 @@
+"""One segment on a worker: where its frames come from, and what is said of a source that decodes differently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safa.checkpoint import Checkpoint
+from safa.cluster.excerpt import Reading
+from safa.cluster.inputs import Source, appearance
+from safa.cluster.plan import Needed, Planner, SegmentPlan
+from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
+from safa.convert import UpscaleSettings, prepare
+from safa.video.folder import open_reader
+from tests.conftest import tiny_network
+from tests.video.making import make_video
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker(Checkpoint(tiny_network(grid="input", blocks=1), "tiny", ""), "cpu", "auto", 1)
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> tuple[Film, SegmentPlan]:
+    """The second of three segments of a clip with four keyframes."""
+    source, settings = make_video(tmp_path / "clip.mp4", range(12), options={"g": "3"}), UpscaleSettings()
+    with open_reader(source) as reader:
+        job = prepare(reader, source, tmp_path / "out.mp4", settings)
+        plans = Planner(settings, job.spec.time_base, 8).plans(reader.frames(), reader.origin, lambda frame: True)
+        plan = list(plans)[1]
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / PROBE).write_text("token")
+    reading = Reading(Fraction(0), None, None, None, True, False)
+    return Film(Source(source, appearance(source)), reading, job.spec, job.plan, tmp_path / "work", "token"), plan
+
+
+def render(worker: Worker, film: Film, plan: SegmentPlan) -> tuple[bytes, str]:
+    result = worker.render(film, plan)
+    assert isinstance(result, Rendered)
+    return store(film.folder, result).read_bytes(), result.problem
+
+
+def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[Film, SegmentPlan]) -> None:
+    _, plan = planned
+    assert (plan.number, plan.first_frame, plan.parts[0], plan.parts[-1]) == (1, 8, (4, 5, 0.0), (7, 8, 0.5))
+    assert [needed.number for needed in plan.needed] == [4, 5, 6, 7, 8]
+    assert plan.seek == plan.needed[0].time - Fraction(3, 24)
+
+
+def test_a_segment_returned_as_bytes_equals_one_written_in_place(
+    worker: Worker, planned: tuple[Film, SegmentPlan]
+) -> None:
+    film, plan = planned
+    written, _ = render(worker, film, plan)
+    result = worker.render(replace(film, token="another"), plan)
+    assert isinstance(result, Rendered)
+    assert result.data == written
+    assert sorted(path.name for path in film.folder.iterdir()) == ["000001.mkv", PROBE]
+
+
+def test_where_seeking_misleads_everything_is_decoded(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+    film, plan = planned
+    expected = render(worker, film, plan)
+    late = replace(plan, seek=plan.needed[1].time)
+    assert render(worker, film, late) == expected
+
+
+def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+    film, plan = planned
+    expected, _ = render(worker, film, plan)
+    doubtful = replace(plan, needed=(Needed(4, plan.needed[0].time, 1), *plan.needed[1:]))
+    data, problem = render(worker, film, doubtful)
+    assert data == expected
+    assert "segment 1 (frames 8 to 15, 0:00 to 0:00) was decoded differently" in problem
+    assert "source frame 4 at 0.167 s looks different" in problem
+
+
+def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+    film, plan = planned
+    missing = replace(film, source=Source(film.source.path, "another look"))
+    assert isinstance(worker.render(missing, plan), InputMissing)
+    result = worker.render(replace(film, spec=replace(film.spec, width=47)), plan)
+    assert isinstance(result, Failed)
+    assert "encoder" in result.reason
+    assert not list(film.folder.glob("*.mkv*"))
+
+
+def test_a_folder_travels_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    monkeypatch.setattr("safa.cluster.inputs.CHUNK", 7)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size in (("a.png", 20), ("b.png", 0)):
+        (folder / name).write_bytes(np.arange(size, dtype=np.uint8).tobytes())
+    source = Source(folder, appearance(folder))
+    for part in source.chunks():
+        source.receive(*part)
+    (folder / "a.png").unlink()
+    assert source.here() == source.copy
+    assert (source.copy / "a.png").read_bytes() == bytes(range(20))
