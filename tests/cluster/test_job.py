@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from safa import convert
+from safa.budget import WRITE_BEHIND
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import LOSSES, TRIES, Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import Member
 from safa.cluster.worker import Failed, Film
-from safa.convert import WRITE_BEHIND, Progress, Report, UpscaleSettings, upscale
+from safa.convert import Progress, Report, UpscaleSettings, upscale
 from safa.errors import SafaError
 from safa.pictures import save_picture
 from safa.upscaler import Upscaler
