@@ -20,3 +20,9 @@ class OutputError(SafaError):
 
 class JournalMismatch(SafaError):
     """Kept work belongs to another input, other weights or other settings."""
+
+
+class CheckFailed(SafaError):
+    """Something was made and is not what it should be; nothing is left under the asked-for name."""
+
+    exit_code = 1

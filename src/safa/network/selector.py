@@ -35,6 +35,12 @@ def branch_weights(choice: Tensor) -> Tensor:
     return first_coarser * all_later
 
 
+def chosen_scale(probability: Tensor) -> Tensor:
+    """Index of the scale that certain choices (``probability`` ``B,K-1`` above one half) lead to, ``B`` long."""
+    coarser = torch.arange(1, probability.shape[1] + 1, device=probability.device)
+    return ((probability <= 0.5) * coarser).amax(dim=1)
+
+
 def sample_straight_through(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Bernoulli choices ``B,K-1`` whose gradient is the identity with respect to ``probability``."""
     drawn = torch.bernoulli(probability.detach(), generator=generator)
