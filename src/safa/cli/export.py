@@ -14,9 +14,7 @@ from safa.cli.console import Json, Voice, progress_bar
 def export(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Name of shipped weights or a file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
-    format: Annotated[
-        str, typer.Option("--format", help="onnx, or torch for torch.export archives (.pt2).")
-    ] = "onnx",
+    format: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export archives (.pt2).")] = "onnx",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -122,7 +122,9 @@ def _writer(format: str) -> Any:
 def _facts(checkpoint: Checkpoint, format: str, writer: Any) -> dict[str, Any]:
     """What every part of the export says about itself."""
     if checkpoint.name in shipped_names():
-        licence = f"safa-video: MIT. Weights: sources and licences are in {checkpoint.name}.md beside them in safa-video."
+        licence = (
+            f"safa-video: MIT. Weights: sources and licences are in {checkpoint.name}.md beside them in safa-video."
+        )
     else:
         licence = "safa-video: MIT. Weights: ask whoever trained them."
     facts = {

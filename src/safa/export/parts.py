@@ -49,10 +49,11 @@ def parts_of(network: Safa) -> list[Part]:
     for number, block in enumerate(network.blocks):
         assert isinstance(block, ScaleAdaptiveBlock)
         for index in range(len(config.scales)):
-            module = _Block(_with_branch(block, index), network.flow_head, index)
-            parts.append(Part(block_name(number, index), module, ("x", "flow"), ("next_hidden", "next_flow")))
-    module = _Synthesis(_with(network, "decoder"))
-    parts.append(Part("synthesis", module, (*pictures, *features, "flow", "t"), ("image",)))
+            work = _Block(_with_branch(block, index), network.flow_head, index)
+            parts.append(Part(block_name(number, index), work, ("x", "flow"), ("next_hidden", "next_flow")))
+    parts.append(
+        Part("synthesis", _Synthesis(_with(network, "decoder")), (*pictures, *features, "flow", "t"), ("image",))
+    )
     for part in parts:
         part.module.eval()
     return parts

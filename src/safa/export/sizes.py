@@ -32,9 +32,7 @@ def dynamic_shapes(part: Part, config: SafaConfig) -> tuple[Any, ...]:
     free = []
     for name in part.inputs:
         axes = {axis: side for axis, side in enumerate(shape_of(name, config)) if isinstance(side, str)}
-        free.append(
-            {axis: config.multiple * _factor(side) * roots[side.split("*")[-1]] for axis, side in axes.items()}
-        )
+        free.append({axis: config.multiple * _factor(side) * roots[side.split("*")[-1]] for axis, side in axes.items()})
     # A part with *arguments takes them as one tuple.
     named = part.module.forward.__code__.co_argcount - 1
     return tuple(free) if named == len(free) else (*free[:named], tuple(free[named:]))

@@ -265,9 +265,7 @@ class Safa(nn.Module):
         coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
         return torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, _map_of(t, hidden)), dim=1)
 
-    def compose(
-        self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def compose(self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask."""
         fused, mask = self._fuse_images(frame0, frame1, flow)
         if self.decoder is None:
