@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.export.passes import move_to_device_pass
 
 from safa import cli
 from safa.checkpoint import load_checkpoint, save_checkpoint
@@ -93,32 +95,49 @@ def test_the_description_fits_the_graphs(exported_onnx: Path) -> None:
         assert str(Path(__file__).parents[1]) not in str(model)
 
 
-def test_archives_take_any_size_move_to_a_device_and_hold_no_pickles(tmp_path: Path) -> None:
-    from torch.export.passes import move_to_device_pass
-
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder "fast-torch" with the archives of "tiny.safetensors" beside it."""
+    home = tmp_path_factory.mktemp("archives")
     network = lively_network(grid="input", flow_prior="dis", blocks=1, scales=(1.0, 0.5), extractor="stem")
-    save_checkpoint(network, tmp_path / "tiny.safetensors")
-    made = export_model(tmp_path / "tiny.safetensors", tmp_path / "tiny", "torch")
-    network, parts = load_checkpoint(tmp_path / "tiny.safetensors").network, parts_of(network)
-    arrive_at_the_same_image(network, archive.runner(made.folder, parts), 8, 16)
+    save_checkpoint(network, home / "tiny.safetensors")
+    return export_model(home / "tiny.safetensors", home / "fast-torch", "torch").folder
 
-    # Nothing may be left behind on the CPU; "meta" stands for the GPU that is not here.
-    moved = {}
-    for part in parts:
-        program = torch.export.load(made.folder / f"{part.name}.pt2")
-        moved[part.name] = move_to_device_pass(program, "meta").module()
+
+def test_archives_take_any_size_and_follow_the_selector(archives: Path) -> None:
+    network = load_checkpoint(archives.with_name("tiny.safetensors")).network
+    arrive_at_the_same_image(network, archive.runner(archives, parts_of(network)), 8, 16)
+
+
+def test_archives_move_to_a_device_whole(archives: Path) -> None:
+    # "meta" stands for the GPU that is not here: nothing may be left behind on the CPU.
+    files = {path.stem: torch.export.load(path) for path in archives.glob("*.pt2")}
+    moved = {name: move_to_device_pass(program, "meta").module() for name, program in files.items()}
     frame, flow = torch.rand(1, 3, 16, 8, device="meta"), torch.rand(1, 2, 16, 8, device="meta")
     t = torch.tensor([0.5], device="meta")
     image, _ = drive(lambda name, *inputs: moved[name](*inputs), 1, frame, frame, t, (flow, flow), scales=[1])
     assert image.shape == (1, 3, 64, 32)
     assert image.device.type == "meta"
 
-    for part in parts:
-        with zipfile.ZipFile(made.folder / f"{part.name}.pt2") as content:
+
+def test_archives_hold_no_pickles(archives: Path) -> None:
+    for path in archives.glob("*.pt2"):
+        with zipfile.ZipFile(path) as content:
             for name in content.namelist():
-                # Weights say how they are stored; sample inputs would be pickled, and code objects are.
+                # Weights say how they are stored; sample inputs would be pickled.
                 assert b'"use_pickle": true' not in content.read(name)
                 assert "sample_inputs" not in name or not content.read(name)
+
+
+def test_the_documented_way_to_run_archives(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(archives.parent)
+    names: dict[str, object] = {}
+    exec(code, names)
+    image = names["image"]
+    assert isinstance(image, torch.Tensor)
+    assert image.shape == (1, 3, 352, 640)
 
 
 @pytest.fixture
