@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from safa.checkpoint import save_checkpoint
 from safa.network.safa import Safa, SafaConfig
 
 TINY = {"channels": 8, "blocks": 2, "stem_channels": 4, "decoder_blocks": 1}
@@ -25,3 +28,20 @@ def tiny_network(**settings: object) -> Safa:
 def input_network() -> Safa:
     """The input grid with both priors, as the shipped default has it."""
     return tiny_network(grid="input", blend_prior=True, flow_prior="dis")
+
+
+@pytest.fixture(scope="session")
+def exported_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, "tiny.safetensors", and the folder "tiny" with its ONNX graphs; the folder is returned."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the export extra is not installed")
+    from safa.export import export_model
+
+    folder = tmp_path_factory.mktemp("export")
+    # Few parts: PyTorch's exporter takes seconds for each.
+    network = tiny_network(
+        grid="input", blend_prior=True, flow_prior="dis", blocks=1, scales=(1.0, 0.5), extractor="stem"
+    )
+    save_checkpoint(network, folder / "tiny.safetensors")
+    export_model(folder / "tiny.safetensors", folder / "tiny")
+    return folder / "tiny"

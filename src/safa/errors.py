@@ -24,3 +24,9 @@ class JournalMismatch(SafaError):
 
 class OutOfMemory(SafaError):
     """There is not enough memory; the message says for what, and how to do with less."""
+
+
+class CheckFailed(SafaError):
+    """Something was made and is not what it should be; nothing is left under the asked-for name."""
+
+    exit_code = 1

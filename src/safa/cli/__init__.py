@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import network, quality, speed, video, web
+from safa.cli import export, network, quality, speed, video, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -32,6 +32,7 @@ for command in (
     quality.evaluate,
     quality.inspect,
     speed.bench,
+    export.export,
     network.pack,
     network.train,
     network.ablate,

@@ -25,7 +25,7 @@ from safa.network.features import Extractor, FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
 from safa.network.prior import classical_flow_pair, flow_from_time
-from safa.network.selector import ScaleSelector, branch_weights, sample_straight_through
+from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
 from safa.network.synthesis import Decoder
 from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
 
@@ -248,31 +248,20 @@ class Safa(nn.Module):
             region: what of the frame the selector looks at: a tile is told apart from the margin around it.
         """
         feature0, feature1 = pair.frame0.features, pair.frame1.features
-        batch, _, height, width = feature0.shape
+        batch = feature0.shape[0]
         t = torch.as_tensor(t, dtype=torch.float32, device=feature0.device).reshape(-1).expand(batch)
-        t_map = t.to(feature0.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)
-        flow = self._initial_flow(pair, t)
+        flow = self.initial_flow(pair.hidden, t, pair.prior)
         hidden = pair.hidden
         scales, logits = [], []
         forced = self.config.forced_scales(scale)
         choices = len(self.config.scales) - 1 if None in forced else 0
         for block, index in zip(self.blocks, forced, strict=True):
-            coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
-            x = torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, t_map), dim=1)
+            x = self.block_input(hidden, feature0, feature1, flow, t)
             hidden, chosen, logit = self._run_block(block, x, index, choices, region)
             scales.append(chosen)
             logits.append(logit)
             flow = flow + self.flow_head(hidden).float()
-        fused, mask = self._fuse_images(pair, flow)
-        if self.decoder is None:
-            image = fused
-        else:
-            _, warped0, warped1 = self._warp_features(feature0, feature1, flow)
-            image = self.decoder(torch.cat((t_map, warped0, warped1), dim=1)).float()
-            if self.config.fusion == "both":
-                image = image + fused
-        if not self.training:
-            image = image.clamp(0, 1)
+        image, fused, mask = self.compose(pair.frame0, pair.frame1, flow, t)
         return Synthesis(
             image,
             fused if self.config.fusion != "feature" else None,
@@ -289,6 +278,36 @@ class Safa(nn.Module):
 
     # Steps of the above
 
+    def initial_flow(self, hidden: Tensor, t: Tensor, prior: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The flow state ``B,6,Hs,Ws`` before the first block, at times ``t`` ``B``; ``hidden`` gives its size."""
+        batch, _, height, width = hidden.shape
+        sides = (height * self._flow_stride, width * self._flow_stride)
+        if prior is not None:
+            factor = SCALE if self.config.grid == "paper" else 1
+            flows = torch.cat([resize_flow(flow.float(), factor) for flow in flow_from_time(*prior, t)], dim=1)
+        else:
+            flows = torch.zeros(batch, 4, *sides, device=hidden.device)
+        logit = torch.log((1 - t + 0.02) / (t + 0.02)) if self.config.blend_prior else torch.zeros_like(t)
+        logit = logit.view(-1, 1, 1, 1).expand(-1, 1, *sides)
+        return torch.cat((flows, logit, torch.zeros_like(logit)), dim=1)
+
+    def block_input(self, hidden: Tensor, feature0: Tensor, feature1: Tensor, flow: Tensor, t: Tensor) -> Tensor:
+        """What the selector and every block look at, ``B,3c+7,Hf,Wf``."""
+        coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
+        return torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, _map_of(t, hidden)), dim=1)
+
+    def compose(self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask."""
+        fused, mask = self._fuse_images(frame0, frame1, flow)
+        if self.decoder is None:
+            image = fused
+        else:
+            _, warped0, warped1 = self._warp_features(frame0.features, frame1.features, flow)
+            image = self.decoder(torch.cat((_map_of(t, warped0), warped0, warped1), dim=1)).float()
+            if self.config.fusion == "both":
+                image = image + fused
+        return image if self.training else image.clamp(0, 1), fused, mask
+
     def _check(self, frame: Tensor) -> None:
         multiple = self.config.multiple
         if frame.ndim != 4 or frame.shape[1] != 3 or frame.shape[2] % multiple or frame.shape[3] % multiple:
@@ -296,19 +315,6 @@ class Safa(nn.Module):
                 f"A frame has shape {tuple(frame.shape)}; it must be batch,3,height,width with sides that are "
                 f"multiples of {multiple} (safa.Upscaler takes any size)."
             )
-
-    def _initial_flow(self, pair: PairState, t: Tensor) -> Tensor:
-        batch, _, height, width = pair.hidden.shape
-        height, width = height * self._flow_stride, width * self._flow_stride
-        flow = torch.zeros(batch, FLOW_CHANNELS, height, width, device=pair.hidden.device)
-        if pair.prior is not None:
-            to_0, to_1 = flow_from_time(*pair.prior, t)
-            factor = SCALE if self.config.grid == "paper" else 1
-            flow[:, 0:2] = resize_flow(to_0.float(), factor)
-            flow[:, 2:4] = resize_flow(to_1.float(), factor)
-        if self.config.blend_prior:
-            flow[:, 4] = torch.log((1 - t + 0.02) / (t + 0.02)).view(-1, 1, 1)
-        return flow
 
     def _warp_features(self, feature0: Tensor, feature1: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Flow state at the feature grid (values not rescaled) and both feature maps warped by it."""
@@ -335,14 +341,19 @@ class Safa(nn.Module):
         if self.training:
             weights = branch_weights(sample_straight_through(torch.sigmoid(logit)))
             return block.mixed(x, weights), weights.argmax(dim=1), logit
-        choice = branch_weights((logit > 0).float()).argmax(dim=1)
+        choice = chosen_scale(logit)
         return block.routed(x, choice), choice, logit
 
-    def _fuse_images(self, pair: PairState, flow: Tensor) -> tuple[Tensor, Tensor]:
+    def _fuse_images(self, frame0: FrameState, frame1: FrameState, flow: Tensor) -> tuple[Tensor, Tensor]:
         mask = torch.sigmoid(flow[:, 4:5])
-        factor = pair.frame0.enlarged.shape[-1] // flow.shape[-1]
+        factor = 1 if self.config.grid == "paper" else SCALE
         full_flow = resize_flow(flow[:, :4], factor)
         share = resize_bilinear(mask, factor)
-        warped0 = warp(pair.frame0.enlarged, full_flow[:, 0:2])
-        warped1 = warp(pair.frame1.enlarged, full_flow[:, 2:4])
+        warped0 = warp(frame0.enlarged, full_flow[:, 0:2])
+        warped1 = warp(frame1.enlarged, full_flow[:, 2:4])
         return share * warped0 + (1 - share) * warped1, mask
+
+
+def _map_of(t: Tensor, like: Tensor) -> Tensor:
+    """Times ``B`` as a constant channel ``B,1,H,W`` of the size and type of ``like`` ``B,C,H,W``."""
+    return t.to(like.dtype).view(-1, 1, 1, 1).expand(-1, 1, *like.shape[2:])

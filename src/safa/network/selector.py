@@ -35,6 +35,12 @@ def branch_weights(choice: Tensor) -> Tensor:
     return first_coarser * all_later
 
 
+def chosen_scale(logit: Tensor) -> Tensor:
+    """Index of the scale that the likelier choices (a ``logit`` of ``B,K-1`` above 0 is a 1) lead to, ``B`` long."""
+    coarser = torch.arange(1, logit.shape[1] + 1, device=logit.device)
+    return ((logit <= 0) * coarser).amax(dim=1)
+
+
 def sample_straight_through(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Bernoulli choices ``B,K-1`` whose gradient is the identity with respect to ``probability``."""
     drawn = torch.bernoulli(probability.detach(), generator=generator)

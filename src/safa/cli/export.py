@@ -1,0 +1,39 @@
+"""The command for people who run the network in other programs: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from safa.cli.console import Json, Voice, progress_bar
+
+
+def export(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Name of shipped weights or a file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    format: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export archives (.pt2).")] = "onnx",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the network for other programs, checked against PyTorch at three sizes; see docs/export.md."""
+    from safa.export import export_model
+
+    voice = Voice(as_json)
+    with progress_bar("parts") as bar:
+        task = bar.add_task("exporting", total=None, speed="-")
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.update(task, description=escape(name), completed=done, total=total)
+            voice.event("progress", part=name, done=done, total=total)
+
+        made = export_model(weights, output, format, overwrite, show)
+    found = made.differences
+    figures = {"largest_difference": found.largest, "image_difference": found.image, "runtime": made.runtime}
+    voice.event("done", output=str(made.folder), files=made.files, bytes=made.bytes, **figures)
+    voice.say(
+        f"{made.folder}: {len(made.files)} files, {made.bytes / 1e6:.1f} MB; largest difference from PyTorch "
+        f"{found.largest:.1e} (images {found.image:.1e}) in {made.runtime}"
+    )

@@ -1,0 +1,40 @@
+"""Parts as ``torch.export`` archives (.pt2), for programs that have PyTorch but not this package."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safa.export.parts import Part, Run
+from safa.export.sizes import dynamic_shapes, example_inputs
+from safa.network.safa import SafaConfig
+
+SUFFIX = ".pt2"
+RUNTIME = f"PyTorch {torch.__version__}"
+
+
+def write(part: Part, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None:
+    """Export one part; ``facts`` lie in the archive as the extra file "model.json"."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            part.module, example_inputs(part, config), dynamic_shapes=dynamic_shapes(part, config)
+        )
+        program.example_inputs = None  # they would be stored, and pickled at that
+        torch.export.save(program, path, extra_files={"model.json": json.dumps({**facts, "part": part.name})})
+
+
+def runner(folder: Path, parts: Sequence[Part]) -> Run:
+    """Run the archives in ``folder`` on the CPU."""
+    modules = {part.name: torch.export.load(folder / f"{part.name}{SUFFIX}").module() for part in parts}
+
+    def run(name: str, *inputs: Tensor) -> Sequence[Tensor]:
+        return modules[name](*inputs)  # type: ignore[no-any-return]
+
+    return run

@@ -1,0 +1,194 @@
+"""Writes a folder with all parts of a network, checks it, and lets it appear by one rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safa.checkpoint import Checkpoint, load_checkpoint, shipped_names
+from safa.errors import CheckFailed, OutputError, SafaError
+from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
+from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
+from safa.ops import SCALE
+
+FORMATS = ("onnx", "torch")
+FORMAT = "safa-export/1"
+CARD = "model.json"
+
+
+@dataclass
+class Exported:
+    """What was written and how near it is to PyTorch."""
+
+    folder: Path
+    files: list[str]
+    bytes: int
+    runtime: str
+    """What the check ran on."""
+    differences: Comparison
+
+
+def export_model(
+    weights: str | Path,
+    output: Path,
+    format: str = "onnx",
+    overwrite: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Exported:
+    """Write a network's parts and ``model.json``, which describes them, into the folder ``output``.
+
+    Every part is run at three sizes, at every forced scale and as the selector chooses, and compared with PyTorch
+    before the folder gets its name.
+
+    Args:
+        weights: a shipped name or a file.
+        format: "onnx" (graphs, opset 18) or "torch" (``torch.export`` archives, .pt2).
+        overwrite: replace a folder that an earlier export made; any other existing name is refused.
+        on_progress: called with the part's name, how many are done, and how many there are.
+
+    Raises:
+        SafaError: no such weights or format, a package is missing, or the folder cannot be written.
+        CheckFailed: a difference is above 1e-3 (of images in [0, 1]); nothing is left under the name.
+    """
+    if format not in FORMATS:
+        raise SafaError(f"There is no format '{format}'; use {' or '.join(FORMATS)}.")
+    _check_output(output, overwrite)
+    writer = _writer(format)
+    checkpoint = load_checkpoint(weights)
+    network = checkpoint.network
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    parts = parts_of(network)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        temporary.mkdir()
+        facts = _facts(checkpoint, format, writer)
+        for done, part in enumerate(parts):
+            if on_progress is not None:
+                on_progress(part.name, done, len(parts))
+            writer.write(part, network.config, temporary / f"{part.name}{writer.SUFFIX}", facts)
+        if on_progress is not None:
+            on_progress("checking", len(parts), len(parts))
+        found = compare(network, parts, writer.runner(temporary, parts))
+        _require_equal(found, writer.RUNTIME)
+        card = {**facts, **_description(checkpoint, parts, writer.SUFFIX), "check": _check_facts(found, writer.RUNTIME)}
+        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n")
+        files = sorted(path.name for path in temporary.iterdir())
+        size = sum(path.stat().st_size for path in temporary.iterdir())
+        _put_in_place(temporary, output)
+    except OSError as error:
+        raise OutputError(f"The folder {output} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Exported(output, files, size, writer.RUNTIME, found)
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not output.parent.is_dir():
+        raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
+    if not output.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
+    if _format_of(output) != FORMAT:
+        raise OutputError(f"{output} was not made by 'safa export' and is not replaced; choose another name.")
+
+
+def _format_of(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / CARD).read_text())["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _writer(format: str) -> Any:
+    """The module that writes a format: ``write``, ``runner``, ``SUFFIX`` and ``RUNTIME``."""
+    try:
+        if format == "onnx":
+            from safa.export import onnx as writer
+        else:
+            from safa.export import archive as writer  # type: ignore[no-redef]
+    except ModuleNotFoundError as error:
+        raise SafaError(f"Exporting needs {error.name}; install it with: pip install 'safa-video[export]'.") from error
+    return writer
+
+
+def _facts(checkpoint: Checkpoint, format: str, writer: Any) -> dict[str, Any]:
+    """What every part of the export says about itself."""
+    if checkpoint.name in shipped_names():
+        licence = (
+            f"safa-video: MIT. Weights: sources and licences are in {checkpoint.name}.md beside them in safa-video."
+        )
+    else:
+        licence = "safa-video: MIT. Weights: ask whoever trained them."
+    facts = {
+        "format": FORMAT,
+        "kind": format,
+        "safa": version("safa-video"),
+        "weights": checkpoint.name,
+        "weights_sha256": checkpoint.sha256,
+        "licence": licence,
+        "config": checkpoint.network.config.to_dict(),
+    }
+    return {**facts, "opset": writer.OPSET} if format == "onnx" else facts
+
+
+def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict[str, Any]:
+    config = checkpoint.network.config
+
+    def tensors(names: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [{"name": name, "shape": shape_of(name, config), "type": type_of(name)} for name in names]
+
+    scales = range(len(config.scales))
+    return {
+        "enlargement": SCALE,
+        "multiple": config.multiple,
+        "needs_flow": config.flow_prior == "dis",
+        "scales": config.scales,
+        "blocks": [[f"{block_name(block, scale)}{suffix}" for scale in scales] for block in range(config.blocks)],
+        "parts": {
+            f"{part.name}{suffix}": {"inputs": tensors(part.inputs), "outputs": tensors(part.outputs)} for part in parts
+        },
+    }
+
+
+def _check_facts(found: Comparison, runtime: str) -> dict[str, Any]:
+    return {
+        "runtime": runtime,
+        "sizes": [f"{width}x{height}" for height, width in SIZES],
+        "times": TIMES,
+        "largest_difference": found.largest,
+        "image": found.image,
+        "parts": found.parts,
+    }
+
+
+def _require_equal(found: Comparison, runtime: str) -> None:
+    if found.largest <= LIMIT:
+        return
+    names = [name for name, difference in found.parts.items() if difference > LIMIT] or ["the whole"]
+    raise CheckFailed(
+        f"The exported network differs from PyTorch by {found.largest:.2g} (at most {LIMIT:g} is allowed) in "
+        f"{runtime}: {', '.join(names)}. Nothing was written; another version of the runtime may do better."
+    )
+
+
+def _put_in_place(temporary: Path, output: Path) -> None:
+    """Give the folder its name; the one it replaces goes only then."""
+    if not output.exists():
+        os.replace(temporary, output)
+        return
+    aside = output.with_name(f".{output.name}.{os.getpid()}.old")
+    os.replace(output, aside)
+    try:
+        os.replace(temporary, output)
+    except OSError:
+        os.replace(aside, output)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

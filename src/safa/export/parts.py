@@ -1,0 +1,188 @@
+"""A network cut into the parts that other programs run one after the other.
+
+No part contains a decision: the selector says which scale a block should work at, and the caller runs the graph of
+that block at that scale. So any runtime can follow it, and what is not chosen costs nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
+from safa.network.safa import FrameState, Safa, SafaConfig
+from safa.network.selector import chosen_scale
+from safa.ops import SCALE
+
+Run = Callable[..., Sequence[Any]]
+"""``run(part name, *inputs)`` gives the part's outputs; tensors or arrays, whatever the runtime takes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph: a module, and the names of what goes in and comes out, in order."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def parts_of(network: Safa) -> list[Part]:
+    """All parts of a network in evaluation mode, in the order in which ``drive`` runs them."""
+    config = network.config
+    prior = ("forward", "backward") if config.flow_prior == "dis" else ()
+    decided = ("scale", "probability") if config.selects else ("scale",)
+    features = ("features0", "features1")
+    pictures = ("enlarged0", "enlarged1")
+    parts = [
+        Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features")),
+        Part("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
+        Part("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
+        Part("selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)),
+    ]
+    for number, block in enumerate(network.blocks):
+        assert isinstance(block, ScaleAdaptiveBlock)
+        for index in range(len(config.scales)):
+            work = _Block(_with_branch(block, index), network.flow_head, index)
+            parts.append(Part(block_name(number, index), work, ("x", "flow"), ("next_hidden", "next_flow")))
+    parts.append(
+        Part("synthesis", _Synthesis(_with(network, "decoder")), (*pictures, *features, "flow", "t"), ("image",))
+    )
+    for part in parts:
+        part.module.eval()
+    return parts
+
+
+def block_name(block: int, scale: int) -> str:
+    """Name of the part that is one block (from 0) at one scale (index into ``SafaConfig.scales``)."""
+    return f"block{block}_scale{scale}"
+
+
+def shape_of(name: str, config: SafaConfig) -> tuple[int | str, ...]:
+    """Shape of one of the parts' inputs or outputs; sides are "height" and "width" of the input frame, or multiples."""
+    paper = config.grid == "paper"
+    features, flow = (2, 4) if paper else (1, 1)
+    c = config.channels
+    kind = name.removeprefix("next_").rstrip("01")
+    if kind in ("t", "scale"):
+        return (1,)
+    if kind == "probability":
+        return (1, len(config.scales) - 1)
+    channels, factor = {
+        "frame": (3, 1),
+        "forward": (2, 1),
+        "backward": (2, 1),
+        "enlarged": (3, SCALE),
+        "image": (3, SCALE),
+        "features": (c, features),
+        "hidden": (c, features),
+        "x": (block_channels(c), features),
+        "flow": (FLOW_CHANNELS, flow),
+    }[kind]
+    return (1, channels, *(side if factor == 1 else f"{factor}*{side}" for side in ("height", "width")))
+
+
+def type_of(name: str) -> str:
+    """Number type of one of the parts' inputs or outputs."""
+    return "int64" if name == "scale" else "float32"
+
+
+def drive(
+    run: Run,
+    blocks: int,
+    frame0: Any,
+    frame1: Any,
+    t: Any,
+    prior: Sequence[Any] = (),
+    scales: Sequence[int] | None = None,
+) -> tuple[Any, list[int]]:
+    """The image at time ``t`` and the scale of each block: how the parts fit together, in any runtime.
+
+    Args:
+        frame0, frame1: ``1,3,h,w`` float32 in [0, 1], sides multiples of ``SafaConfig.multiple``.
+        t: one float32 in [0, 1].
+        prior: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``, where the network starts from it.
+        scales: one index for each block; None follows the selector.
+    """
+    (enlarged0, features0), (enlarged1, features1) = run("encoder", frame0), run("encoder", frame1)
+    (hidden,) = run("pair", features0, features1)
+    (flow,) = run("start", hidden, t, *prior)
+    used = []
+    for block in range(blocks):
+        x, scale, *_ = run("selector", hidden, features0, features1, flow, t)
+        used.append(int(scale[0]) if scales is None else scales[block])
+        hidden, flow = run(block_name(block, used[-1]), x, flow)
+    (image,) = run("synthesis", enlarged0, enlarged1, features0, features1, flow, t)
+    return image, used
+
+
+def _with(network: Safa, *names: str) -> Safa:
+    """The network with only some of its children: a part must not carry the weights of the others."""
+    view = copy.copy(network)
+    # A child that is None (no selector, no decoder) stays: the network's steps ask for it.
+    view._modules = {name: child for name, child in network._modules.items() if name in names or child is None}
+    return view
+
+
+def _with_branch(block: ScaleAdaptiveBlock, index: int) -> ScaleAdaptiveBlock:
+    """The block with the one branch that scale ``index`` uses."""
+    view = copy.copy(block)
+    view._modules = {"branches": nn.ModuleList([block.branches[index % len(block.branches)]])}
+    return view
+
+
+class _NetworkPart(nn.Module):
+    def __init__(self, network: Safa) -> None:
+        super().__init__()
+        self.network = network
+
+
+class _Encoder(_NetworkPart):
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.network.encode_frame(frame)
+        return state.enlarged, state.features
+
+
+class _Pair(_NetworkPart):
+    def forward(self, features0: Tensor, features1: Tensor) -> tuple[Tensor]:
+        return (self.network.first_hidden(torch.cat((features0, features1), dim=1)),)
+
+
+class _Start(_NetworkPart):
+    def forward(self, hidden: Tensor, t: Tensor, *prior: Tensor) -> tuple[Tensor]:
+        return (self.network.initial_flow(hidden, t, (prior[0], prior[1]) if prior else None),)
+
+
+class _Selector(_NetworkPart):
+    def forward(
+        self, hidden: Tensor, features0: Tensor, features1: Tensor, flow: Tensor, t: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = self.network.block_input(hidden, features0, features1, flow, t)
+        if self.network.selector is None:
+            return x, torch.full((1,), self.network.config.fixed_scale or 0, dtype=torch.long, device=x.device)
+        logit = self.network.selector(x)
+        return x, chosen_scale(logit), torch.sigmoid(logit)
+
+
+class _Block(nn.Module):
+    def __init__(self, block: ScaleAdaptiveBlock, flow_head: nn.Module, index: int) -> None:
+        super().__init__()
+        self.block, self.flow_head, self.index = block, flow_head, index
+
+    def forward(self, x: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.block.at_scale(x, self.index)
+        return hidden, flow + self.flow_head(hidden)
+
+
+class _Synthesis(_NetworkPart):
+    def forward(
+        self, enlarged0: Tensor, enlarged1: Tensor, features0: Tensor, features1: Tensor, flow: Tensor, t: Tensor
+    ) -> tuple[Tensor]:
+        frames = FrameState(enlarged0, features0), FrameState(enlarged1, features1)
+        return (self.network.compose(*frames, flow, t)[0],)
