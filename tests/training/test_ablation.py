@@ -99,3 +99,9 @@ def test_the_papers_axes_differ_from_the_base_in_one_setting() -> None:
         network = {name for name in base["network"] if values["network"][name] != base["network"][name]}
         others = {name for name in base if name != "network" and values[name] != base[name]}
         assert len(network | others) == (0 if "(chosen)" in row.label or row.name == "d1" else 1), row.name
+
+
+def test_every_row_of_the_network_table_differs_from_fast() -> None:
+    chosen, *others = read_rows(Path("recipes/network.toml"))
+    assert chosen.config == TrainConfig.from_toml(Path("recipes/fast.toml"))
+    assert all(row.config != chosen.config for row in others)
