@@ -19,7 +19,7 @@ def tiny_network(**settings: object) -> Safa:
     network = Safa(SafaConfig(**{**TINY, **settings}))  # type: ignore[arg-type]
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.startswith(("flow_head", "decoder.head")) or name.endswith("beta"):
+            if name.startswith(("flow_head", "decoder.head", "neighbour_fusion.change")) or name.endswith("beta"):
                 parameter.normal_(std=0.2)
     return network.eval()
 

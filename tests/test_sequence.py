@@ -11,7 +11,7 @@ from safa.checkpoint import Checkpoint
 from safa.sequence import rendered, synthesised
 from safa.upscaler import Upscaler
 from safa.video.source import Frame
-from safa.video.steps import planned
+from safa.video.steps import Step, planned
 from safa.video.timeline import Timeline
 from tests.conftest import tiny_network
 
@@ -67,7 +67,29 @@ def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler)
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))
 
 
-def test_a_step_can_be_rendered_by_itself(upscaler: Upscaler) -> None:
+def test_a_step_names_the_frames_around_its_pair_in_the_same_scene() -> None:
+    pictures = scene(0, 4) + scene(1, 2)
+    steps = list(planned(frames(pictures), Timeline(rate=2)))
+
+    def numbers(step: Step) -> list[int | None]:
+        around = (step.before, step.first, step.second, step.after)
+        return [None if frame is None else frame.number for frame in around]
+
+    assert [numbers(step) for step in steps[::2]] == [
+        [None, 0, 1, 2],
+        [0, 1, 2, 3],
+        [1, 2, 3, None],
+        [2, 3, 3, None],  # on both sides of the cut the frame by itself
+        [None, 4, 5, None],
+        [None, 4, 5, None],
+    ]
+    assert numbers(steps[7]) == [None, 4, 4, 5]
+
+
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_a_step_can_be_rendered_by_itself(neighbours: bool) -> None:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=neighbours)
+    upscaler = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
     pictures = scene(0, 5) + scene(1, 4)
     whole = [picture for picture, _ in synthesised(frames(pictures), Timeline(rate=3), upscaler)]
     steps = list(planned(frames(pictures), Timeline(rate=3)))

@@ -60,15 +60,20 @@ def test_margin_grows_with_motion_within_bounds() -> None:
     assert margins[-1] <= 96
 
 
-@pytest.mark.parametrize("grid", ["input", "paper"])
+@pytest.mark.parametrize("layout", [{}, {"grid": "paper"}, {"neighbours": True}], ids=str)
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "auto"])
-def test_no_seams(engine: str, grid: str) -> None:
-    upscaler = tiny_upscaler(engine, grid=grid)
-    frames = [scene(83, 117, shift, channels=4) for shift in (0, 3)]
-    whole = upscaler.between(*frames, [0.0, 0.4])
+def test_no_seams(engine: str, layout: dict[str, object]) -> None:
+    upscaler = tiny_upscaler(engine, **layout)
+    first, second, before, after = (scene(83, 117, shift, channels=4) for shift in (0, 3, 2, 4))
+
+    def pictures() -> list[np.ndarray]:
+        frames = [upscaler.encode(frame) for frame in (first, second, before, after)]
+        return upscaler.at_times(upscaler.pair(*frames), [0.0, 0.4])
+
+    whole = pictures()
     upscaler.budget.shrink(2 * 100 * 100)
     assert len(upscaler.tiles(83, 117)) > 1
-    tiled = upscaler.between(*frames, [0.0, 0.4])
+    tiled = pictures()
     assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(whole, tiled, strict=True))
 
 

@@ -73,6 +73,24 @@ def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, mon
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
+def test_stream_shows_a_network_the_frames_around_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network(grid="input", neighbours=True)
+    looking = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+    frames = [picture(seed) for seed in range(4)]
+    encoded = [looking.encode(frame) for frame in frames]
+    quads = [(0, 1, None, 2), (1, 2, 0, 3), (2, 3, 1, None)]
+    pairs = [looking.pair(*(None if k is None else encoded[k] for k in quad)) for quad in quads]  # type: ignore[arg-type]
+    expected = [image for pair in pairs for image in looking.at_times(pair, [0.0, 0.5])] + [looking.at(pairs[-1], 1.0)]
+    asked = []
+    encode_frame, with_neighbours = looking.engine.encode_frame, looking.engine.with_neighbours
+    monkeypatch.setattr(looking.engine, "encode_frame", lambda frame: asked.append("e") or encode_frame(frame))
+    monkeypatch.setattr(looking.engine, "with_neighbours", lambda *all: asked.append("n") or with_neighbours(*all))
+    result = list(looking.stream(iter(frames), rate=2))
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+    assert (asked.count("e"), asked.count("n")) == (4, 4)
+    assert not np.array_equal(result[2], looking.between(frames[1], frames[2], [0.0])[0])
+
+
 def test_stream_is_lazy(upscaler: Upscaler) -> None:
     taken = []
     endless = (taken.append(k) or picture(k) for k in itertools.count())

@@ -31,7 +31,7 @@ def synthesised(
 def rendered(steps: Iterable[Step], upscaler: Upscaler) -> Iterator[tuple[Array, Step]]:
     """The steps, which must be in order, with their pictures.
 
-    A picture depends on its two frames and its time alone, never on the steps around it: a resumed job, and one that
+    A picture depends on its step's frames and time alone, never on the steps around it: a resumed job, and one that
     was done in parts in many places, equals an uninterrupted one. What neighbours share is computed once.
     """
     encoded: dict[int, EncodedFrame] = {}
@@ -41,16 +41,19 @@ def rendered(steps: Iterable[Step], upscaler: Upscaler) -> Iterator[tuple[Array,
     for step in steps:
         same_pair = before is not None and _numbers(before) == _numbers(step)
         if pair is None or not same_pair:
-            encoded = {
-                frame.number: encoded.get(frame.number) or upscaler.encode(frame.image)
-                for frame in (step.first, step.second)
-            }
-            pair = upscaler.pair(encoded[step.first.number], encoded[step.second.number])
+            encoded = {frame.number: encoded.get(frame.number) or upscaler.encode(frame.image) for frame in step.frames}
+            pair = upscaler.pair(
+                encoded[step.first.number],
+                encoded[step.second.number],
+                encoded[step.before.number] if step.before else None,
+                encoded[step.after.number] if step.after else None,
+            )
         if picture is None or not same_pair or before is None or before.t != step.t:
             picture = upscaler.at(pair, step.t)
         before = step
         yield picture, step
 
 
-def _numbers(step: Step) -> tuple[int, int]:
-    return step.first.number, step.second.number
+def _numbers(step: Step) -> list[int]:
+    # Two steps may share their frames and yet differ in which of them the picture lies between.
+    return [frame.number for frame in (step.first, step.second, *step.frames)]

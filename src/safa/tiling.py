@@ -80,14 +80,17 @@ class Tiling:
         return Tiling(len(tiles), right - left, bottom - top)
 
 
-def margin_for(flows: Sequence[NDArray[np.float32]] | None, multiple: int) -> int:
-    """Margin in pixels for motion of ``flows`` (``H,W,2`` in pixels; None: not known beforehand)."""
+def margin_for(flows: Sequence[NDArray[np.float32]] | None, multiple: int, hops: int = 1) -> int:
+    """Margin in pixels for motion of ``flows`` (``H,W,2`` in pixels; None: not known beforehand).
+
+    ``hops``: how many warps a pixel's way through the network leads through at most.
+    """
     if flows is None:
         reach: float = USUAL_REACH
     else:
         # A few pixels of wild flow, which every estimate has, must not make all tiles wide.
         reach = max((float(np.quantile(np.abs(flow), 0.999)) for flow in flows), default=0)
-    reach = min(max(reach, LEAST_REACH), MOST_REACH)
+    reach = min(max(reach, LEAST_REACH), MOST_REACH) * hops
     return math.ceil((CONTEXT + reach) / multiple) * multiple
 
 

@@ -7,16 +7,15 @@ pairs and times it takes part in, unless it only fits into memory in tiles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from safa.budget import Budget
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
+from safa.encoded import EncodedFrame, EncodedPair, Flow
 from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
 from safa.errors import OutOfMemory, SafaError
@@ -25,34 +24,6 @@ from safa.network.safa import Scale, Synthesis
 from safa.ops import SCALE, enlarge
 from safa.pixels import Array, cut_out, peak, store, to_8_bits
 from safa.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost
-
-
-@dataclass
-class EncodedFrame:
-    """A frame prepared for any pair it will be part of; made by ``Upscaler.encode``."""
-
-    image: Array
-    low: NDArray[np.uint8]
-    """``H,W,3``: what the classical flow sees."""
-    state: Any = None
-    """The engine's own, of the whole frame, once it was needed."""
-
-    @property
-    def kind(self) -> tuple[int, int, np.dtype[Any]]:
-        """Height, width and type."""
-        return (*self.image.shape[:2], self.image.dtype)
-
-
-@dataclass
-class EncodedPair:
-    """Two encoded frames joined; made by ``Upscaler.pair``."""
-
-    first: EncodedFrame
-    second: EncodedFrame
-    flows: tuple[NDArray[np.float32], NDArray[np.float32]] | None
-    """Classical flow from the first to the second and back, ``H,W,2`` in pixels, if the network uses it."""
-    state: Any = None
-    """The engine's own, of the whole frames, once it was needed."""
 
 
 class Upscaler:
@@ -118,16 +89,11 @@ class Upscaler:
         if not isinstance(rate, int) or rate < 1:
             raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
         pair: EncodedPair | None = None
-        previous: EncodedFrame | None = None
-        for frame in frames:
-            current = self.encode(frame)
-            if previous is not None:
-                pair = self.pair(previous, current)
-                for step in range(rate):
-                    yield self.at(pair, step / rate)
-            previous = current
-        if previous is not None:
-            yield self.at(pair, 1.0) if pair is not None else self.at(self.pair(previous, previous), 0.0)
+        for pair in self._pairs(frames):
+            for step in range(rate if pair.first is not pair.second else 0):
+                yield self.at(pair, step / rate)
+        if pair is not None:
+            yield self.at(pair, 1.0)
 
     # The steps, for callers with timelines of their own
 
@@ -139,23 +105,38 @@ class Upscaler:
             )
         return EncodedFrame(frame, to_8_bits(frame))
 
-    def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedPair:
-        """Join two frames of one size and type; this is where the classical flow is computed, if it is used."""
-        if first.kind != second.kind:
-            (height0, width0, dtype0), (height1, width1, dtype1) = first.kind, second.kind
-            raise SafaError(
-                f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must have "
-                "one size and type."
-            )
-        if self.config.flow_prior == "none":
-            return EncodedPair(first, second, None)
+    def pair(
+        self,
+        first: EncodedFrame,
+        second: EncodedFrame,
+        before: EncodedFrame | None = None,
+        after: EncodedFrame | None = None,
+    ) -> EncodedPair:
+        """Join two frames of one size and type; this is where classical flow is computed, if the network uses it.
+
+        Args:
+            before, after: the frames next to the pair, if they belong to the same scene; a network with
+                ``neighbours`` sees more with them, any other ignores them.
+        """
+        if not self.config.neighbours:
+            before = after = None
+        pair = EncodedPair(first, second, before, after)
+        for frame in pair.frames:
+            if first.kind != frame.kind:
+                (height0, width0, dtype0), (height1, width1, dtype1) = first.kind, frame.kind
+                raise SafaError(
+                    f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
+                    "have one size and type."
+                )
+        if not self.config.needs_flow:
+            return pair
         tiled = len(self.tiles(*first.kind[:2])) > 1
         if tiled:
             self.engine.release()  # flow and network take turns with the memory
-        flows = prior.classical_flow(first.low, second.low), prior.classical_flow(second.low, first.low)
+        self._flows(pair)
         if tiled:
             prior.release()
-        return EncodedPair(first, second, flows)
+        return pair
 
     def at(self, pair: EncodedPair, t: float, scale: Scale = None) -> Array:
         """The frame at time ``t`` in [0, 1] as an array of the inputs' type."""
@@ -169,14 +150,16 @@ class Upscaler:
         """
         height, width, _ = pair.first.kind
         while True:
-            tiles = self.tiles(height, width, pair.flows)
+            tiles = self.tiles(height, width, self._flows(pair))
             try:
                 with memory_errors():
                     return self._render(pair, times, scale, tiles)
             except OutOfMemory:
                 self.budget.shrink(max(tile.cost for tile in tiles))
             # Outside of the handler: until its end the failed call's tensors are alive.
-            pair.state = pair.first.state = pair.second.state = None
+            pair.state = None
+            for frame in pair.frames:
+                frame.state = frame.among = None
             self.engine.release()
 
     def details(self, pair: EncodedPair, t: float, scale: Scale = None) -> Synthesis:
@@ -188,9 +171,7 @@ class Upscaler:
         result.image = result.image[:, :, : height * SCALE, : width * SCALE]
         return result
 
-    def tiles(
-        self, height: int, width: int, flows: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    ) -> tuple[Tile, ...]:
+    def tiles(self, height: int, width: int, flows: Sequence[Flow] | None = None) -> tuple[Tile, ...]:
         """The tiles in which frames of this size with motion ``flows`` are computed; one where memory suffices.
 
         Raises:
@@ -203,7 +184,8 @@ class Upscaler:
             return (whole,)
         size, least = whole.shown[2:], margin_for((), multiple)
         # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
-        for margin in range(margin_for(flows, multiple), least - 1, -multiple):
+        hops = 2 if self.config.neighbours else 1
+        for margin in range(margin_for(flows, multiple, hops), least - 1, -multiple):
             tiles = plan_tiles(*size, multiple, margin, most)
             if tiles:
                 return tiles
@@ -220,7 +202,7 @@ class Upscaler:
         def run(state: Any, tile: Tile, number: int, scale: Scale) -> Decision:
             made = self.engine.synthesize(state, float(times[number]), scale, tile.inner)
             into = results[number][tile.output]
-            store(made.image[tile.kept], into[:, :, :3])
+            self.engine.store(made.image[tile.kept], into[:, :, :3])
             if channels == 4:
                 store(self._alpha(pair, tile, times[number])[tile.kept], into[:, :, 3:])
             return Decision.of(made)
@@ -235,26 +217,78 @@ class Upscaler:
             agree(tiles, decisions, lambda tile, scales, n=number: run(self._joined(pair, tile), tile, n, scales))  # type: ignore[misc]
         return results
 
+    def _pairs(self, frames: Iterable[Array]) -> Iterator[EncodedPair]:
+        """Each two consecutive frames; a single frame with itself. With neighbours they come one frame later."""
+        held: list[EncodedFrame] = []
+        for frame in frames:
+            current = self.encode(frame)
+            if not self.config.neighbours:
+                if held:
+                    yield self.pair(held[-1], current)
+            elif len(held) > 1:
+                yield self.pair(held[-2], held[-1], held[0] if len(held) == 3 else None, current)
+            held = [*held[-2:], current]
+        if len(held) == 1:
+            yield self.pair(held[0], held[0])
+        elif held and self.config.neighbours:
+            yield self.pair(held[-2], held[-1], held[0] if len(held) == 3 else None)
+
+    def _flows(self, pair: EncodedPair) -> list[Flow]:
+        """All the classical flow that the network needs for the pair."""
+        if not self.config.needs_flow:
+            return []
+        flows = [pair.first.flow_to(pair.second), pair.second.flow_to(pair.first)]
+        if self.config.neighbours:
+            for frame in (pair.first, pair.second):
+                flows += [frame.flow_to(other) for other in pair.neighbours(frame)]
+        return flows
+
     def _joined(self, pair: EncodedPair, tile: Tile) -> Any:
         """The engine's state of a tile of the pair; that of whole frames is kept."""
-        if tile != self._whole(*pair.first.kind[:2]):
-            return self._join(pair, tile, self._encoded(pair.first, tile), self._encoded(pair.second, tile))
-        for frame in (pair.first, pair.second):
-            if frame.state is None:
-                frame.state = self._encoded(frame, tile)
-        if pair.state is None:
-            pair.state = self._join(pair, tile, pair.first.state, pair.second.state)
-        return pair.state
+        whole = tile == self._whole(*pair.first.kind[:2])
+        if whole and pair.state is not None:
+            return pair.state
+        states: dict[int, Any] | None = None if whole else {}
+        first = self._among(pair, pair.first, tile, states)
+        second = first if pair.second is pair.first else self._among(pair, pair.second, tile, states)
+        flows = None
+        if self.config.flow_prior == "dis":
+            both = pair.first.flow_to(pair.second), pair.second.flow_to(pair.first)
+            forward, backward = (cut_out(flow, tile.seen, self.device) for flow in both)
+            flows = forward, backward
+        joined = self.engine.encode_pair(first, second, flows)
+        if whole:
+            pair.state = joined
+            if pair.before is not None:
+                pair.before.state = None  # no later pair asks for it
+        return joined
 
-    def _encoded(self, frame: EncodedFrame, tile: Tile) -> Any:
-        colour = cut_out(frame.image[:, :, :3], tile.seen, self.device) / peak(frame.image.dtype)
-        return self.engine.encode_frame(colour)
+    def _among(self, pair: EncodedPair, frame: EncodedFrame, tile: Tile, states: dict[int, Any] | None) -> Any:
+        """The engine's state of a frame with what its neighbours add to it; ``states`` as ``_encoded`` has it."""
+        if not self.config.neighbours:
+            return self._encoded(frame, tile, states)
+        others = pair.neighbours(frame)
+        numbers = tuple(other.number for other in others)
+        if states is None and frame.among is not None and frame.among[0] == numbers:
+            return frame.among[1]
+        state = self._encoded(frame, tile, states)
+        seen = ((self._encoded(other, tile, states), frame.flow_to(other)) for other in others)
+        state = self.engine.with_neighbours(state, ((a, cut_out(flow, tile.seen, self.device)) for a, flow in seen))
+        if states is None:
+            frame.among = numbers, state
+        return state
 
-    def _join(self, pair: EncodedPair, tile: Tile, first: Any, second: Any) -> Any:
-        if pair.flows is None:
-            return self.engine.encode_pair(first, second)
-        forward, backward = (cut_out(flow, tile.seen, self.device) for flow in pair.flows)
-        return self.engine.encode_pair(first, second, (forward, backward))
+    def _encoded(self, frame: EncodedFrame, tile: Tile, states: dict[int, Any] | None) -> Any:
+        """The engine's state of a frame by itself. ``states``: those of this tile so far; None for whole frames."""
+        state = frame.state if states is None else states.get(frame.number)
+        if state is None:
+            colour = cut_out(frame.image[:, :, :3], tile.seen, self.device) / peak(frame.image.dtype)
+            state = self.engine.encode_frame(colour)
+            if states is None:
+                frame.state = state
+            else:
+                states[frame.number] = state
+        return state
 
     def _alpha(self, pair: EncodedPair, tile: Tile, t: float) -> torch.Tensor:
         white = peak(pair.first.image.dtype)

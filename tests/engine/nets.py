@@ -84,10 +84,16 @@ def compare(
     """Run both engines on one pair, at every forced scale and as the network chooses."""
     frame0, frame1, prior = random_pair(height, width, seed, reach)
     engines = NativeEngine(network, threads, build), TorchEngine(network, CPU)
-    pairs = [
-        engine.encode_pair(engine.encode_frame(frame0), engine.encode_frame(frame1), prior)  # type: ignore[attr-defined]
-        for engine in engines
-    ]
+    pairs = []
+    for engine in engines:
+        first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
+        if network.config.neighbours:
+            around = [(second, prior[0]), (first, prior[1])]
+            first, second = (
+                engine.with_neighbours(frame, around[:count])  # type: ignore[attr-defined]
+                for frame, count in ((first, 2), (second, 1))
+            )
+        pairs.append(engine.encode_pair(first, second, prior))  # type: ignore[attr-defined]
     for scale in (None, *range(len(network.config.scales))):
         for t in times:
             ours, theirs = (engine.synthesize(pair, t, scale) for engine, pair in zip(engines, pairs, strict=True))  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from safa.checkpoint import import_released
 from safa.engine.native import NativeEngine
 from safa.errors import SafaError
 from safa.network.safa import Safa
+from safa.pixels import store
 from tests.engine.nets import builds, compare, lively_network, random_pair
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"
@@ -41,6 +43,8 @@ def test_every_build_equals_torch(build: str, grid: str) -> None:
         {"scales": (0.5,)},
         {"scales": (1.0, 0.25), "fixed_scale": 1, "grid": "input"},
         {"flow_prior": "dis", "blend_prior": True},
+        {"neighbours": True},
+        {"neighbours": True, "grid": "input", "channels": 18},
     ],
     ids=str,
 )
@@ -85,6 +89,19 @@ def test_result_depends_neither_on_threads_nor_on_what_ran_before() -> None:
     for first, second, third in zip(images[:3], images[3:6], images[6:], strict=True):
         assert torch.equal(first, second)
         assert torch.equal(first, third)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_are_stored_as_pytorch_stores_them(dtype: type, channels: int) -> None:
+    image = torch.rand(40, 56, 3).permute(2, 0, 1).unsqueeze(0)
+    image[0, 0, 0, :4] = torch.tensor([0.5, 1.5, 2.5, 254.5]) / 255  # halves go to the even number
+    ours, theirs = (np.zeros((30, 50, channels), dtype) for _ in range(2))
+    kept = ..., slice(3, 35), slice(2, 54)
+    NativeEngine(lively_network(), 2).store(image[kept], ours[:, 4:, :3])
+    store(image[kept], theirs[:, 4:, :3])
+    assert np.array_equal(ours, theirs)
+    assert not ours[:, :4].any()
 
 
 def test_workspace_settles_and_can_be_released() -> None:
@@ -136,6 +153,10 @@ def test_says_what_it_cannot_take() -> None:
     pair = engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(frame), prior)
     with pytest.raises(SafaError, match="index into"):
         engine.synthesize(pair, 0.5, 3)
+    with pytest.raises(SafaError, match="two frames only"):
+        engine.with_neighbours(pair.frame0, [(pair.frame1, prior[0])])
+    with pytest.raises(SafaError, match="frame's size"):
+        engine.with_neighbours(pair.frame0, [(engine.encode_frame(larger), prior[0])])
 
 
 def test_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from safa.errors import SafaError
-from safa.training.losses import Perceptual, charbonnier, flow_error, frequency, imbalance, l1
+from safa.training.losses import Perceptual, charbonnier, flow_error, frequency, imbalance, l1, psnr
 
 
 def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
@@ -18,6 +18,14 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
     assert float(charbonnier(a, b).detach()) == pytest.approx(float(l1(a, b).detach()), abs=1e-5)
     (gradient,) = torch.autograd.grad(charbonnier(a, torch.zeros_like(b)), a)
     assert not gradient.any()
+
+
+def test_psnr_loss_falls_by_as_much_for_every_decibel() -> None:
+    truth = torch.zeros(1, 3, 8, 8)
+    losses = [float(psnr(torch.full_like(truth, error), truth)) for error in (0.1, 0.01 * math.sqrt(10), 0.01)]
+    assert losses[0] - losses[1] == pytest.approx(losses[1] - losses[2], rel=0.01)
+    both = psnr(torch.stack((truth[0] + 0.1, truth[0] + 0.01)), truth)
+    assert float(both) == pytest.approx((losses[0] + losses[2]) / 2)
 
 
 def test_frequency_loss_sees_a_wave_where_it_is() -> None:

@@ -69,13 +69,16 @@ def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = Tr
 def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Step]:
     """The plan's steps; ``frames`` are the needed ones in order, of which few are held at a time."""
     held: dict[int, Numbered] = {}
-    for place, (first, second, t) in enumerate(plan.parts):
-        held = {number: frame for number, frame in held.items() if number >= first}
-        while second not in held:
+    for place, part in enumerate(plan.parts):
+        wanted = [number for number in (part.before, part.first, part.second, part.after) if number is not None]
+        held = {number: frame for number, frame in held.items() if number >= wanted[0]}
+        while wanted[-1] not in held:
             frame = next(frames)
             held[frame.number] = frame
-        moment = Moment(first, Fraction(t), plan.start)
-        yield Step(plan.first_frame + place, moment, held[first], held[second], t)
+        moment = Moment(part.first, Fraction(part.t), plan.start)
+        before, after = (None if number is None else held[number] for number in (part.before, part.after))
+        number = plan.first_frame + place
+        yield Step(number, moment, held[part.first], held[part.second], part.t, before, after)
 
 
 def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:

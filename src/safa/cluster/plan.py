@@ -28,18 +28,35 @@ class Needed:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A ``Step`` with the numbers of its frames in their place."""
+
+    first: int
+    second: int
+    t: float
+    before: int | None
+    after: int | None
+
+    @staticmethod
+    def of(step: Step) -> Part:
+        """What there is to tell of ``step``."""
+        before, after = (None if frame is None else frame.number for frame in (step.before, step.after))
+        return Part(step.first.number, step.second.number, step.t, before, after)
+
+
+@dataclass(frozen=True)
 class SegmentPlan:
     """All that a segment depends on beside the source's pixels and the network.
 
-    Output frame ``first_frame + k`` is shown from ``ticks[k]`` on and made from source frames ``parts[k][0]`` and
-    ``parts[k][1]`` at time ``parts[k][2]``. ``needed`` are those source frames in order, ``seek`` the time in the file
-    to decode from, ``start`` and ``stop`` the times in the output of the first and last frame; all in seconds.
+    Output frame ``first_frame + k`` is shown from ``ticks[k]`` on and made as ``parts[k]`` says. ``needed`` are the
+    source frames it takes, in order, ``seek`` the time in the file to decode from, ``start`` and ``stop`` the times in
+    the output of the first and last frame; all in seconds.
     """
 
     number: int
     first_frame: int
     ticks: tuple[int, ...]
-    parts: tuple[tuple[int, int, float], ...]
+    parts: tuple[Part, ...]
     needed: tuple[Needed, ...]
     seek: Fraction
     start: Fraction
@@ -88,7 +105,7 @@ class Planner:
                 if steps:
                     yield self._plan(steps, ticks)
                 steps, ticks = [], []
-                self._forget(step.first.number)
+                self._forget(step.frames[0].number)
         if steps:
             yield self._plan(steps, ticks)
         self.end = timeline.end
@@ -99,7 +116,7 @@ class Planner:
             yield frame
 
     def _need(self, step: Step) -> None:
-        for frame in (step.first, step.second):
+        for frame in step.frames:
             if frame.number not in self._needed:
                 self._needed[frame.number] = Needed(frame.number, self._times[frame.number], checksum(frame.image))
 
@@ -109,13 +126,13 @@ class Planner:
         self._needed = {n: needed for n, needed in self._needed.items() if n >= number}
 
     def _plan(self, steps: list[Step], ticks: list[int]) -> SegmentPlan:
-        numbers = sorted({frame.number for step in steps for frame in (step.first, step.second)})
+        numbers = sorted({frame.number for step in steps for frame in step.frames})
         earliest = max(min(self._times), numbers[0] - PREROLL)
         return SegmentPlan(
             steps[0].number // self._length,
             steps[0].number,
             tuple(ticks),
-            tuple((step.first.number, step.second.number, step.t) for step in steps),
+            tuple(Part.of(step) for step in steps),
             tuple(self._needed[number] for number in numbers),
             self._times[earliest],
             steps[0].moment.time,

@@ -27,6 +27,7 @@ from safa.data.scene import Image, Scene
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.prior import classical_flow
+from safa.network.safa import Outer
 from safa.ops import SCALE
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
@@ -47,12 +48,17 @@ class Sample:
     flow: Tensor | None
     """``3,4,h,w``: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution pixels, NaN where
     it is not known; None when it was not asked for."""
+    outer: Outer | None = None
+    """The low-resolution frames around the pair, ``3,h,w``; None for networks that do not look at them."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
         prior = None if self.prior is None else (change(self.prior[0]), change(self.prior[1]))
         flow = None if self.flow is None else change(self.flow)
-        return Sample(change(self.frame0), change(self.frame1), change(self.t), change(self.targets), prior, flow)
+        outer = None if self.outer is None else Outer(*(change(tensor) for tensor in vars(self.outer).values()))
+        return Sample(
+            change(self.frame0), change(self.frame1), change(self.t), change(self.targets), prior, flow, outer
+        )
 
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
@@ -77,6 +83,7 @@ class SampleSettings:
         transpose: among them the exchange of rows and columns.
         with_prior: compute the classical flow.
         with_flow: hand out the exact flow of scenes made from photographs.
+        with_outer: hand out the frames around the pair.
     """
 
     patch: int = 128
@@ -88,6 +95,7 @@ class SampleSettings:
     transpose: bool = True
     with_prior: bool = True
     with_flow: bool = False
+    with_outer: bool = False
 
     def __post_init__(self) -> None:
         if self.patch % 32 or self.patch < 32:
@@ -135,22 +143,29 @@ class TrainingData(Dataset[Sample]):
         settings = self.settings
         rng = np.random.Generator(np.random.Philox(key=(self.seed, index)))
         if rng.random() < self.still_share:
-            scene = draw_motion(self.split.stills, self.side, rng, settings.motion_blur, settings.with_flow)
+            asked = settings.motion_blur, settings.with_flow, settings.with_outer
+            scene = draw_motion(self.split.stills, self.side, rng, *asked)
         else:
-            scene = draw_window(self.split.reels, self.side, settings.spans, rng)
+            scene = draw_window(self.split.reels, self.side, settings.spans, rng, settings.with_outer)
         return self._cut(augment(scene, rng, settings.transpose) if settings.augment else scene, rng)
 
     def _cut(self, scene: Scene, rng: np.random.Generator) -> Sample:
         """Reduce the scene, compute its classical flow, then cut the patch out of the middle or near it."""
         settings = self.settings
+        given = [scene.before, scene.frame0, scene.frame1, scene.after]
+        frames = [frame for frame in given if frame is not None]
         if settings.degradation is None:
-            low0, low1 = reduce_quarter(scene.frame0), reduce_quarter(scene.frame1)
+            lows = [reduce_quarter(frame) for frame in frames]
         else:
-            low0, low1 = degrade((scene.frame0, scene.frame1), settings.degradation, rng)
+            lows = degrade(frames, settings.degradation, rng)
             if settings.degradation.sharpen:
-                frames = (scene.frame0, scene.target, scene.frame1)
-                first, middle, last = (sharpen(frame, settings.degradation.sharpen) for frame in frames)
+                sharp = (scene.frame0, scene.target, scene.frame1)
+                first, middle, last = (sharpen(frame, settings.degradation.sharpen) for frame in sharp)
                 scene = Scene(first, middle, last, scene.t, scene.flow)
+        reduced = iter(lows)
+        before, low0, low1, after = (None if frame is None else next(reduced) for frame in given)
+        assert low0 is not None
+        assert low1 is not None
         low = settings.patch // SCALE
         if low0.shape[0] < low or low0.shape[1] < low:
             raise SafaError(f"A clip is smaller than the patch of {settings.patch} pixels; use a smaller patch.")
@@ -165,6 +180,20 @@ class TrainingData(Dataset[Sample]):
         if settings.with_prior:
             both = classical_flow(low0, low1), classical_flow(low1, low0)
             prior = (_channels_first(both[0][near]), _channels_first(both[1][near]))
+        outer = None
+        if settings.with_outer:
+            to_before, to_after = (
+                np.zeros((*frame.shape[:2], 2), np.float32) if other is None else classical_flow(frame, other)
+                for frame, other in ((low0, before), (low1, after))
+            )
+            outer = Outer(
+                *(
+                    _to_tensor((frame if other is None else other)[near])
+                    for frame, other in ((low0, before), (low1, after))
+                ),
+                *(_channels_first(flow[near]) for flow in (to_before, to_after)),
+                *(torch.tensor(float(other is not None)) for other in (before, after)),
+            )
         flow = None
         if settings.with_flow:
             flow = torch.full((3, 4, low, low), torch.nan)
@@ -177,6 +206,7 @@ class TrainingData(Dataset[Sample]):
             torch.stack([_to_tensor(frame[far]) for frame in (scene.frame0, scene.target, scene.frame1)]),
             prior,
             flow,
+            outer,
         )
 
 
@@ -190,6 +220,7 @@ def collate(samples: list[Sample]) -> Sample:
     first = samples[0]
     priors = [sample.prior for sample in samples if sample.prior is not None]
     flows = [sample.flow for sample in samples if sample.flow is not None]
+    outers = [vars(sample.outer).values() for sample in samples if sample.outer is not None]
     return Sample(
         torch.stack([s.frame0 for s in samples]),
         torch.stack([s.frame1 for s in samples]),
@@ -197,6 +228,7 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([s.targets for s in samples]),
         None if first.prior is None else (torch.stack([p[0] for p in priors]), torch.stack([p[1] for p in priors])),
         None if first.flow is None else torch.stack(flows),
+        None if first.outer is None else Outer(*map(torch.stack, zip(*outers, strict=True))),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from safa.network.safa import Region, SafaConfig, Scale, Synthesis
+from safa.pixels import Array
 
 
 class Engine(Protocol):
@@ -31,6 +33,13 @@ class Engine(Protocol):
     def encode_frame(self, frame: Tensor) -> Any:
         """Everything about a frame ``1,3,h,w`` float32 in [0, 1], sides multiples of ``config.multiple``."""
 
+    def with_neighbours(self, frame: Any, neighbours: Iterable[tuple[Any, Tensor]]) -> Any:
+        """An encoded frame with what its neighbours, given by ``encode_frame``, add to it.
+
+        With each comes the classical flow from ``frame`` to it, ``1,2,h,w`` in pixels. For networks with
+        ``neighbours``; what ``encode_pair`` wants of those is the result of this.
+        """
+
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
         """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""
 
@@ -41,3 +50,6 @@ class Engine(Protocol):
 
         An engine may leave ``Synthesis.fused`` None.
         """
+
+    def store(self, image: Tensor, into: Array) -> None:
+        """Write a part of a result's image into a picture's colours, see ``pixels.store``."""

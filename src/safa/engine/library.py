@@ -10,11 +10,21 @@ from pathlib import Path
 
 from safa.errors import OutOfMemory, SafaError
 
-VERSION = 2
+VERSION = 3
 BUILDS = ("baseline", "avx2", "avx512")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
 
-STAGES = ("enlarging", "extractor", "first hidden", "selector", "blocks", "flow head", "decoder", "image fusion")
+STAGES = (
+    "enlarging",
+    "extractor",
+    "neighbours",
+    "first hidden",
+    "selector",
+    "blocks",
+    "flow head",
+    "decoder",
+    "image fusion",
+)
 """What ``NativeEngine.take_seconds`` tells apart, as ``native/stages.h`` has it."""
 
 _MESSAGE = 512
@@ -39,6 +49,7 @@ class Settings(ctypes.Structure):
         ("shared_branches", c_int32),
         ("decoder_blocks", c_int32),
         ("blend_prior", c_int32),
+        ("neighbours", c_int32),
     ]
 
 
@@ -78,6 +89,10 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c_int,
         [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],
     ),
+    "safa_add_neighbour": (
+        c_int,
+        [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_char_p, c_int],
+    ),
     "safa_encode_pair": (c_int, [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_int]),
     "safa_synthesize": (
         c_int,
@@ -85,6 +100,10 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
             *(c_void_p, POINTER(Pair), c_float, POINTER(c_int32)),
             *(POINTER(Result), POINTER(c_int32), c_void_p, c_char_p, c_int),
         ],
+    ),
+    "safa_store": (
+        c_int,
+        [c_void_p, c_void_p, c_int, c_int, c_int64, c_void_p, c_int64, c_int64, c_int, c_char_p, c_int],
     ),
     "safa_convolve": (
         c_int,

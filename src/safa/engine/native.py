@@ -10,9 +10,11 @@ import ctypes
 import math
 import threading
 import weakref
+from collections.abc import Iterable
 from ctypes import c_double, c_int32, c_int64
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from safa.engine.footprint import native_bytes
 from safa.errors import SafaError
 from safa.network.safa import Region, Safa, SafaConfig, Scale, Synthesis
 from safa.ops import SCALE
+from safa.pixels import Array, store
 
 CHANNEL_STEP = 16
 
@@ -112,6 +115,17 @@ class NativeEngine:
         self._run("safa_encode_frame", frame.data_ptr(), height, width, steps, picture.data_ptr(), features.data_ptr())
         return NativeFrame(height, width, picture, features)
 
+    def with_neighbours(self, frame: NativeFrame, neighbours: Iterable[tuple[NativeFrame, Tensor]]) -> NativeFrame:
+        height, width = frame.height, frame.width
+        features = frame.features.clone()
+        for neighbour, flow in neighbours:
+            if (neighbour.height, neighbour.width) != (height, width) or flow.shape != (1, 2, height, width):
+                raise SafaError(f"A neighbour and the flow to it must have the frame's size, {width}x{height} pixels.")
+            flow = flow.detach().to("cpu", torch.float32).contiguous()
+            seen = frame.features.data_ptr(), neighbour.features.data_ptr(), flow.data_ptr()
+            self._run("safa_add_neighbour", height, width, *seen, features.data_ptr())
+        return NativeFrame(height, width, frame.picture, features)
+
     def encode_pair(
         self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Tensor, Tensor] | None = None
     ) -> NativePair:
@@ -167,6 +181,15 @@ class NativeEngine:
             logits,
         )
 
+    def store(self, image: Tensor, into: Array) -> None:
+        size, (line, pixel, channel) = into.itemsize, into.strides
+        _, apart, from_line, from_pixel = image.stride()
+        if into.dtype not in (np.uint8, np.uint16) or (apart, from_pixel, channel) != (1, 3, size) or pixel < 3 * size:
+            store(image, into)
+            return
+        target = into.ctypes.data, line // size, pixel // size, size
+        self._run("safa_store", image.data_ptr(), *into.shape[:2], from_line, *target)
+
     def _grid(self, height: int, width: int) -> Tensor:
         factor = 2 if self.config.grid == "paper" else 1
         channels = -(-self.config.channels // CHANNEL_STEP) * CHANNEL_STEP
@@ -195,6 +218,7 @@ def _settings(config: SafaConfig) -> library.Settings:
         shared_branches=config.shared_branches,
         decoder_blocks=config.decoder_blocks,
         blend_prior=config.blend_prior,
+        neighbours=config.neighbours,
     )
 
 

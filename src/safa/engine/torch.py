@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from safa.engine.footprint import torch_bytes
 from safa.network.safa import FrameState, PairState, Region, Safa, Scale, Synthesis
+from safa.pixels import Array, store
 
 
 class TorchEngine:
@@ -36,6 +39,10 @@ class TorchEngine:
         with torch.inference_mode(), self._autocast():
             return self.network.encode_frame(frame)
 
+    def with_neighbours(self, frame: FrameState, neighbours: Iterable[tuple[FrameState, Tensor]]) -> FrameState:
+        with torch.inference_mode(), self._autocast():
+            return self.network.with_neighbours(frame, list(neighbours))
+
     def encode_pair(
         self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
     ) -> PairState:
@@ -45,6 +52,9 @@ class TorchEngine:
     def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
         with torch.inference_mode(), self._autocast():
             return self.network.synthesize(pair, float(t), scale, region)
+
+    def store(self, image: Tensor, into: Array) -> None:
+        store(image, into)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

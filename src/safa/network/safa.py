@@ -24,6 +24,7 @@ from safa.errors import SafaError
 from safa.network.features import Extractor, FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
+from safa.network.neighbours import NeighbourFusion
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
 from safa.network.synthesis import Decoder
@@ -58,6 +59,8 @@ class SafaConfig:
         decoder_blocks: residual blocks of the decoder (paper: 12).
         blend_prior: start the blend mask at the time's own weighting instead of one half.
         flow_prior: "dis" starts the flow from a classical estimate instead of zero.
+        neighbours: add to a frame's features what the frames next to it show: the other one of the pair, and those
+            before and after the pair where there are any.
     """
 
     grid: Grid = "paper"
@@ -72,6 +75,7 @@ class SafaConfig:
     decoder_blocks: int = 12
     blend_prior: bool = False
     flow_prior: FlowPrior = "none"
+    neighbours: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
@@ -98,6 +102,11 @@ class SafaConfig:
     def multiple(self) -> int:
         """Sides of an input frame must be multiples of this many pixels."""
         return 8  # paper grid: 32 output pixels as in the authors' release; input grid: stage 3 at 1/8, scale 1/8
+
+    @property
+    def needs_flow(self) -> bool:
+        """Whether the network uses a classical flow."""
+        return self.neighbours or self.flow_prior == "dis"
 
     @property
     def selects(self) -> bool:
@@ -139,6 +148,23 @@ class FrameState:
     """``B,3,4h,4w``: the frame enlarged by bicubic interpolation."""
     features: Tensor
     """``B,c,Hf,Wf``: fused features on the feature grid."""
+
+
+@dataclass
+class Outer:
+    """The frames around a pair; a sample without one of them has anything finite in its place."""
+
+    before: Tensor
+    """``B,3,h,w``: the frame before the first."""
+    after: Tensor
+    """``B,3,h,w``: the frame after the second."""
+    to_before: Tensor
+    """``B,2,h,w``: classical flow from the first to the one before it, in input pixels."""
+    to_after: Tensor
+    """``B,2,h,w``: classical flow from the second to the one after it."""
+    has_before: Tensor
+    """``B``: 1.0 where there is one, 0.0 elsewhere."""
+    has_after: Tensor
 
 
 @dataclass
@@ -188,6 +214,7 @@ class Safa(nn.Module):
         # Flow is kept one step finer than the features on the paper grid, at the same size on the input grid.
         self._flow_stride = 2 if paper else 1
         self.extractor = FeatureExtractor(c, config.extractor, config.stem_channels, stride=2 if paper else 1)
+        self.neighbour_fusion = NeighbourFusion(c) if config.neighbours else None
         self.first_hidden = ConvPReLU(2 * c, c)
         self.blocks = nn.ModuleList(
             ScaleAdaptiveBlock(c, config.scales, config.shared_branches) for _ in range(config.blocks)
@@ -217,6 +244,26 @@ class Safa(nn.Module):
             raise SafaError("The input grid needs the low-resolution frame as well as the enlarged one.")
         return FrameState(enlarged, self.extractor(source))
 
+    def with_neighbours(
+        self, frame: FrameState, neighbours: Sequence[tuple[FrameState, Tensor]], shares: Sequence[Tensor] = ()
+    ) -> FrameState:
+        """An encoded frame with what its neighbours add to it.
+
+        Args:
+            neighbours: encoded frames, not themselves the result of this, each with the classical flow from ``frame``
+                to it, ``B,2,h,w`` in input pixels.
+            shares: for each neighbour how much it counts in each sample, ``B`` in [0, 1]; fully if there are none.
+        """
+        if self.neighbour_fusion is None:
+            raise SafaError("This network looks at two frames only; take weights with neighbours = true.")
+        features = frame.features
+        factor = 2 if self.config.grid == "paper" else 1
+        for number, (neighbour, flow) in enumerate(neighbours):
+            warped = warp(neighbour.features, resize_flow(flow.float(), factor))
+            change = self.neighbour_fusion(frame.features, warped)
+            features = features + (change if not shares else shares[number].view(-1, 1, 1, 1).to(change.dtype) * change)
+        return FrameState(frame.enlarged, features)
+
     def encode_pair(
         self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
     ) -> PairState:
@@ -230,9 +277,28 @@ class Safa(nn.Module):
         """Encode a pair of frames ``B,3,h,w``; the classical flow is computed here when needed and not given."""
         if frame0.shape != frame1.shape:
             raise SafaError(f"The two frames differ in size: {tuple(frame0.shape)} and {tuple(frame1.shape)}.")
-        if self.config.flow_prior == "dis" and prior is None:
+        if self.config.needs_flow and prior is None:
             prior = classical_flow_pair(frame0, frame1)
-        return self.encode_pair(self.encode_frame(frame0), self.encode_frame(frame1), prior)
+        first, second = self.encode_frame(frame0), self.encode_frame(frame1)
+        if self.config.neighbours:
+            assert prior is not None
+            forward, backward = prior
+            first, second = (
+                self.with_neighbours(first, [(second, forward)]),
+                self.with_neighbours(second, [(first, backward)]),
+            )
+        return self.encode_pair(first, second, prior)
+
+    def encode_among(self, frame0: Tensor, frame1: Tensor, prior: tuple[Tensor, Tensor], outer: Outer) -> PairState:
+        """As ``encode`` with the frames before and after the pair; for networks with neighbours."""
+        first, second = self.encode_frame(frame0), self.encode_frame(frame1)
+        before, after = self.encode_frame(outer.before), self.encode_frame(outer.after)
+        there = [torch.ones_like(outer.has_before), outer.has_before, outer.has_after]
+        return self.encode_pair(
+            self.with_neighbours(first, [(second, prior[0]), (before, outer.to_before)], there[:2]),
+            self.with_neighbours(second, [(first, prior[1]), (after, outer.to_after)], there[::2]),
+            prior,
+        )
 
     # Synthesis
 

@@ -18,7 +18,7 @@ from safa.errors import SafaError
 from safa.network.safa import SafaConfig
 
 Times = Literal["one", "three"]
-PixelLoss = Literal["l1", "charbonnier"]
+PixelLoss = Literal["l1", "charbonnier", "psnr"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class TrainConfig:
 
         times: "three" compares the frames at 0, t and 1 of every sample (the paper); "one" draws one of them, which
             makes nearly three times the steps in the same time.
-        loss: "l1" (the paper) or "charbonnier", its smooth variant.
+        loss: "l1" (the paper), "charbonnier", its smooth variant, or "psnr", the logarithm of the squared error, for a
+            last stage.
         fused_loss: weight of the same loss on the image fusion alone, which teaches motion faster.
         frequency_loss: weight of the L1 distance between the Fourier transforms.
         perceptual_loss: weight of the distance between VGG features; needs ``perceptual_weights``.
@@ -169,8 +170,9 @@ class TrainConfig:
             motion_blur=self.motion_blur,
             degradation=self.degradation,
             transpose=self.transpose,
-            with_prior=self.network.flow_prior == "dis",
+            with_prior=self.network.needs_flow,
             with_flow=self.flow_loss > 0,
+            with_outer=self.network.neighbours,
         )
 
     def learning_rate_at(self, step: int) -> float:

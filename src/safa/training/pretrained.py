@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -23,11 +24,16 @@ _RESNET = [
 
 
 def start_from(network: Safa, name_or_path: str) -> None:
-    """Load whole weights of the same layout into ``network``. Raises SafaError."""
+    """Load whole weights of the same layout into ``network``; neighbour fusion may be new to them.
+
+    Raises:
+        SafaError: no such weights, or of another layout.
+    """
     start = load_checkpoint(name_or_path)
-    if start.network.config != network.config:
+    if start.network.config not in (network.config, dataclasses.replace(network.config, neighbours=False)):
         raise SafaError(f"The weights {name_or_path} have another layout than the recipe's [network]; make them agree.")
-    network.load_state_dict(start.network.state_dict())
+    # What is new begins as no change at all.
+    network.load_state_dict(network.state_dict() | start.network.state_dict())
 
 
 def load_extractor(network: Safa, path: Path) -> None:

@@ -28,7 +28,8 @@ class Numbered:
 class Step:
     """One output frame, the `number`-th: the picture at `t` in [0, 1] between `first` and `second`.
 
-    Where the two are the same frame, that frame is enlarged from itself alone.
+    Where the two are the same frame, that frame is enlarged by itself. `before` and `after` are the frames next to
+    these two in the same scene, None where there is none; a network may look at them, too.
     """
 
     number: int
@@ -36,6 +37,35 @@ class Step:
     first: Numbered
     second: Numbered
     t: float
+    before: Numbered | None = None
+    after: Numbered | None = None
+
+    @property
+    def frames(self) -> list[Numbered]:
+        """All of them, in order; a repeated one once."""
+        pair = [self.first] if self.first is self.second else [self.first, self.second]
+        return [frame for frame in (self.before, *pair, self.after) if frame is not None]
+
+
+@dataclass
+class _Interval:
+    """Two consecutive frames, whether the scene changes between them, and the moments (with t) that they make."""
+
+    before: Numbered | None
+    first: Numbered
+    second: Numbered
+    changes: bool
+    moments: list[tuple[Moment, float]]
+
+    def steps(self, made: int, after: Numbered | None) -> Iterator[Step]:
+        """One for each moment, numbered from `made` on; `after` is the frame that follows in the same scene."""
+        for number, (moment, t) in enumerate(self.moments, start=made):
+            if not self.changes:
+                yield Step(number, moment, self.first, self.second, t, self.before, after)
+            elif t < 0.5:
+                yield Step(number, moment, self.first, self.first, 0.0, self.before, None)
+            else:
+                yield Step(number, moment, self.second, self.second, 0.0, None, after)
 
 
 def planned(frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedup: bool = False) -> Iterator[Step]:
@@ -46,7 +76,7 @@ def planned(frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedu
     """
     repeats = DuplicateDetector() if dedup else None
     previous: Numbered | None = None
-    interval: tuple[Numbered, Numbered, bool] | None = None
+    interval: _Interval | None = None  # the last one, whose steps wait for the frame after it
     last: Frame | None = None
     made = 0
     watched = with_changes(frames, _image_of) if cuts else ((frame, Change.NONE) for frame in frames)
@@ -56,25 +86,19 @@ def planned(frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedu
         moments = timeline.push(frame.time, is_repeat)
         if is_repeat:
             continue
-        current = Numbered(number, frame.image)
+        current, changes = Numbered(number, frame.image), change is not Change.NONE
+        if interval is not None:
+            yield from interval.steps(made, None if changes else current)
+            made += len(interval.moments)
         if previous is not None:
-            interval = previous, current, change is not Change.NONE
-            for moment in moments:
-                yield Step(made, moment, *_between(*interval, float(moment.t)))
-                made += 1
+            before = interval.first if interval is not None and not interval.changes else None
+            interval = _Interval(before, previous, current, changes, [(m, float(m.t)) for m in moments])
         previous = current
     if previous is None or last is None:
         return
-    for moment in timeline.finish(last.duration):
-        yield Step(made, moment, *_between(*(interval or (previous, previous, False)), 1.0))
-        made += 1
-
-
-def _between(first: Numbered, second: Numbered, is_cut: bool, t: float) -> tuple[Numbered, Numbered, float]:
-    if not is_cut:
-        return first, second, t
-    nearer = first if t < 0.5 else second
-    return nearer, nearer, 0.0
+    interval = interval or _Interval(None, previous, previous, False, [])
+    interval.moments += [(moment, 1.0) for moment in timeline.finish(last.duration)]
+    yield from interval.steps(made, None)
 
 
 def _image_of(frame: Frame) -> Any:

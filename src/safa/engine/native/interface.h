@@ -31,7 +31,7 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 2; }
+SAFA_PUBLIC int safa_version() { return 3; }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 
@@ -79,6 +79,13 @@ SAFA_PUBLIC int safa_encode_frame(Context* context, const float* frame, int heig
     });
 }
 
+// Adds to `sum`, features as `safa_encode_frame` makes them, what a neighbour changes in `features`.
+SAFA_PUBLIC int safa_add_neighbour(Context* context, int height, int width, const float* features,
+                                   const float* neighbour, const float* flow, float* sum, char* message, int size) {
+    return guarded(message, size,
+                   [&] { context->network.add_neighbour(height, width, features, neighbour, flow, sum); });
+}
+
 SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const float* features0,
                                  const float* features1, float* hidden, char* message, int size) {
     return guarded(message, size, [&] { context->network.encode_pair(height, width, features0, features1, hidden); });
@@ -89,6 +96,19 @@ SAFA_PUBLIC int safa_synthesize(Context* context, const safa::Pair* pair, float 
                                 int size) {
     return guarded(message, size,
                    [&] { context->network.synthesize(*pair, t, forced, *result, chosen, logits); });
+}
+
+// Three floats a pixel to whole numbers of `bytes` 1 or 2; see `store_whole`.
+SAFA_PUBLIC int safa_store(Context* context, const float* from, int height, int width, int64_t from_line, void* to,
+                           int64_t to_line, int64_t to_pixel, int bytes, char* message, int size) {
+    return guarded(message, size, [&] {
+        safa::Machine& machine = context->network.machine();
+        if (bytes == 1) {
+            safa::store_whole(machine, from, height, width, from_line, static_cast<uint8_t*>(to), to_line, to_pixel);
+        } else {
+            safa::store_whole(machine, from, height, width, from_line, static_cast<uint16_t*>(to), to_line, to_pixel);
+        }
+    });
 }
 
 // Seconds spent in each stage since the last call of this function; `seconds` holds STAGES numbers.
