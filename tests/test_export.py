@@ -28,6 +28,8 @@ KINDS = {
     "paper": {"extractor": "bottleneck", "blocks": 1},
     "paper grid with flow": {"flow_prior": "dis", "scales": (0.5, 0.125), "fusion": "feature"},
     "branches of their own": {"grid": "input", "scales": (1.0, 0.25), "shared_branches": False, "fusion": "image"},
+    "several frames": {"grid": "input", "flow_prior": "dis", "neighbours": True},
+    "several frames, flow from nothing": {"neighbours": True},
     "fixed scale": {"grid": "input", "fixed_scale": 1, "extractor": "stage3"},
 }
 
@@ -43,7 +45,7 @@ def arrive_at_the_same_image(network: Safa, run: Run, height: int, width: int) -
     frame0, frame1, prior = random_pair(height, width)
     with torch.no_grad():
         expected = network.synthesize(network.encode(frame0, frame1, prior), 0.6)
-        image, scales = drive(run, network.config.blocks, frame0, frame1, torch.tensor([0.6]), prior)
+        image, scales = drive(run, network.config, frame0, frame1, torch.tensor([0.6]), prior)
     assert scales == expected.scale[0].tolist()
     torch.testing.assert_close(image, expected.image, atol=1e-4, rtol=0)
 
@@ -115,7 +117,8 @@ def test_archives_move_to_a_device_whole(archives: Path) -> None:
     moved = {name: move_to_device_pass(program, "meta").module() for name, program in files.items()}
     frame, flow = torch.rand(1, 3, 16, 8, device="meta"), torch.rand(1, 2, 16, 8, device="meta")
     t = torch.tensor([0.5], device="meta")
-    image, _ = drive(lambda name, *inputs: moved[name](*inputs), 1, frame, frame, t, (flow, flow), scales=[1])
+    config = load_checkpoint(archives.with_name("tiny.safetensors")).network.config
+    image, _ = drive(lambda name, *inputs: moved[name](*inputs), config, frame, frame, t, (flow, flow), scales=[1])
     assert image.shape == (1, 3, 64, 32)
     assert image.device.type == "meta"
 

@@ -58,6 +58,6 @@ class Held:
     def count(self) -> int:
         return len(self.frames)
 
-    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
-        for start in starts:
-            yield tuple(self.frames[start : start + length])
+    def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
+        for window in windows:
+            yield tuple(self.frames[window[0] : window[-1] + 1])

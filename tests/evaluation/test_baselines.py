@@ -65,3 +65,16 @@ def test_the_network_is_encoded_once_for_all_times(input_network: Safa, monkeypa
     frame0, frame1 = torch.rand(2, 1, 3, 16, 16)
     assert len(list(network_method(input_network, "x").interpolate(frame0, frame1, [0, 0.2, 0.7]))) == 3
     assert len(calls) == 1
+
+
+def test_a_network_is_shown_the_frames_around_the_pair() -> None:
+    network = tiny_network(grid="input", neighbours=True)
+    before, frame0, frame1, after = (torch.rand(1, 3, 18, 26) for _ in range(4))
+    method = network_method(network, "x", around=True)
+    assert method.among is not None
+    (wide,) = method.among(before, frame0, frame1, after, [0.3])
+    (alone,) = method.among(None, frame0, frame1, None, [0.3])
+    (pair,) = method.interpolate(frame0, frame1, [0.3])
+    assert wide.shape == (1, 3, 72, 104)
+    assert torch.equal(alone, pair)
+    assert not torch.allclose(wide, pair)

@@ -47,6 +47,21 @@ def test_compressed_inputs_are_damaged_and_the_truth_is_not() -> None:
     assert torch.equal(damaged.truth(1), clean.truth(1))
 
 
+def test_windows_with_the_inputs_around_them() -> None:
+    frames = moving(9, height=32)
+    found = list(windows(Held("x", frames), 2, [0, 2, 6], with_outer=True))
+    assert [window.before is not None for window in found] == [False, True, True]
+    assert [window.after is not None for window in found] == [True, True, False]
+    assert all(np.array_equal(a, b) for a, b in zip(found[1].frames, frames[2:5], strict=True))
+    before, _ = found[1].outer()
+    assert before is not None
+    assert torch.equal(before, found[0].inputs()[0])
+    assert found[1].after is not None
+    assert np.array_equal(found[1].after, frames[6])
+    with pytest.raises(SafaError, match="come in pairs"):
+        list(windows(Held("x", frames), 2, [0], Compression("vp9", 0.0), with_outer=True))
+
+
 @pytest.mark.parametrize(("codec", "quality"), [("theora", 0.5), ("vp9", 1.5)])
 def test_unknown_compression_is_refused(codec: str, quality: float) -> None:
     with pytest.raises(SafaError, match=r"vp9:0\.5"):

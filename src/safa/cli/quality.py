@@ -34,6 +34,9 @@ def evaluate(
     ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
+    around: Annotated[
+        bool, typer.Option("--around", help="Measure weights for several frames with the inputs around, too.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
@@ -58,6 +61,8 @@ def evaluate(
 
     subjects = [_method(name, device) for name in (weights or ["fast"])]
     methods = [*(BASELINES if baselines else ()), *(method for method, _ in subjects)]
+    if around:
+        methods += _with_frames_around(subjects)
     dataset = dataclasses.replace(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
@@ -112,6 +117,15 @@ def _compression(text: str | None) -> Compression | None:
         return Compression(codec, float(quality))  # type: ignore[arg-type]
     except ValueError:
         raise SafaError(f"--compress is '{text}'; give a codec and a quality from 0 to 1, such as vp9:0.5.") from None
+
+
+def _with_frames_around(subjects: list[tuple[Method, Any]]) -> list[Method]:
+    from safa.evaluation.baselines import network_method
+
+    looking = [(method.name, network) for method, network in subjects if network and network.config.neighbours]
+    if not looking:
+        raise SafaError("--around needs weights that look at several frames; these look at two.")
+    return [network_method(network, f"{name}, 4 frames", around=True) for name, network in looking]
 
 
 def _method(name: str, device: str) -> tuple[Method, Any]:

@@ -34,8 +34,8 @@ class FrameSequence(Protocol):
     def count(self) -> int:
         """Number of frames."""
 
-    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
-        """The ``length`` frames from each of ``starts`` on; ``starts`` ascend."""
+    def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
+        """The frames of each of ``windows``, whose first frames ascend, as do their last ones."""
 
     def frames(self) -> Iterator[Image]:
         """All frames in order, one at a time."""
@@ -52,10 +52,10 @@ class Pictures:
         """Number of frames."""
         return len(self.paths)
 
-    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
-        """The ``length`` frames from each of ``starts`` on; raises SafaError for a damaged picture."""
-        for start in starts:
-            paths = self.paths[start : start + length]
+    def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
+        """The frames of each of ``windows``; raises SafaError for a damaged picture."""
+        for window in windows:
+            paths = [self.paths[index] for index in window]
             yield _of_one_size([_truth(load_picture(path)) for path in paths], str(paths[0].parent))
 
     def frames(self) -> Iterator[Image]:
@@ -75,17 +75,16 @@ class Video:
         """Number of frames, by decoding all of them: containers can be wrong about it."""
         return sum(1 for _ in self.frames())
 
-    def read(self, starts: Sequence[int], length: int) -> Iterator[tuple[Image, ...]]:
-        """The ``length`` frames from each of ``starts`` on, in one pass over the file."""
-        wanted = deque(starts)
-        recent: deque[Image] = deque(maxlen=length)
+    def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
+        """The frames of each of ``windows``, in one pass over the file."""
+        wanted = deque(windows)
+        recent: deque[Image] = deque(maxlen=max((len(window) for window in windows), default=0))
         for index, frame in enumerate(self.frames()):
+            recent.append(frame)
+            while wanted and index == wanted[0][-1]:
+                yield tuple(recent)[-len(wanted.popleft()) :]
             if not wanted:
                 return
-            recent.append(frame)
-            if index == wanted[0] + length - 1:
-                wanted.popleft()
-                yield tuple(recent)
 
     def frames(self) -> Iterator[Image]:
         """All frames in order, in one pass over the file."""

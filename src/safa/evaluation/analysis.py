@@ -87,7 +87,9 @@ def scales_by_height(
     totals = {height: np.zeros((network.config.blocks, len(network.config.scales)), int) for height in heights}
     used: dict[int, list[str]] = {height: [] for height in heights}
     for clip in clips:
-        for frame0, frame1 in clip.read(window_starts(clip.count(), 1, pairs_per_clip), 2):
+        for frame0, frame1 in clip.read(
+            [range(start, start + 2) for start in window_starts(clip.count(), 1, pairs_per_clip)]
+        ):
             for height in heights:
                 if SCALE * frame0.shape[0] < height:
                     continue

@@ -18,6 +18,7 @@ from safa.network.safa import Safa
 from safa.ops import SCALE, enlarge, pad_to_multiple, warp
 
 Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
+Among = Callable[[Tensor | None, Tensor, Tensor, Tensor | None, Sequence[float]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Method:
     """Number of trained values; None where it cannot be known."""
     device: str = "cpu"
     """Where ``interpolate`` computes; what it yields may stay there."""
+    among: Among | None = None
+    """``(before, frame0, frame1, after, times)`` for a method that looks at the inputs around the two, as far as there
+    are any; it is measured instead of ``interpolate``."""
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
@@ -67,21 +71,33 @@ BASELINES = (
 """What every evaluation is compared with."""
 
 
-def network_method(network: Safa, name: str) -> Method:
-    """``network`` where it is, in evaluation mode; frames are padded by edge replication, results cropped."""
+def network_method(network: Safa, name: str, around: bool = False) -> Method:
+    """``network`` where it is, in evaluation mode; frames are padded by edge replication, results cropped.
+
+    ``around``: show it the inputs around the two, too.
+    """
     network.eval()
     device = next(network.parameters()).device
 
+    def padded(frame: Tensor) -> Tensor:
+        return pad_to_multiple(frame.to(device), network.config.multiple)
+
     @torch.inference_mode()
-    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    def among(
+        before: Tensor | None, frame0: Tensor, frame1: Tensor, after: Tensor | None, times: Sequence[float]
+    ) -> Iterator[Tensor]:
         height, width = frame0.shape[-2:]
-        multiple = network.config.multiple
-        padded0, padded1 = (pad_to_multiple(frame.to(device), multiple) for frame in (frame0, frame1))
-        pair = network.encode(padded0, padded1)
+        padded0, padded1 = padded(frame0), padded(frame1)
+        earlier, later = (None if frame is None else padded(frame) for frame in (before, after))
+        pair = network.encode_sequence(earlier, padded0, padded1, later)
         for t in times:
             yield network.synthesize(pair, t).image[..., : SCALE * height, : SCALE * width]
 
-    return Method(name, interpolate, sum(parameter.numel() for parameter in network.parameters()), str(device))
+    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        return among(None, frame0, frame1, None, times)
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Method(name, interpolate, parameters, str(device), among if around else None)
 
 
 def _bicubic(frame: Tensor) -> Tensor:

@@ -59,6 +59,10 @@ class Window:
     frames: tuple[Image, ...]
     """``H,W,3`` uint8 each, sides multiples of 4."""
     compression: Compression | None = None
+    before: Image | None = None
+    """The frame k before the first one, where the sequence has it and it was asked for."""
+    after: Image | None = None
+    """The frame k after the last one."""
 
     @property
     def times(self) -> list[float]:
@@ -72,6 +76,11 @@ class Window:
         if self.compression is not None:
             ends = pass_codec(ends, self.compression.codec, self.compression.quality)
         return to_tensor(ends[0]), to_tensor(ends[1])
+
+    def outer(self) -> tuple[Tensor | None, Tensor | None]:
+        """The inputs before and after those of ``inputs``, as far as they are known, reduced like them."""
+        before, after = (None if f is None else to_tensor(reduce_quarter(f)) for f in (self.before, self.after))
+        return before, after
 
     def truth(self, index: int) -> Tensor:
         """Frame ``index`` as ``1,3,H,W`` in [0, 1]."""
@@ -87,13 +96,28 @@ def window_starts(count: int, factor: int, limit: int | None = None) -> list[int
 
 
 def windows(
-    sequence: FrameSequence, factor: int, starts: list[int], compression: Compression | None = None
+    sequence: FrameSequence,
+    factor: int,
+    starts: list[int],
+    compression: Compression | None = None,
+    with_outer: bool = False,
 ) -> Iterator[Window]:
-    """The windows of ``sequence`` that begin at ``starts``."""
-    for start, frames in zip(starts, sequence.read(starts, factor + 1), strict=True):
+    """The windows of ``sequence`` that begin at ``starts``, perhaps with the inputs around them."""
+    if with_outer and compression is not None:
+        raise SafaError(
+            "Compressed inputs come in pairs: networks that look at more frames cannot be measured on them."
+        )
+    count = sequence.count() if with_outer else 0
+    inner = [range(start, start + factor + 1) for start in starts]
+    read = [
+        range(max(0, span[0] - factor), min(count, span[-1] + factor + 1)) if with_outer else span for span in inner
+    ]
+    for start, span, loaded in zip(starts, read, sequence.read(read), strict=True):
+        at = dict(zip(span, loaded, strict=True))
+        frames = tuple(at[index] for index in range(start, start + factor + 1))
         if min(frames[0].shape[:2]) < 16:
             raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
-        yield Window(sequence.name, start, frames, compression)
+        yield Window(sequence.name, start, frames, compression, at.get(start - factor), at.get(start + 2 * factor))
 
 
 def part_indices(part: Part, factor: int) -> range:

@@ -47,17 +47,16 @@ def compare(network: Safa, parts: Sequence[Part], run: Run) -> Comparison:
         result.parts[name] = max(result.parts[name], _difference_of_outputs(expected, given))
         return expected
 
-    blocks = network.config.blocks
     for number, (height, width) in enumerate(SIZES):
         frame0, frame1, prior = _material(height, width, number)
-        prior = prior if network.config.flow_prior == "dis" else ()
+        prior = prior if network.config.needs_flow else ()
         pair = network.encode(frame0, frame1, (prior[0], prior[1]) if prior else None)
         for time in TIMES:
             t = torch.tensor([time])
             for scale in (None, *range(len(network.config.scales))):
                 expected = network.synthesize(pair, time, scale)
                 used = expected.scale[0].tolist()
-                inputs = (blocks, frame0, frame1, t, prior, used if scale is not None else None)
+                inputs = (network.config, frame0, frame1, t, prior, used if scale is not None else None)
                 image, _ = drive(both, *inputs)
                 parts_differ = _difference(expected.image, image)
                 # The scales are PyTorch's: where the selector is undecided, rounding may decide either way, and that

@@ -149,7 +149,8 @@ def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict
     return {
         "enlargement": SCALE,
         "multiple": config.multiple,
-        "needs_flow": config.flow_prior == "dis",
+        "needs_flow": config.needs_flow,
+        "neighbours": config.neighbours,
         "scales": config.scales,
         "blocks": [[f"{block_name(block, scale)}{suffix}" for scale in scales] for block in range(config.blocks)],
         "parts": {

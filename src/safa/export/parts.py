@@ -23,6 +23,10 @@ Run = Callable[..., Sequence[Any]]
 """``run(part name, *inputs)`` gives the part's outputs; tensors or arrays, whatever the runtime takes."""
 
 
+AMONG = ("own", "other", "forward")
+"""What the part "neighbour" sees: a frame's features, those of a neighbour, and the flow to it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One graph: a module, and the names of what goes in and comes out, in order."""
@@ -42,6 +46,11 @@ def parts_of(network: Safa) -> list[Part]:
     pictures = ("enlarged0", "enlarged1")
     parts = [
         Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features")),
+        *(
+            [Part("neighbour", _Neighbour(_with(network, "neighbour_fusion")), AMONG, ("change",))]
+            if config.neighbours
+            else []
+        ),
         Part("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
         Part("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
         Part("selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)),
@@ -80,7 +89,7 @@ def shape_of(name: str, config: SafaConfig) -> tuple[int | str, ...]:
         "backward": (2, 1),
         "enlarged": (3, SCALE),
         "image": (3, SCALE),
-        "features": (c, features),
+        **dict.fromkeys(("features", "own", "other", "change"), (c, features)),
         "hidden": (c, features),
         "x": (block_channels(c), features),
         "flow": (FLOW_CHANNELS, flow),
@@ -95,7 +104,7 @@ def type_of(name: str) -> str:
 
 def drive(
     run: Run,
-    blocks: int,
+    config: SafaConfig,
     frame0: Any,
     frame1: Any,
     t: Any,
@@ -107,14 +116,19 @@ def drive(
     Args:
         frame0, frame1: ``1,3,h,w`` float32 in [0, 1], sides multiples of ``SafaConfig.multiple``.
         t: one float32 in [0, 1].
-        prior: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``, where the network starts from it.
+        config: of the network.
+        prior: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``, where the network uses it.
         scales: one index for each block; None follows the selector.
     """
     (enlarged0, features0), (enlarged1, features1) = run("encoder", frame0), run("encoder", frame1)
+    if config.neighbours:
+        (change0,) = run("neighbour", features0, features1, prior[0])
+        (change1,) = run("neighbour", features1, features0, prior[1])
+        features0, features1 = features0 + change0, features1 + change1
     (hidden,) = run("pair", features0, features1)
-    (flow,) = run("start", hidden, t, *prior)
+    (flow,) = run("start", hidden, t, *(prior if config.flow_prior == "dis" else ()))
     used = []
-    for block in range(blocks):
+    for block in range(config.blocks):
         x, scale, *_ = run("selector", hidden, features0, features1, flow, t)
         used.append(int(scale[0]) if scales is None else scales[block])
         hidden, flow = run(block_name(block, used[-1]), x, flow)
@@ -147,6 +161,11 @@ class _Encoder(_NetworkPart):
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         state = self.network.encode_frame(frame)
         return state.enlarged, state.features
+
+
+class _Neighbour(_NetworkPart):
+    def forward(self, own: Tensor, other: Tensor, forward: Tensor) -> tuple[Tensor]:
+        return (self.network.change_by(own, other, forward),)
 
 
 class _Pair(_NetworkPart):

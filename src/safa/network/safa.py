@@ -254,15 +254,18 @@ class Safa(nn.Module):
                 to it, ``B,2,h,w`` in input pixels.
             shares: for each neighbour how much it counts in each sample, ``B`` in [0, 1]; fully if there are none.
         """
-        if self.neighbour_fusion is None:
-            raise SafaError("This network looks at two frames only; take weights with neighbours = true.")
         features = frame.features
-        factor = 2 if self.config.grid == "paper" else 1
         for number, (neighbour, flow) in enumerate(neighbours):
-            warped = warp(neighbour.features, resize_flow(flow.float(), factor))
-            change = self.neighbour_fusion(frame.features, warped)
+            change = self.change_by(frame.features, neighbour.features, flow)
             features = features + (change if not shares else shares[number].view(-1, 1, 1, 1).to(change.dtype) * change)
         return FrameState(frame.enlarged, features)
+
+    def change_by(self, features: Tensor, neighbour: Tensor, flow: Tensor) -> Tensor:
+        """What a neighbour's features change in a frame's, ``B,c,Hf,Wf`` each; ``flow`` leads to the neighbour."""
+        if self.neighbour_fusion is None:
+            raise SafaError("This network looks at two frames only; take weights with neighbours = true.")
+        warped = warp(neighbour, resize_flow(flow.float(), 2 if self.config.grid == "paper" else 1))
+        return self.neighbour_fusion(features, warped)  # type: ignore[no-any-return]
 
     def encode_pair(
         self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
@@ -289,14 +292,29 @@ class Safa(nn.Module):
             )
         return self.encode_pair(first, second, prior)
 
+    def encode_sequence(self, before: Tensor | None, frame0: Tensor, frame1: Tensor, after: Tensor | None) -> PairState:
+        """As ``encode`` with the frames before and after the pair where there are any; flow is computed here."""
+        if not self.config.neighbours or (before is None and after is None):
+            return self.encode(frame0, frame1)
+
+        def outer(frame: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+            there = frame.new_full((frame.shape[0],), float(other is not None))
+            if other is None:
+                return frame, frame.new_zeros(frame.shape[0], 2, *frame.shape[2:]), there
+            return other, classical_flow_pair(frame, other)[0], there
+
+        (earlier, to_before, has_before), (later, to_after, has_after) = outer(frame0, before), outer(frame1, after)
+        around = Outer(earlier, later, to_before, to_after, has_before, has_after)
+        return self.encode_among(frame0, frame1, classical_flow_pair(frame0, frame1), around)
+
     def encode_among(self, frame0: Tensor, frame1: Tensor, prior: tuple[Tensor, Tensor], outer: Outer) -> PairState:
         """As ``encode`` with the frames before and after the pair; for networks with neighbours."""
         first, second = self.encode_frame(frame0), self.encode_frame(frame1)
         before, after = self.encode_frame(outer.before), self.encode_frame(outer.after)
-        there = [torch.ones_like(outer.has_before), outer.has_before, outer.has_after]
+        certain = torch.ones_like(outer.has_before)
         return self.encode_pair(
-            self.with_neighbours(first, [(second, prior[0]), (before, outer.to_before)], there[:2]),
-            self.with_neighbours(second, [(first, prior[1]), (after, outer.to_after)], there[::2]),
+            self.with_neighbours(first, [(before, outer.to_before), (second, prior[0])], (outer.has_before, certain)),
+            self.with_neighbours(second, [(first, prior[1]), (after, outer.to_after)], (certain, outer.has_after)),
             prior,
         )
 
