@@ -77,6 +77,10 @@ def test_any_size_and_width(rows: int, columns: int, channels: int, stem: int, g
     compare(network, 8 * rows, 8 * columns, threads=threads, seed=rows, times=(0.5,))
 
 
+def test_edges_of_the_smallest_frame_without_a_flow_prior() -> None:
+    compare(lively_network(grid="input", scales=(1.0, 0.125), blend_prior=True), 8, 8)
+
+
 def test_result_depends_neither_on_threads_nor_on_what_ran_before() -> None:
     network = lively_network()
     single, several = NativeEngine(network, 1), NativeEngine(network, 3)

@@ -1,6 +1,6 @@
 """What a network takes in memory while it works, from its settings: bytes for each pixel of the input frames.
 
-Counted are both frames' states, what joins them, one result and everything in between, at the finest scale. What does
+Counted are the frames' states, what joins them, one result and everything in between, at the finest scale. What does
 not grow with the frame (weights, scratch per thread) is not.
 """
 
@@ -33,9 +33,11 @@ def native_bytes(config: SafaConfig) -> int:
     blocks = 3 * grid * c
     decoder = 0 if config.fusion == "image" else 2 * c + 4 * padded(config.channels // 2) + 4 * OUTPUT
     frame = 4 * OUTPUT + grid * c + 3
-    pair = grid * c + 8
+    still = 0 if config.flow_prior == "dis" else sum(scale**2 for scale in config.scales)
+    pair = grid * c * (1 + still) + 8
     result = 3 * OUTPUT + 5 * (OUTPUT if paper else 1)
-    return round(FLOAT * (encoder + flow + blocks + decoder + 2 * frame + pair + result))
+    frames = _frames(config) * frame + _joined(config) * grid * c
+    return round(FLOAT * (encoder + flow + blocks + decoder + frames + pair + result))
 
 
 def torch_bytes(config: SafaConfig) -> int:
@@ -49,7 +51,18 @@ def torch_bytes(config: SafaConfig) -> int:
     fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
     decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
     encoder = 4 * grid * config.stem_channels + 2 * grid * c
-    return round(FLOAT * (2 * frame + grid * c + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
+    frames = _frames(config) * frame + (1 + _joined(config)) * grid * c
+    return round(FLOAT * (frames + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
+
+
+def _frames(config: SafaConfig) -> int:
+    """Encoded frames that are held at once."""
+    return 4 if config.neighbours else 2
+
+
+def _joined(config: SafaConfig) -> int:
+    """Features beside those, with what neighbours add."""
+    return 2 if config.neighbours else 0
 
 
 def _stages(config: SafaConfig) -> int:

@@ -49,6 +49,7 @@ class Settings(ctypes.Structure):
         ("shared_branches", c_int32),
         ("decoder_blocks", c_int32),
         ("blend_prior", c_int32),
+        ("flow_prior", c_int32),
         ("neighbours", c_int32),
     ]
 
@@ -63,6 +64,8 @@ class Pair(ctypes.Structure):
         ("features", c_void_p * 2),
         ("hidden", c_void_p),
         ("prior", c_void_p * 2),
+        ("still", c_void_p * 4),
+        ("prepared", POINTER(c_int32)),
         ("region", c_int * 4),
     ]
 

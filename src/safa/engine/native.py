@@ -50,6 +50,10 @@ class NativePair:
     """``Hf,Wf,c padded``."""
     prior: tuple[Tensor, Tensor] | None
     """Each ``1,2,h,w``, contiguous."""
+    still: list[Tensor]
+    """Without ``prior``: what the first block's stem makes of the pair at each scale, for all times."""
+    prepared: ctypes.Array[c_int32]
+    """Which of ``still`` have been computed."""
 
 
 class NativeEngine:
@@ -146,7 +150,12 @@ class NativeEngine:
         if prior is not None:
             forward, backward = (flow.detach().to("cpu", torch.float32).contiguous() for flow in prior)
             prior = forward, backward
-        return NativePair(frame0, frame1, hidden, prior)
+        still: list[Tensor] = []
+        if prior is None:
+            rows, columns, channels = hidden.shape
+            factors = [round(1 / scale) for scale in self.config.scales]
+            still = [torch.empty(rows // factor, columns // factor, channels) for factor in factors]
+        return NativePair(frame0, frame1, hidden, prior, still, (c_int32 * 4)())
 
     def synthesize(self, pair: NativePair, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
         config = self.config
@@ -162,6 +171,8 @@ class NativeEngine:
             seen.features[index] = frame.features.data_ptr()
             seen.prior[index] = pair.prior[index].data_ptr() if pair.prior is not None else None
         seen.hidden = pair.hidden.data_ptr()
+        seen.still[: len(pair.still)] = [tensor.data_ptr() for tensor in pair.still]
+        seen.prepared = pair.prepared
         seen.region[:] = region or (0, 0, height, width)
         result = library.Result(image.data_ptr(), None, flow.data_ptr(), mask.data_ptr())
         indices = (c_int32 * config.blocks)(*(-1 if index is None else index for index in forced))
@@ -218,6 +229,7 @@ def _settings(config: SafaConfig) -> library.Settings:
         shared_branches=config.shared_branches,
         decoder_blocks=config.decoder_blocks,
         blend_prior=config.blend_prior,
+        flow_prior=config.flow_prior != "none",
         neighbours=config.neighbours,
     )
 

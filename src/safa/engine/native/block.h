@@ -56,6 +56,10 @@ class Branch {
 
     void run(Machine& machine, const BlockInput& input, const Tensor& result) const {
         stem_.run(machine, input.sources(), {result});
+        after_stem(machine, result);
+    }
+
+    void after_stem(Machine& machine, const Tensor& result) const {
         const Tensor middle = machine.workspace.tensor(MIDDLE, result.height, result.width, result.channels);
         for (const ResidualBlock& block : body_) block.run(machine, result, middle);
     }
@@ -63,6 +67,64 @@ class Branch {
    private:
     Convolution stem_;
     std::vector<ResidualBlock> body_;
+};
+
+// The first block of a network without a flow prior. Its flow is zero whatever the time, so that its stem sees unmoved
+// features beside two constants, the blend logit and t: what belongs to the features is computed once for all times.
+class FirstStem {
+   public:
+    FirstStem(const Parameters& all, const std::string& name, int channels)
+        : filter_(read_conv_prelu(all, name + ".stem", channels, BlockInput::channels(channels), 3)),
+          logit_(channels + LOGIT),
+          time_(BlockInput::channels(channels) - 1) {
+        std::vector<ChannelMap> sources(3);
+        append_channels(sources[0], 0, channels);
+        append_channels(sources[1], channels + FLOW_CHANNELS, channels);
+        append_channels(sources[2], 2 * channels + FLOW_CHANNELS, channels);
+        Filter still = filter_;
+        still.slope.clear();
+        still_ = std::make_unique<Convolution>(still, sources, channel_map(channels));
+    }
+
+    // What does not depend on time, at a scale `factor` times coarser than the features.
+    void prepare(Machine& machine, const Tensor& hidden, const Tensor& features0, const Tensor& features1, int factor,
+                 const Tensor& still) const {
+        const Sampling sampling = Sampling::reduce(factor);
+        const Resampled state(hidden, 1, sampling), first(features0, 1, sampling), second(features1, 1, sampling);
+        still_->run(machine, {&state, &first, &second}, {still});
+    }
+
+    // The stem's result: adds the constants, which count less at the edges because of the convolution's padding.
+    void finish(Machine& machine, const Tensor& still, float logit, float t, const Tensor& result) const {
+        const int channels = still.channels;
+        float* change = machine.workspace.per_thread(SUMS, 16, channels);  // for each kind of edge
+        float* slope = machine.workspace.per_thread(SCRATCH, 1, channels);
+        std::fill(change, change + 16 * static_cast<size_t>(channels), 0.0f);
+        std::fill(slope, slope + channels, 1.0f);
+        for (int c = 0; c < filter_.out_channels; ++c) {
+            slope[c] = filter_.slope[c];
+            for (int kind = 0; kind < 16; ++kind)
+                for (int v = kind & TOP ? 1 : 0; v < (kind & BOTTOM ? 2 : 3); ++v)
+                    for (int u = kind & LEFT ? 1 : 0; u < (kind & RIGHT ? 2 : 3); ++u)
+                        change[kind * channels + c] += logit * filter_.at(c, logit_, v, u) + t * filter_.at(c, time_, v, u);
+        }
+        machine.pool.run(still.height, [&](int y, int) {
+            const int row = (y == 0 ? TOP : 0) | (y + 1 == still.height ? BOTTOM : 0);
+            for (int x = 0; x < still.width; ++x) {
+                const int kind = row | (x == 0 ? LEFT : 0) | (x + 1 == still.width ? RIGHT : 0);
+                for (int c = 0; c < channels; c += LANES)
+                    store(result.at(y, x) + c,
+                          prelu(load(still.at(y, x) + c) + load(change + kind * channels + c), load(slope + c)));
+            }
+        });
+    }
+
+   private:
+    enum Edge { TOP = 1, BOTTOM = 2, LEFT = 4, RIGHT = 8 };
+    static constexpr int LOGIT = 4;  // of the flow state's channels
+    const Filter filter_;
+    const int logit_, time_;  // input channels of the stem
+    std::unique_ptr<Convolution> still_;
 };
 
 // Pixels of a grid, the last line and column excluded.

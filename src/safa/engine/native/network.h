@@ -92,6 +92,8 @@ struct Pair {
     const float* features[2];     // Hf, Wf, padded c
     const float* hidden;          // Hf, Wf, padded c
     const float* prior[2];        // 2, h, w each, or null
+    float* still[4];              // without prior: what `FirstStem` prepares at each scale, Hf, Wf, padded c over factor
+    int32_t* prepared;            // 4: which of these it has prepared
     int region[4];                // of the frame, for the selector: top, left, bottom, right; even
 };
 
@@ -110,6 +112,9 @@ class Network {
             for (int k = 0; k < (settings.shared_branches ? 1 : settings.scales); ++k)
                 branches_[block].emplace_back(
                     all, "blocks." + std::to_string(block) + ".branches." + std::to_string(k), c);
+        if (!settings.flow_prior)
+            for (int k = 0; k < (settings.shared_branches ? 1 : settings.scales); ++k)
+                first_stems_.emplace_back(all, "blocks.0.branches." + std::to_string(k), c);
         if (settings.fixed_scale < 0 && settings.scales > 1) selector_ = std::make_unique<Selector>(all, settings);
         ChannelMap cells(FlowState::channels(finer_), -1);
         const int sub = finer_ * finer_;
@@ -170,10 +175,15 @@ class Network {
             hidden = {workspace.tensor(block % 2 ? OTHER_HIDDEN : HIDDEN, features0.height / factor,
                                        features0.width / factor, features0.channels),
                       factor};
-            const std::vector<Branch>& branches = branches_[block];
+            const Branch& branch = branches_[block][scale % branches_[block].size()];
             {
                 const StageTimer timer(machine_.seconds, BLOCKS);
-                branches[scale % branches.size()].run(machine_, input, hidden.tensor);
+                if (block == 0 && !first_stems_.empty()) {
+                    run_first(pair, scale, t, hidden.tensor, features0, features1);
+                    branch.after_stem(machine_, hidden.tensor);
+                } else {
+                    branch.run(machine_, input, hidden.tensor);
+                }
             }
             const StageTimer timer(machine_.seconds, FLOW_HEAD);
             const Resampled enlarged(hidden.tensor, factor, Sampling{});
@@ -188,13 +198,26 @@ class Network {
         return {const_cast<float*>(data), factor * height, factor * width, padded(settings_.channels)};
     }
 
+    float first_logit(float t) const { return settings_.blend_prior ? std::log((1 - t + 0.02f) / (t + 0.02f)) : 0.0f; }
+
+    void run_first(const Pair& pair, int scale, float t, const Tensor& result, const Tensor& features0,
+                   const Tensor& features1) {
+        const FirstStem& stem = first_stems_[scale % first_stems_.size()];
+        const Tensor still{pair.still[scale], result.height, result.width, result.channels};
+        if (!pair.prepared[scale]) {
+            const Tensor hidden = grid(pair.height, pair.width, pair.hidden);
+            stem.prepare(machine_, hidden, features0, features1, settings_.factors[scale], still);
+            pair.prepared[scale] = 1;
+        }
+        stem.finish(machine_, still, first_logit(t), t, result);
+    }
+
     FlowState first_flow(const Pair& pair, float t, int height, int width) {
         const FlowState flow{machine_.workspace.tensor(FLOW, height, width, FlowState::channels(finer_)), finer_};
         const Tensor prior = machine_.workspace.tensor(PRIOR, pair.height, pair.width, 4);
         const bool given = pair.prior[0] && pair.prior[1];
         if (given) flow_from_time(pair.prior[0], pair.prior[1], t, prior);
-        const float logit = settings_.blend_prior ? std::log((1 - t + 0.02f) / (t + 0.02f)) : 0.0f;
-        start_flow(machine_, flow, given ? &prior : nullptr, logit);
+        start_flow(machine_, flow, given ? &prior : nullptr, first_logit(t));
         return flow;
     }
 
@@ -221,6 +244,7 @@ class Network {
     std::unique_ptr<NeighbourFusion> neighbour_fusion_;
     std::unique_ptr<Convolution> first_hidden_, flow_head_;
     std::vector<std::vector<Branch>> branches_;
+    std::vector<FirstStem> first_stems_;
     std::unique_ptr<Selector> selector_;
     std::unique_ptr<Decoder> decoder_;
 };

@@ -20,6 +20,7 @@ struct Settings {
     int32_t shared_branches;
     int32_t decoder_blocks;
     int32_t blend_prior;
+    int32_t flow_prior;
     int32_t neighbours;
 };
 
