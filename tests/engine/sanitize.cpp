@@ -40,6 +40,8 @@ Settings random_settings() {
     s.shared_branches = pick(0, 1);
     s.decoder_blocks = pick(0, 1);
     s.blend_prior = pick(0, 1);
+    s.flow_prior = pick(0, 1);
+    s.neighbours = pick(0, 1);
     return s;
 }
 
@@ -77,20 +79,37 @@ void run(const Settings& s, Context* context, int height, int width) {
         prior[k] = random_values(2 * low, -200, 200);
         for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) prior[k][pick(0, 2 * static_cast<int>(low) - 1)] = odd;
     }
+    if (s.neighbours) {
+        std::vector<float> sum = features[0];
+        check(safa_add_neighbour(context, height, width, features[0].data(), features[1].data(), prior[0].data(),
+                                 sum.data(), message, sizeof message), message);
+        features[0] = sum;
+    }
     check(safa_encode_pair(context, height, width, features[0].data(), features[1].data(), hidden.data(), message,
                            sizeof message), message);
-    const bool given = pick(0, 1);
+    const bool given = s.flow_prior && pick(0, 1);
+    std::vector<float> still[4];
+    int32_t prepared[4] = {};
+    for (int k = 0; k < s.scales; ++k)
+        still[k].resize(grid / s.factors[k] / s.factors[k]);
     const safa::Pair pair{height, width, {pictures[0].data(), pictures[1].data()},
                           {features[0].data(), features[1].data()}, hidden.data(),
                           {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr},
+                          {still[0].data(), still[1].data(), still[2].data(), still[3].data()}, prepared,
                           {0, 0, height, width}};
     std::vector<float> image(3 * high), fused(3 * high), flow(4 * low * state * state), mask(low * state * state);
     std::vector<float> logits(s.blocks * (s.scales - 1) + 1);
     std::vector<int32_t> chosen(s.blocks), forced(s.blocks);
     for (int32_t& scale : forced) scale = pick(-1, s.scales - 1);
     const safa::Result result{image.data(), pick(0, 1) ? fused.data() : nullptr, flow.data(), mask.data()};
-    check(safa_synthesize(context, &pair, 0.25f * pick(0, 4), forced.data(), &result, chosen.data(),
-                          logits.data(), message, sizeof message), message);
+    for (int time = 0; time < 2; ++time)  // the second finds prepared what the first has left
+        check(safa_synthesize(context, &pair, 0.25f * pick(0, 4), forced.data(), &result, chosen.data(),
+                              logits.data(), message, sizeof message), message);
+    const int channels = pick(3, 4), bytes = pick(1, 2), top = pick(0, 3), left = pick(0, 3);
+    const int rows = 4 * height - top, columns = 4 * width - left;
+    std::vector<uint8_t> picture(static_cast<size_t>(rows) * columns * channels * bytes);
+    check(safa_store(context, image.data() + 3 * (top * 4 * width + left), rows, columns, 12 * width, picture.data(),
+                     columns * channels, channels, bytes, message, sizeof message), message);
 }
 
 void convolve() {
