@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -14,19 +15,20 @@ GIB = 1 << 30
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
+MACHINE, PROCESS = "meminfo", "self/status"
 # Where the system does not tell.
 USUAL = 8 * GIB
 
 
 def total() -> int:
     """What the machine has, or the container where that is less."""
-    physical = _meminfo("MemTotal") or _sysconf("SC_PHYS_PAGES") or USUAL
+    physical = _kernel_line(MACHINE, "MemTotal") or _sysconf("SC_PHYS_PAGES") or USUAL
     return min([physical, *(limit for limit, _ in _limits())])
 
 
 def available() -> int:
     """What can be taken now without swapping, inside the container's limit where there is one."""
-    free = _meminfo("MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or total() // 2
+    free = _kernel_line(MACHINE, "MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or total() // 2
     return max(0, min([free, *(limit - used for limit, used in _limits())]))
 
 
@@ -41,6 +43,22 @@ def resident() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak() -> int:
+    """The most this process has held since ``reset_peak``; 0 where the system does not tell."""
+    return _kernel_line(PROCESS, "VmHWM")
+
+
+def reset_peak() -> bool:
+    """Forget the peak so far, and what the allocator keeps for later; False where the system does not offer it."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        (PROC / "self" / "clear_refs").write_text("5")
+    except (OSError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def give_back_early() -> None:
@@ -58,9 +76,10 @@ def readable(count: int) -> str:
     return f"{-(-count // MIB)}M"
 
 
-def _meminfo(name: str) -> int:
+def _kernel_line(file: str, name: str) -> int:
+    """One of the kernel's own figures, which it writes in kilobytes; 0 where there is none."""
     try:
-        for line in (PROC / "meminfo").read_text().splitlines():
+        for line in (PROC / file).read_text().splitlines():
             if line.startswith(name + ":"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):

@@ -10,14 +10,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safa.bench.memory import peak_bytes
-from safa.bench.networks import constant_prior, network_called, random_frames, synchronize
+from safa.bench.networks import network_called, pair_job
 from safa.engine import Engine, pick_engine
+from safa.engine.device import synchronize
 from safa.network.safa import Safa
 
 
@@ -121,27 +123,26 @@ def run_bench(
         SafaError: unknown weights or engine.
     """
     place = torch.device(device)
-    cases: list[tuple[Case, Callable[[], None]]] = []
-    owners: list[Engine] = []
+    cases: list[tuple[Case, Engine, Callable[[], None]]] = []
     for name in weights:
         network = network_called(name)
         for engine_name in engines:
             engine = pick_engine(engine_name, network, place)
-            for width, height in sizes:
+            for size in sizes:
                 for count in frames:
+                    job = pair_job(engine, place, size, count)
                     for scale in scales:
-                        run = _job(engine, width, height, count, scale)
                         label = "selected" if scale is None else f"{network.config.scales[scale]:g}"
-                        operations = _operations(network, place, width, height, count, scale)
-                        owners.append(engine)
-                        cases.append((Case(name, engine_name, width, height, label, count, operations), run))
-    for (case, run), engine in zip(cases, owners, strict=True):  # this also fills buffers and caches
+                        operations = _operations(network, place, size, count, scale)
+                        case = Case(name, engine_name, *size, label, count, operations)
+                        cases.append((case, engine, partial(job, scale)))
+    for case, engine, run in cases:  # this also fills buffers and caches
         run()
         engine.release()  # what is kept only grows: a smaller case would seem to need nothing
         case.memory = peak_bytes(run, place)
     done = 0
     for _ in range(rounds):
-        for case, run in cases:
+        for case, _, run in cases:
             began = time.perf_counter()
             run()
             synchronize(place)
@@ -149,31 +150,14 @@ def run_bench(
             done += 1
             if on_progress is not None:
                 on_progress(done, rounds * len(cases))
-    return Bench([case for case, _ in cases], _peak(place), torch.get_num_threads(), device)
+    return Bench([case for case, _, _ in cases], _peak(place), torch.get_num_threads(), device)
 
 
-def _job(engine: Engine, width: int, height: int, count: int, scale: int | None) -> Callable[[], None]:
-    """One pair as a stream meets it: one new frame is encoded, the pair joined, ``count`` times synthesised."""
-    frames = random_frames(width, height, engine.device)
-    prior = constant_prior(width, height, engine.device)
-    known = engine.encode_frame(frames[0])
-
-    def run() -> None:
-        pair = engine.encode_pair(known, engine.encode_frame(frames[1]), prior)
-        for index in range(count):
-            engine.synthesize(pair, index / count, scale)
-
-    return run
-
-
-def _operations(network: Safa, device: torch.device, width: int, height: int, count: int, scale: int | None) -> int:
-    frames, prior = random_frames(width, height, device), constant_prior(width, height, device)
+def _operations(network: Safa, device: torch.device, size: tuple[int, int], count: int, scale: int | None) -> int:
     with torch.inference_mode():
-        known = network.encode_frame(frames[0])
+        run = pair_job(network, device, size, count)
         with FlopCounterMode(display=False) as counter:
-            pair = network.encode_pair(known, network.encode_frame(frames[1]), prior)
-            for index in range(count):
-                network.synthesize(pair, index / count, scale)
+            run(scale)
     return int(counter.get_total_flops())
 
 

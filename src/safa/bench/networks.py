@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from safa.checkpoint import load_checkpoint
+from safa.engine import Engine
 from safa.network.safa import Safa, SafaConfig
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"
+
+PairJob = Callable[[int | None], None]
 
 
 def network_called(name: str) -> Safa:
@@ -32,7 +37,27 @@ def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch
     return flow, -flow
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU, which works behind the program's back."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def pair_job(engine: Engine | Safa, device: torch.device, size: tuple[int, int], count: int) -> PairJob:
+    """One pair as a stream meets it: a new frame is encoded, joined to one that is there, ``count`` times made.
+
+    Args:
+        engine: or a network, which has the same steps.
+        size: (width, height) of the input.
+
+    Returns:
+        A function that does it once, at the forced scale it is given or, with None, as the selector chooses.
+    """
+    first, second = random_frames(*size, device)
+    forward, backward = constant_prior(*size, device)
+    known = engine.encode_frame(first)
+    joined = engine.with_neighbours(known, [(known, forward)]) if engine.config.neighbours else known
+
+    def run(scale: int | None = None) -> None:
+        new = engine.encode_frame(second)
+        if engine.config.neighbours:
+            new = engine.with_neighbours(new, [(known, backward), (known, forward)])
+        pair = engine.encode_pair(joined, new, (forward, backward))
+        for index in range(count):
+            engine.synthesize(pair, index / count, scale)
+
+    return run

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from safa.bench.networks import constant_prior, network_called, random_frames, synchronize
+from safa.bench.networks import network_called, pair_job
 from safa.engine import Engine, pick_engine
+from safa.engine.device import synchronize
 from safa.engine.native import NativeEngine
 from safa.network.safa import Safa
 
 # The network's own names for its parts, and what people read.
 PARTS = {
     "extractor": "extractor",
+    "neighbour_fusion": "neighbours",
     "first_hidden": "first hidden",
     "selector": "selector",
     "blocks": "blocks",
@@ -65,20 +67,12 @@ def run_profile(
     place = torch.device(device)
     network = network_called(weights)
     engine = pick_engine(engine_name, network, place)
-    first, second = random_frames(*size, place)
-    prior = constant_prior(*size, place)
-    known = engine.encode_frame(first)
-
-    def pair() -> None:
-        joined = engine.encode_pair(known, engine.encode_frame(second), prior)
-        for index in range(frames):
-            engine.synthesize(joined, index / frames)
-        synchronize(place)
-
-    pair()  # buffers, caches and lazy initialisation
+    pair = pair_job(engine, place, size, frames)
+    pair(None)  # buffers, caches and lazy initialisation
     with _stages(engine, network, place) as taken:
         for _ in range(rounds):
-            pair()
+            pair(None)
+            synchronize(place)
         seconds = {stage: spent / rounds for stage, spent in taken().items() if spent > 0}
     return Profile(weights, engine.name, *size, frames, seconds)
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from safa.cli.console import Device, Json, progress_bar, stdout
@@ -74,7 +75,7 @@ def _print(values: Any, texts: list[Table | str], as_json: bool) -> None:
         print(json.dumps(values))
         return
     for text in texts:
-        stdout.print(text)
+        stdout.print(escape(text) if isinstance(text, str) else text)
 
 
 def _text(rows: list[list[str]], title: str, markdown: bool) -> Table | str:

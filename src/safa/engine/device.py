@@ -23,6 +23,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU, which works behind the program's back."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """The number type for convolutions; "auto": half precision on CUDA. Raises ``SafaError`` for an unknown name."""
     if name == "auto":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
+from safa.engine.device import synchronize
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
@@ -126,8 +127,7 @@ def _seconds(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[flo
     begin = time.perf_counter()
     for _ in method.interpolate(frame0, frame1, times):
         pass
-    if method.device.startswith("cuda"):
-        torch.cuda.synchronize(method.device)
+    synchronize(torch.device(method.device))
     return time.perf_counter() - begin
 
 

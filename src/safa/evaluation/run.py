@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from safa.engine.device import synchronize
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
@@ -177,8 +178,7 @@ def _timed(method: Method, window: Window, cost: Cost) -> Iterator[Tensor]:
     for _ in window.times:
         begin = time.perf_counter()
         image = next(pictures)
-        if method.device.startswith("cuda"):
-            torch.cuda.synchronize(method.device)
+        synchronize(torch.device(method.device))
         cost.seconds += time.perf_counter() - begin
         cost.frames += 1
         if image.shape != expected:
