@@ -22,7 +22,9 @@ from ray.cluster_utils import Cluster
 
 from safa import convert
 from safa.cluster import Listeners, upscale_on_cluster
-from safa.convert import Progress, UpscaleSettings, upscale
+from safa.convert import upscale
+from safa.job import UpscaleSettings
+from safa.pipeline import Progress
 
 MEMORY = 100_000_000
 

@@ -26,7 +26,8 @@ import av
 import cv2
 
 from safa.cluster.plan import Planner
-from safa.convert import SEGMENT_FRAMES, UpscaleSettings, conclude, prepare
+from safa.convert import SEGMENT_FRAMES
+from safa.job import UpscaleSettings, conclude, prepare
 from safa.ops import SCALE
 from safa.video.folder import open_reader
 from safa.video.journal import work_folder

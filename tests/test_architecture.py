@@ -16,7 +16,7 @@ FLOORS = [
     ["network"],
     ["checkpoint", "engine", "pixels", "video", "pictures", "data"],
     ["tiling", "budget", "encoded", "upscaler", "training", "evaluation", "bench", "export"],
-    ["sequence", "convert", "batch", "cluster"],
+    ["sequence", "pipeline", "job", "convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}

@@ -12,9 +12,11 @@ import pytest
 
 from safa import convert
 from safa.checkpoint import Checkpoint, save_checkpoint
-from safa.convert import Progress, UpscaleSettings, upscale
+from safa.convert import upscale
 from safa.errors import JournalMismatch, SafaError
+from safa.job import UpscaleSettings
 from safa.pictures import load_picture, save_picture
+from safa.pipeline import Progress
 from safa.tiling import Tiling
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
@@ -114,13 +116,19 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
 
 
+def stopped_job(folder: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The source of a job to out.mp4 that stopped after 5 of 7 frames, with segments of 2."""
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    source = write_clip(folder / "in.mp4", frames=4)
+    with pytest.raises(Stopped):
+        upscale(source, folder / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    return source
+
+
 def test_kept_work_of_other_settings_is_refused_unless_restarted(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
-    source = write_clip(tmp_path / "in.mp4", frames=4)
-    with pytest.raises(Stopped):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    source = stopped_job(tmp_path, upscaler, monkeypatch)
     with pytest.raises(JournalMismatch, match="--restart"):
         upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler)
     report = upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler, restart=True)
@@ -183,7 +191,7 @@ def test_a_job_stopped_before_its_check_is_not_finished(
         raise KeyboardInterrupt
 
     source = write_clip(tmp_path / "in.mp4", frames=2)
-    monkeypatch.setattr(convert, "prove", stop)
+    monkeypatch.setattr("safa.job.prove", stop)
     with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
         upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     monkeypatch.undo()
@@ -195,10 +203,7 @@ def test_a_job_stopped_before_its_check_is_not_finished(
 def test_a_file_put_beside_kept_work_is_not_replaced(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
-    source = write_clip(tmp_path / "in.mp4", frames=4)
-    with pytest.raises(Stopped):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    source = stopped_job(tmp_path, upscaler, monkeypatch)
     (tmp_path / "out.mp4").write_bytes(b"precious")
     with pytest.raises(SafaError, match="exists already"):
         upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
@@ -209,7 +214,7 @@ def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = Proof({"frames": Check(3, 2, False)})
-    monkeypatch.setattr(convert, "prove", lambda path, expected: failed)
+    monkeypatch.setattr("safa.job.prove", lambda path, expected: failed)
     report = upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
     assert not report.proof.ok
     assert report.output == tmp_path / "out.failed-check.mp4"
@@ -243,10 +248,7 @@ def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_
 def test_a_ceiling_is_part_of_what_a_resumed_job_must_share(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
-    source = write_clip(tmp_path / "in.mp4", frames=4)
-    with pytest.raises(Stopped):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
+    source = stopped_job(tmp_path, upscaler, monkeypatch)
     bounded = Upscaler(upscaler.checkpoint, device="cpu", memory=1 << 30)
     with pytest.raises(JournalMismatch, match="settings"):
         upscale(source, tmp_path / "out.mp4", upscaler=bounded)

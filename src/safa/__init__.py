@@ -7,19 +7,21 @@ from safa.errors import SafaError
 
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from safa.convert import Progress, Report, UpscaleSettings, upscale
+    from safa.convert import upscale
+    from safa.job import Report, UpscaleSettings
     from safa.network.safa import Safa, SafaConfig
+    from safa.pipeline import Progress
     from safa.upscaler import Upscaler, load
 
 # Public names and where they live. They are imported when first used: PyTorch takes a second, and `safa --help`
 # should not.
 _HOME = {
     "Checkpoint": "checkpoint",
-    "Progress": "convert",
-    "Report": "convert",
+    "Progress": "pipeline",
+    "Report": "job",
     "Safa": "network.safa",
     "SafaConfig": "network.safa",
-    "UpscaleSettings": "convert",
+    "UpscaleSettings": "job",
     "Upscaler": "upscaler",
     "load": "upscaler",
     "load_checkpoint": "checkpoint",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safa.convert import Report, is_finished, upscale
+from safa.convert import upscale
 from safa.errors import OutputError, SafaError
+from safa.job import Report, is_finished
 from safa.video.codecs import CONTAINERS
 
 # What counts as a video when a folder is searched.
@@ -30,6 +31,16 @@ class Outcome:
     def failed(self) -> bool:
         """Whether the file is not there as it should be."""
         return self.error is not None or (self.report is not None and not self.report.proof.ok)
+
+
+def outcome_of(source: Path, output: Path, work: Callable[[], Report]) -> Outcome:
+    """Do ``work``; an error is its outcome."""
+    try:
+        return Outcome(source, output, work())
+    except SafaError as error:
+        return Outcome(source, output, error=error)
+    except OSError as error:
+        return Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
 
 
 def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
@@ -83,13 +94,12 @@ def upscale_many(
         else:
             if on_start is not None:
                 on_start(source, output)
-            try:
+
+            def work(source: Path = source, output: Path = output) -> Report:
                 output.parent.mkdir(parents=True, exist_ok=True)
-                outcome = Outcome(source, output, upscale(source, output, overwrite=overwrite, **options))
-            except SafaError as error:
-                outcome = Outcome(source, output, error=error)
-            except OSError as error:
-                outcome = Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
+                return upscale(source, output, overwrite=overwrite, **options)
+
+            outcome = outcome_of(source, output, work)
         outcomes.append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)

@@ -6,129 +6,28 @@ work is kept in segments beside the output, so the same call goes on where an ea
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
 
-import av
-
-from safa.budget import JobPlan, plan_job
 from safa.checkpoint import DEFAULT
-from safa.errors import OutputError, SafaError
-from safa.ops import SCALE
+from safa.job import PIPE, Job, Report, UpscaleSettings, check_request, conclude, engine_of, interrupted, prepare
+from safa.pipeline import Meter, Progress, side_by_side
 from safa.sequence import synthesised
 from safa.tiling import Tiling
 from safa.upscaler import Array, Upscaler, load
-from safa.video.codecs import Choice, choose_codec
-from safa.video.copying import StreamPlan, plan_streams
-from safa.video.folder import FolderReader, open_reader
-from safa.video.journal import Journal, is_published, work_folder
-from safa.video.mux import mux
-from safa.video.output import OutputSpec, check_encoder, check_output
-from safa.video.proof import Proof, prove
-from safa.video.reader import VideoReader
-from safa.video.source import Frame, VideoInfo
-from safa.video.timeline import Moment, Timeline, output_time_base
+from safa.video.folder import open_reader
+from safa.video.journal import work_folder
+from safa.video.proof import Proof
+from safa.video.source import Frame
+from safa.video.timeline import Moment, Timeline
 from safa.video.writer import SegmentWriter
 from safa.video.y4m import Y4mWriter
 
 # Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
 SEGMENT_FRAMES = 96
-# Settings that decide what the frames show; the encoder's are checked where frames are encoded.
-DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
-
-PIPE = Path("-")
-
-Item = TypeVar("Item")
-Shown = TypeVar("Shown")
-_END: Any = object()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a running job. ``total`` is an estimate from the file's header, None if it says nothing."""
-
-    done: int
-    total: int | None
-    frames_per_second: float
-    seconds_left: float | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a finished job did."""
-
-    output: Path
-    """The finished file; one that failed its check has another name than was asked for."""
-    width: int
-    height: int
-    frames: int
-    resumed_frames: int
-    """Frames kept from an earlier run."""
-    seconds: float
-    warnings: list[str]
-    """What of the source could not be carried over."""
-    problems: list[str]
-    """Damage found in the source."""
-    proof: Proof
-    retries: int = 0
-    """How often a part of the job was tried again because a worker failed or was lost."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**vars(self), "output": str(self.output), "proof": self.proof.to_dict()}
-
-
-@dataclass(frozen=True)
-class UpscaleSettings:
-    """What the result should be.
-
-    Attributes:
-        rate: output frames per source interval; ignored when ``fps`` is given.
-        fps: output frames per second at exact times, any rational number.
-        slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
-        codec, crf, preset: see ``safa.video.output``; None means the container's usual codec and its usual quality.
-        source_fps: frames per second of a folder of pictures.
-        start, end: part of the source in seconds, ``start <= time < end``.
-        audio: keep the sound.
-        deinterlace: make whole frames of interlaced ones.
-        cuts: do not interpolate across scene cuts and flashes.
-        dedup: leave out frames that repeat the one before and spread the motion over their time.
-    """
-
-    rate: int = 2
-    fps: Fraction | None = None
-    slow: Fraction = Fraction(1)
-    codec: str | None = None
-    crf: float | None = None
-    preset: str = "medium"
-    source_fps: Fraction | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    audio: bool = True
-    deinterlace: bool = True
-    cuts: bool = True
-    dedup: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.rate, int) or self.rate < 1:
-            raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise SafaError("The end lies before the start; give an end after it.")
-
-    def timeline(self) -> Timeline:
-        """A fresh timeline for one pass over the source."""
-        return Timeline(None if self.fps is not None else self.rate, self.fps, self.slow)
 
 
 def upscale(
@@ -190,7 +89,7 @@ def upscale(
         timeline = settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
-            meter = _Meter(job.expected_frames, 0, on_progress)
+            meter = Meter(job.expected_frames, 0, on_progress)
             with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
                 _run(frames, timeline, upscaler, pipe, meter, job)
                 assert timeline.end is not None
@@ -203,7 +102,7 @@ def upscale(
         try:
             with writer:
                 resumed = writer.frames_done
-                meter = _Meter(job.expected_frames, resumed, on_progress)
+                meter = Meter(job.expected_frames, resumed, on_progress)
                 _run(frames, timeline, upscaler, writer, meter, job)
                 assert timeline.end is not None
                 journal = writer.finish(timeline.end)
@@ -213,171 +112,12 @@ def upscale(
             raise interrupted(writer.journal) from None
 
 
-@dataclass(frozen=True)
-class Job:
-    """What was asked for, looked at and found possible. ``alpha``: whether transparency is kept."""
-
-    source: Path
-    settings: UpscaleSettings
-    spec: OutputSpec
-    streams: StreamPlan
-    alpha: bool
-    expected_frames: int | None
-    warnings: list[str]
-    plan: JobPlan
-
-    def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
-        """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
-        return {
-            "input": _content_digest(self.source),
-            "weights": weights,
-            "engine": engine,
-            **{name: str(getattr(self.settings, name)) for name in DECIDING},
-        }
-
-    def report(
-        self, frames: int, resumed: int, began: float, problems: list[str], proof: Proof, retries: int = 0
-    ) -> Report:
-        """The figures of this job."""
-        spec, seconds = self.spec, time.monotonic() - began
-        path = spec.path if proof.ok else _aside(spec.path)
-        size = spec.width, spec.height
-        return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), proof, retries)
-
-
-def check_request(source: Path, output: Path, settings: UpscaleSettings, overwrite: bool) -> None:
-    """Raise ``OutputError`` for an output that cannot be, or that is there already and must not be replaced."""
-    check_output(output, source, settings.codec)
-    if output != PIPE and output.exists() and not overwrite and not is_published(output):
-        raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
-
-
-def prepare(
-    reader: VideoReader | FolderReader,
-    source: Path,
-    output: Path,
-    settings: UpscaleSettings,
-    memory: int | None = None,
-) -> Job:
-    """Decide how the output is made from what ``reader`` found, by a process that may take ``memory`` bytes.
-
-    Raises:
-        SafaError: what is asked for cannot be done.
-    """
-    info = reader.info
-    choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
-    spec = _output_spec(reader, output, settings, choice)
-    plan = plan_job(memory, spec, _pixel_bytes(info, choice))
-    spec = dataclasses.replace(spec, economy=plan.economy)
-    check_encoder(spec)
-    streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
-    warnings = [*choice.warnings, *streams.warnings]
-    expected = expected_frames(reader, settings)
-    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan)
-
-
-def conclude(job: Job, journal: Journal, resumed: int, began: float, problems: list[str], retries: int = 0) -> Report:
-    """Make the output of a complete journal, check it, and remove the journal if it is as it should be."""
-    expected = mux(journal, job.spec, job.streams)
-    proof = prove(job.spec.path, expected)
-    if proof.ok:
-        journal.remove()
-    else:
-        _put_aside(job.spec.path)
-    return job.report(expected.frames, resumed, began, problems, proof, retries)
-
-
-def engine_of(upscaler: Upscaler) -> str:
-    """What computes the pictures; another engine's differ in the last bit."""
-    return f"{upscaler.engine.name} {upscaler.dtype}"
-
-
-def interrupted(journal: Journal) -> KeyboardInterrupt:
-    """The interrupt with what is safe."""
-    return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there")
-
-
-def is_finished(output: Path) -> bool:
-    """Whether the output is there and checked: until it is, the work folder beside it remains."""
-    return output != PIPE and output.exists() and not work_folder(output).exists()
-
-
-def _put_aside(output: Path) -> None:
-    """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
-    os.replace(output.parent if "%" in output.name else output, _aside(output))
-
-
-def _aside(output: Path) -> Path:
-    whole = output.parent if "%" in output.name else output
-    return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
-
-
-def _has_alpha(choice: Choice) -> bool:
-    return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
-
-
-def _pixel_bytes(info: VideoInfo, choice: Choice) -> int:
-    """Of a frame on its way to the encoder."""
-    return (4 if info.has_alpha and _has_alpha(choice) else 3) * (2 if info.bit_depth > 8 else 1)
-
-
-def _output_spec(
-    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice
-) -> OutputSpec:
-    info = reader.info
-    rate = None if settings.fps is not None else settings.rate
-    return OutputSpec(
-        path=output,
-        width=info.width * SCALE,
-        height=info.height * SCALE,
-        time_base=output_time_base(info.time_base, rate, settings.fps, settings.slow),
-        rate=settings.fps or info.average_rate * settings.rate / settings.slow,
-        colour=info.colour.resolved(info.height, info.is_rgb),
-        codec=choice.codec,
-        pixel_format=choice.pixel_format,
-        crf=settings.crf,
-        preset=settings.preset,
-        sample_aspect_ratio=info.sample_aspect_ratio,
-        display_matrix=info.display_matrix,
-        mastering=info.mastering,
-        metadata=info.metadata,
-    )
-
-
-def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
-    """Output frames as far as the source's headers tell."""
-    info = reader.info
-    duration = info.duration
-    if reader.is_cut:
-        stop = settings.end if duration is None or (settings.end and settings.end < duration) else duration
-        duration = stop - (settings.start or 0) if stop is not None else None
-    if settings.fps is not None:
-        return round(duration * settings.slow * settings.fps) if duration else None
-    frames = (
-        info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
-    )
-    return (frames - 1) * settings.rate + 1 if frames else None
-
-
-def _content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files; nothing can be said of a pipe."""
-    if path == PIPE:
-        return "pipe"
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file_path in sorted(child for child in path.iterdir() if child.is_file()):
-        digest.update(f"{file_path.name} {_content_digest(file_path)}\n".encode())
-    return digest.hexdigest()
-
-
 def _run(
     frames: Iterator[Frame],
     timeline: Timeline,
     upscaler: Upscaler,
     writer: SegmentWriter | Y4mWriter,
-    meter: _Meter,
+    meter: Meter,
     job: Job,
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
@@ -386,57 +126,3 @@ def _run(
         return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup)
 
     side_by_side(frames, pictures, writer.write, job.plan, meter.tick)
-
-
-def side_by_side(
-    items: Iterator[Item],
-    pictures: Callable[[Iterator[Item]], Iterator[tuple[Array, Shown]]],
-    write: Callable[[Array, Shown], None],
-    plan: JobPlan,
-    tick: Callable[[], None] | None = None,
-) -> None:
-    """Fetch ``items``, make ``pictures`` of them and ``write`` those, each in a thread of its own.
-
-    ``pictures`` gives every picture with what ``write`` must know of it; ``tick`` is called for each, ``plan`` says how
-    far apart the threads may be.
-    """
-    with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
-        behind: deque[Future[None]] = deque()
-        try:
-            for picture, shown in pictures(_prefetched(items, reading, plan.read_ahead)):
-                behind.append(writing.submit(write, picture, shown))
-                if len(behind) > plan.write_behind:
-                    behind.popleft().result()
-                del picture  # or it would outlive the making of the next
-                if tick is not None:
-                    tick()
-            for waiting in behind:
-                waiting.result()
-        except BaseException:
-            for executor in (reading, writing):
-                executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor, ahead: int) -> Iterator[Item]:
-    """The same items, fetched by ``executor``'s one thread up to ``ahead`` items early."""
-    pending = deque(executor.submit(next, items, _END) for _ in range(ahead))
-    while (item := pending.popleft().result()) is not _END:
-        pending.append(executor.submit(next, items, _END))
-        yield item
-
-
-class _Meter:
-    """Counts output frames and tells the caller."""
-
-    def __init__(self, total: int | None, resumed: int, tell: Callable[[Progress], None] | None) -> None:
-        self.total, self.resumed, self.done, self.tell = total, resumed, resumed, tell
-        self.began = time.monotonic()
-
-    def tick(self) -> None:
-        self.done += 1
-        if self.tell is None:
-            return
-        speed = (self.done - self.resumed) / max(1e-9, time.monotonic() - self.began)
-        left = max(0, self.total - self.done) / speed if self.total is not None else None
-        self.tell(Progress(self.done, self.total, speed, left))

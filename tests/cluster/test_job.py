@@ -22,9 +22,11 @@ from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import Member
 from safa.cluster.worker import Failed, Film
-from safa.convert import Progress, Report, UpscaleSettings, upscale
+from safa.convert import upscale
 from safa.errors import SafaError
+from safa.job import Report, UpscaleSettings
 from safa.pictures import save_picture
+from safa.pipeline import Progress
 from safa.upscaler import Upscaler
 from safa.video.journal import work_folder
 from tests.cluster.local import LocalWorkers, Script

@@ -14,7 +14,7 @@ from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source, appearance
 from safa.cluster.plan import Needed, Part, Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
-from safa.convert import UpscaleSettings, prepare
+from safa.job import UpscaleSettings, prepare
 from safa.video.folder import open_reader
 from tests.conftest import tiny_network
 from tests.video.making import make_video

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safa import convert
+from safa import convert, pipeline
 from safa.errors import SafaError
 from safa.pictures import load_picture
 from safa.video.journal import work_folder
@@ -145,8 +145,8 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     store = JobStore(store.folder, keep=3600)
     workers, seen = workers_of(store, weights), []
     job = store.claim(0)  # type: ignore[assignment]
-    tell = convert._Meter.tick
-    monkeypatch.setattr(convert._Meter, "tick", lambda meter: (seen.append(meter.resumed), tell(meter)))
+    tell = pipeline.Meter.tick
+    monkeypatch.setattr(pipeline.Meter, "tick", lambda meter: (seen.append(meter.resumed), tell(meter)))
     workers._do(job, {})
     assert (job.state, seen[0]) == (DONE, 8)
     other = store.claim(0)

@@ -14,7 +14,8 @@ from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Memory, Voic
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
-    from safa.convert import Progress, Report
+    from safa.job import Report
+    from safa.pipeline import Progress
     from safa.tiling import Tiling
 
 
@@ -72,8 +73,8 @@ def upscale(
     }
     ceiling = parse_memory(memory) if memory is not None else None
     from safa.batch import Outcome, holds_videos, plan_batch, upscale_many
-    from safa.convert import UpscaleSettings
     from safa.convert import upscale as run
+    from safa.job import UpscaleSettings
     from safa.upscaler import load
 
     choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}

@@ -73,7 +73,7 @@ def serve(
 
     def ready(address: str) -> None:
         stdout.print(f"safa is at {escape(address)}  (jobs in {escape(str(settings.folder))}; Ctrl-C ends it)")
-        if open_page and host in ("127.0.0.1", "localhost", "::1"):
+        if open_page and settings.is_local:
             webbrowser.open(address)
 
     run(settings, ready)

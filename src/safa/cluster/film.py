@@ -17,8 +17,8 @@ from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source, appearance
 from safa.cluster.plan import Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
-from safa.convert import Job, Report, UpscaleSettings, check_request, conclude, prepare
 from safa.errors import OutputError, SafaError
+from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare
 from safa.video.disk import disk_errors
 from safa.video.folder import FolderReader, open_reader
 from safa.video.journal import Journal, work_folder

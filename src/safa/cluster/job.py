@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from safa.batch import Outcome
+from safa.batch import Outcome, outcome_of
 from safa.cluster.film import OpenFilm, Request
 from safa.cluster.pool import Member, News
 from safa.cluster.worker import Failed, InputMissing, Rendered
-from safa.convert import Progress, interrupted
-from safa.errors import OutputError, SafaError
+from safa.job import interrupted
+from safa.pipeline import Progress
 
 # Files that are read at one time, and segments per worker that are planned before the next file is opened.
 PLANNING = 2
@@ -188,11 +188,6 @@ class ClusterJob:
 
 def _outcome(film: OpenFilm) -> Outcome:
     try:
-        return Outcome(film.source, film.output, film.finish())
-    except SafaError as error:
-        return Outcome(film.source, film.output, error=error)
-    except OSError as error:
-        failure = OutputError(f"{film.output} cannot be written: {error.strerror}.")
-        return Outcome(film.source, film.output, error=failure)
+        return outcome_of(film.source, film.output, film.finish)
     finally:
         film.release()

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from safa.convert import UpscaleSettings
+from safa.job import UpscaleSettings
 from safa.video.source import Frame
 from safa.video.steps import Step, planned
 from safa.video.writer import ticks_of

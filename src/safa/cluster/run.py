@@ -12,8 +12,8 @@ from safa.cluster.connect import joined
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
-from safa.convert import PIPE, UpscaleSettings, check_request, expected_frames, is_finished, prepare
 from safa.errors import SafaError
+from safa.job import PIPE, UpscaleSettings, check_request, expected_frames, is_finished, prepare
 from safa.video.folder import open_reader
 
 

@@ -23,10 +23,11 @@ from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, steps_of
 from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
-from safa.convert import engine_of, side_by_side
 from safa.engine.device import pick_device
 from safa.errors import SafaError
+from safa.job import engine_of
 from safa.memory import total
+from safa.pipeline import side_by_side
 from safa.sequence import rendered
 from safa.upscaler import Array, Upscaler
 from safa.video.disk import publish

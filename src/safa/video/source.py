@@ -82,6 +82,11 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...]
     metadata: dict[str, str]
 
+    @property
+    def displayed_size(self) -> tuple[int, int]:
+        """Width and height as they are seen, after `rotation`."""
+        return (self.height, self.width) if abs(self.rotation) == 90 else (self.width, self.height)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values; Fractions become strings such as "30000/1001"."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))

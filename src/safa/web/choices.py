@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from safa.convert import UpscaleSettings
 from safa.errors import SafaError
+from safa.job import UpscaleSettings
 from safa.ops import SCALE
 from safa.video.codecs import CODECS
 

@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safa.web.markup import login_page
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""What a machine calls itself."""
+
 BROWSER = "safa_browser"
 PASS = "safa_pass"
 YEAR = 365 * 24 * 3600
@@ -79,7 +82,7 @@ class Guard:
     async def _answer(self, request: Request) -> Response | None:
         """The answer to a request that goes no further."""
         host = re.sub(r":\d+$", "", request.headers.get("host", ""))
-        if self.local_only and host.strip("[]") not in ("localhost", "127.0.0.1", "::1"):
+        if self.local_only and host.strip("[]") not in LOCAL:
             return PlainTextResponse(
                 f"This server answers only as localhost, not as {host!r}. Start it with --password or --public to "
                 "use it under another name.\n",

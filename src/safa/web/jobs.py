@@ -112,6 +112,10 @@ class JobStore:
         """The job's own folder."""
         return self.folder / job.id
 
+    def input_of(self, job: Job, number: int) -> Path:
+        """Where an upload lies, counted from 1."""
+        return self.place(job) / ("input" if number == 1 else f"input{number}")
+
     def draft(self, owner: str) -> Job:
         """A new job, to be filled with uploads."""
         job = Job(secrets.token_hex(16), owner, created=time.time())

@@ -89,10 +89,10 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     except SafaError as error:
         raise type(error)(str(error).replace(str(path), name)) from None
     _check_pixels(name, (info.width, info.height), limits)
-    turned = abs(info.rotation) == 90
+    width, height = info.displayed_size
     return {
-        "width": info.height if turned else info.width,
-        "height": info.width if turned else info.height,
+        "width": width,
+        "height": height,
         "rotation": info.rotation,
         "seconds": round(float(seconds), 3),
         "frames": frames,

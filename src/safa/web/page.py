@@ -50,10 +50,7 @@ class Page:
         job = self.store.get(_owner(request), _sent(event, "draft"))
         if job is None or job.state != DRAFT:
             return self._empty("The upload is no longer there; drop it again.")
-        place = self.store.place(job)
-        files = [
-            (place / ("input" if number == 1 else f"input{number}"), name) for number, name in enumerate(job.names, 1)
-        ]
+        files = [(self.store.input_of(job, number), name) for number, name in enumerate(job.names, 1)]
         try:
             kind, facts = describe_upload(files, self.limits)
         except SafaError as error:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from safa.errors import SafaError
 from safa.web.choices import FORMATS
-from safa.web.guard import Guard, browser_of
+from safa.web.guard import LOCAL, Guard, browser_of
 from safa.web.jobs import DRAFT, Job, JobStore
 from safa.web.markup import FAVICON, saved_name, size_of
 from safa.web.material import Limits
@@ -29,7 +29,6 @@ from safa.web.worker import Workers
 # An upload must leave this much room on the disk, in bytes: results are larger than what they are made of.
 ROOM = 1 << 30
 MOST_FILES = 2
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,15 @@ class ServerSettings:
     password: str | None = None
     public: bool = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOCAL
+
     def __post_init__(self) -> None:
         if self.password == "":
             raise SafaError("The password is empty; give one, or leave --password out.")
-        if self.host not in LOCAL and self.password is None and not self.public:
+        if not self.is_local and self.password is None and not self.public:
             raise SafaError(
                 f"Everybody who can reach {self.host} could use this server; add --password, or --public if that is "
                 "what you want."
@@ -121,7 +125,7 @@ def application(settings: ServerSettings, store: JobStore, workers: Workers) -> 
         return FileResponse(path, media_type=media_type, headers=headers)
 
     mount_page(app, store, workers, settings.limits)
-    local_only = settings.host in LOCAL and settings.password is None and not settings.public
+    local_only = settings.is_local and settings.password is None and not settings.public
     return Guard(app, settings.password, local_only)
 
 
@@ -144,7 +148,7 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
     except OSError:
         return _refusal("This server cannot store uploads; its owner has to look at it.", 507)
     number = len(job.names) + 1
-    target = store.place(job) / ("input" if number == 1 else f"input{number}")
+    target = store.input_of(job, number)
     temporary = target.with_name(target.name + ".part")
     size = 0
     try:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from safa.convert import Progress
 from safa.errors import SafaError
 from safa.pictures import bicubic, load_picture, save_picture, two_moments
+from safa.pipeline import Progress
 from safa.pixels import to_8_bits
 from safa.upscaler import Upscaler
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from safa.convert import Progress, is_finished, upscale
+from safa.convert import upscale
 from safa.errors import JournalMismatch, SafaError
+from safa.job import is_finished
+from safa.pipeline import Progress
 from safa.upscaler import Upscaler, load
 from safa.video.disk import write_json
 from safa.video.reader import VideoReader
@@ -191,11 +193,11 @@ def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progres
     with VideoReader(output) as reader:
         info = reader.info
     save_stills(source, output, settings.slow, info.rotation, place)
-    turned = abs(info.rotation) == 90
+    width, height = info.displayed_size
     return {
         "file": output.name,
-        "width": info.height if turned else info.width,
-        "height": info.width if turned else info.height,
+        "width": width,
+        "height": height,
         "frames": info.frames or output_frames(job.kind, job.facts, job.settings),
         "rate": f"{float(settings.fps or Fraction(job.facts['rate']) * settings.rate / settings.slow):.4g}",
         "bytes": output.stat().st_size,
