@@ -179,29 +179,49 @@ inline void store_rgb(float* to, Vec4 value) {
     to[2] = value[2];
 }
 
+// One line of a flow state (see `unpack_flow`) for a line of a grid `factor` times finer: 8 floats for each pixel of
+// the state, and one more pixel on either side.
+inline void interpolate_line(const Tensor& flow, int y, int factor, float* line) {
+    const Between v(y, factor, flow.height);
+    for (int x = -1; x <= flow.width; ++x, line += 8) {
+        const int inside = std::clamp(x, 0, flow.width - 1);
+        const float *top = flow.at(v.low, inside), *bottom = flow.at(v.high, inside);
+        store4(line, (1 - v.share) * load4(top) + v.share * load4(bottom));
+        line[4] = (1 - v.share) * top[4] + v.share * bottom[4];
+    }
+}
+
 // Blend of the two warped pictures plus the decoder's residual (H/2, W/2, 4 pixels of 4 floats), clamped to [0, 1].
 inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0, const Tensor* picture1,
                     const Tensor* residual, int height, int width, const Result& result) {
     const int factor = width / flow.width;
-    machine.pool.run(height, [&](int y, int) {
-        const Between v(y, factor, flow.height);
-        for (int x = 0; x < width; ++x) {
+    const size_t length = static_cast<size_t>(flow.width + 2) * 8;
+    float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), length);
+    machine.pool.run(height, [&](int y, int thread) {
+        float* line = scratch + length * thread;
+        if (picture0) interpolate_line(flow, y, factor, line);
+        float* out = result.image + static_cast<size_t>(y) * width * 3;
+        for (int x = 0; x < width; ++x, out += 3) {
             Vec4 value{};
-            const size_t at = (static_cast<size_t>(y) * width + x) * 3;
             if (picture0) {
-                const Between u(x, factor, flow.width);
-                Tensor masks = flow;
-                masks.data += 4;
-                const Vec4 step = static_cast<float>(factor) * bilinear(flow, v, u);
-                const float share = bilinear(masks, v, u)[0];
+                const int phase = x % factor, low = x / factor + (2 * phase + 1 < factor ? 0 : 1);
+                const float at = (phase + 0.5f) / factor + (2 * phase + 1 < factor ? 0.5f : -0.5f);
+                const float* near = line + static_cast<size_t>(low) * 8;
+                const Vec4 step = static_cast<float>(factor) * ((1 - at) * load4(near) + at * load4(near + 8));
+                const float share = (1 - at) * near[4] + at * near[12];
                 value = share * sample(*picture0, x + step[0], y + step[1]) +
                         (1 - share) * sample(*picture1, x + step[2], y + step[3]);
-                if (result.fused) store_rgb(result.fused + at, value);
+                if (result.fused) store_rgb(result.fused + (static_cast<size_t>(y) * width + x) * 3, value);
             }
             if (residual) value += load4(residual->at(y / 2, x / 2) + ((y % 2) * 2 + x % 2) * 4);
             const Vec4 zero{}, one = zero + 1.0f;
             value = value > zero ? value : zero;
-            store_rgb(result.image + at, value < one ? value : one);
+            value = value < one ? value : one;
+            if (x + 1 < width) {
+                store4(out, value);  // the next pixel's first value is overwritten by it
+            } else {
+                store_rgb(out, value);
+            }
         }
     });
 }

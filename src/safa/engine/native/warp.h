@@ -36,12 +36,13 @@ struct Corners {
         x = clamp_position(x, static_cast<float>(image.width - 1));
         y = clamp_position(y, static_cast<float>(image.height - 1));
         const int left = static_cast<int>(x), top = static_cast<int>(y);
-        const int right = left + 1 < image.width ? left + 1 : left, bottom = top + 1 < image.height ? top + 1 : top;
         const float ax = x - left, ay = y - top;
+        const long right = left + 1 < image.width ? image.channels : 0;
+        const long bottom = top + 1 < image.height ? static_cast<long>(image.width) * image.channels : 0;
         pixel[0] = image.at(top, left);
-        pixel[1] = image.at(top, right);
-        pixel[2] = image.at(bottom, left);
-        pixel[3] = image.at(bottom, right);
+        pixel[1] = pixel[0] + right;
+        pixel[2] = pixel[0] + bottom;
+        pixel[3] = pixel[2] + right;
         weight[0] = (1.0f - ax) * (1.0f - ay);
         weight[1] = ax * (1.0f - ay);
         weight[2] = (1.0f - ax) * ay;
