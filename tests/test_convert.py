@@ -98,9 +98,12 @@ def crash_at(frame: int) -> object:
     return tick
 
 
+@pytest.mark.parametrize("neighbours", [False, True])
 def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, neighbours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=neighbours)
+    upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
     source = write_clip(tmp_path / "in.mp4", frames=8)
     upscale(source, tmp_path / "whole.mp4", upscaler=upscaler)

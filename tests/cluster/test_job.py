@@ -52,7 +52,8 @@ def whole(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return Checkpoint(tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1), "tiny", "0" * 64)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=True)
+    return Checkpoint(network, "tiny", "0" * 64)
 
 
 @pytest.fixture(autouse=True)

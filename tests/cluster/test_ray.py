@@ -26,7 +26,8 @@ ray = pytest.importorskip("ray", reason="Ray is an optional dependency, safa-vid
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return Checkpoint(tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1), "tiny", "0" * 64)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=True)
+    return Checkpoint(network, "tiny", "0" * 64)
 
 
 @pytest.fixture(scope="module")

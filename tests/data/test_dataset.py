@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.data_fixtures import texture, write_training_data
 
-from safa.data.augment import augment
+from safa.data.augment import augment, crisp
 from safa.data.clips import Spans
 from safa.data.dataset import SampleSettings, TrainingData, collate, open_material, reduce_quarter
 from safa.data.degrade import Degradation
@@ -123,6 +123,20 @@ def test_reversed_scenes_have_their_neighbours_reversed() -> None:
         frames = (scene.before, scene.frame0, scene.target, scene.frame1, scene.after)
         orders.add(tuple(int(frame[0, 0, 0]) for frame in frames if frame is not None))
     assert orders == {(0, 1, 2, 3, 4), (4, 3, 2, 1, 0)}
+
+
+def test_crisp_scenes_are_sharper_in_all_their_frames() -> None:
+    frames = [texture(seed)[::4, ::4] for seed in range(4)]
+    scene = Scene(frames[0], frames[1], frames[2], 0.3, None, None, frames[3])
+    sharper = crisp(scene, 2.0, np.random.default_rng(0))
+    assert sharper.t == 0.3
+    assert sharper.before is None
+    for name in ("frame0", "target", "frame1", "after"):
+        before, after = getattr(scene, name).astype(float), getattr(sharper, name).astype(float)
+        assert np.abs(np.diff(after, axis=0)).mean() > 1.1 * np.abs(np.diff(before, axis=0)).mean()
+        assert abs(after.mean() - before.mean()) < 2
+    same = crisp(scene, 0.0, np.random.default_rng(0))
+    assert np.array_equal(same.frame0, scene.frame0)
 
 
 def test_without_transposition_rows_stay_rows() -> None:

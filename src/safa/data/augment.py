@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from safa.data.scene import Image, Scene
@@ -33,6 +34,26 @@ def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> S
     assert frame1 is not None
     flow = None if flow is None else np.ascontiguousarray(flow, dtype=np.float32)
     return Scene(frame0, target, frame1, t, flow, before, after)
+
+
+def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
+    """The scene seen by a sharper camera: an unsharp mask of random width and of a strength up to ``most``.
+
+    Compressed clips and rendered photographs are softer than what people enlarge. Inputs are reduced from the result,
+    so that nothing but the scene changes.
+    """
+    sigma, strength = float(rng.uniform(0.6, 1.6)), float(rng.uniform(0, most))
+
+    def sharpened(frame: Image) -> Image:
+        soft = cv2.GaussianBlur(frame, (0, 0), sigma)
+        return np.asarray(cv2.addWeighted(frame, 1 + strength, soft, -strength, 0), np.uint8)
+
+    frames = _each([scene.before, scene.frame0, scene.target, scene.frame1, scene.after], sharpened)
+    before, frame0, target, frame1, after = frames
+    assert frame0 is not None
+    assert target is not None
+    assert frame1 is not None
+    return Scene(frame0, target, frame1, scene.t, scene.flow, before, after)
 
 
 def _each(frames: list[Image | None], change: Callable[[Image], Image]) -> list[Image | None]:

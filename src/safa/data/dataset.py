@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from safa.data.augment import augment
+from safa.data.augment import augment, crisp
 from safa.data.clips import Spans, draw_window
 from safa.data.degrade import Degradation, degrade, sharpen
 from safa.data.material import Material, Split, load_folder
@@ -82,6 +82,7 @@ class SampleSettings:
         augment: flips and reversals.
         transpose: among them the exchange of rows and columns.
         with_prior: compute the classical flow.
+        crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
         with_flow: hand out the exact flow of scenes made from photographs.
         with_outer: hand out the frames around the pair.
     """
@@ -90,6 +91,7 @@ class SampleSettings:
     still_share: float = 0.5
     spans: Spans = field(default_factory=Spans)
     motion_blur: float = 0.0
+    crispness: float = 0.0
     degradation: Degradation | None = None
     augment: bool = True
     transpose: bool = True
@@ -147,6 +149,8 @@ class TrainingData(Dataset[Sample]):
             scene = draw_motion(self.split.stills, self.side, rng, *asked)
         else:
             scene = draw_window(self.split.reels, self.side, settings.spans, rng, settings.with_outer)
+        if settings.crispness:
+            scene = crisp(scene, settings.crispness, rng)
         return self._cut(augment(scene, rng, settings.transpose) if settings.augment else scene, rng)
 
     def _cut(self, scene: Scene, rng: np.random.Generator) -> Sample:
@@ -212,7 +216,9 @@ class TrainingData(Dataset[Sample]):
 
 def validation_settings(settings: SampleSettings) -> SampleSettings:
     """For the same task without augmentation, on real motion where there is some."""
-    return dataclasses.replace(settings, still_share=0.0, augment=False, motion_blur=0.0, with_flow=False)
+    return dataclasses.replace(
+        settings, still_share=0.0, augment=False, motion_blur=0.0, crispness=0.0, with_flow=False
+    )
 
 
 def collate(samples: list[Sample]) -> Sample:

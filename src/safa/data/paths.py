@@ -52,7 +52,7 @@ def draw_path(rng: np.random.Generator, reach: float) -> CameraPath:
     change = rng.normal(size=PARAMETERS) * (0.7 * reach, 0.7 * reach, 0.03, 0.03, 0.02, 0.02)
     bend = rng.normal(size=PARAMETERS) * 0.3 * np.abs(change)
     slant = rng.normal(size=2) * 0.1 if rng.random() < 0.5 else np.zeros(2)
-    start = np.array([0.0, 0.0, rng.normal() * 0.1, rng.uniform(-0.05, 0.25), *np.clip(slant, -0.25, 0.25)])
+    start = np.array([0.0, 0.0, rng.normal() * 0.1, rng.uniform(-0.3, 0.2), *np.clip(slant, -0.25, 0.25)])
     return CameraPath(start, change, bend)
 
 

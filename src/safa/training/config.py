@@ -35,6 +35,8 @@ class TrainConfig:
         still_share: probability of a sample made from photographs.
         spans: how far apart the two input frames are, in source frames (``lengths``), and how often (``shares``).
         motion_blur: probability of motion blur in scenes made from photographs.
+        crispness: sharpen whole scenes, truth and inputs alike, by a random strength up to this: footage at hand is
+            mostly softer than what the network will be asked to enlarge.
         transpose: exchange rows and columns at random, beside flips and reversals.
         degradation: what happens to the inputs before the network sees them; None for clean inputs.
         held_out: the part of a folder's clips that is kept for validation; a pack brings its own.
@@ -79,6 +81,7 @@ class TrainConfig:
     still_share: float = 0.5
     spans: Spans = field(default_factory=Spans)
     motion_blur: float = 0.0
+    crispness: float = 0.0
     transpose: bool = True
     degradation: Degradation | None = None
     held_out: float = 0.1
@@ -168,6 +171,7 @@ class TrainConfig:
             still_share=self.still_share,
             spans=self.spans,
             motion_blur=self.motion_blur,
+            crispness=self.crispness,
             degradation=self.degradation,
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
