@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from safa.checkpoint import save_checkpoint
-from safa.network.safa import Safa, SafaConfig
+from safa.network.config import SafaConfig
+from safa.network.safa import Safa
 
 TINY = {"channels": 8, "blocks": 2, "stem_channels": 4, "decoder_blocks": 1}
 

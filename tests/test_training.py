@@ -14,7 +14,8 @@ from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import Sample, TrainingData, collate, open_material
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig
+from safa.network.config import SafaConfig
+from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress, train
 from tests.conftest import TINY, tiny_network
 from tests.data_fixtures import write_pack, write_training_data

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from safa.convert import upscale
     from safa.job import Report, UpscaleSettings
-    from safa.network.safa import Safa, SafaConfig
+    from safa.network.config import SafaConfig
+    from safa.network.safa import Safa
     from safa.pipeline import Progress
     from safa.upscaler import Upscaler, load
 
@@ -20,7 +21,7 @@ _HOME = {
     "Progress": "pipeline",
     "Report": "job",
     "Safa": "network.safa",
-    "SafaConfig": "network.safa",
+    "SafaConfig": "network.config",
     "UpscaleSettings": "job",
     "Upscaler": "upscaler",
     "load": "upscaler",

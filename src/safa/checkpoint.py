@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.network.safa import Safa, SafaConfig
+from safa.network.config import SafaConfig
+from safa.network.safa import Safa
 
 FORMAT = "safa/1"
 SHIPPED = Path(__file__).parent / "weights"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.network.safa import Region
+from safa.network.config import Region
 
 Array = NDArray[Any]
 """``H,W,3`` RGB or ``H,W,4`` RGBA; uint8, uint16 or floating point in [0, 1]."""

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from safa.errors import OutOfMemory
-from safa.network.safa import Region, Scale, Synthesis
+from safa.network.config import Region, Scale
+from safa.network.states import Synthesis
 from safa.ops import SCALE
 
 CONTEXT = 8

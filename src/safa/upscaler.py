@@ -20,7 +20,8 @@ from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
 from safa.errors import OutOfMemory, SafaError
 from safa.network import prior
-from safa.network.safa import Scale, Synthesis
+from safa.network.config import Scale
+from safa.network.states import Synthesis
 from safa.ops import SCALE, enlarge
 from safa.pixels import Array, cut_out, peak, store, to_8_bits
 from safa.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost

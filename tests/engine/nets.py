@@ -10,7 +10,8 @@ from safa.engine import library
 from safa.engine.native import NativeEngine
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
-from safa.network.safa import Safa, Synthesis
+from safa.network.safa import Safa
+from safa.network.states import Synthesis
 from tests.conftest import tiny_network
 
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ import torch
 from tests.conftest import tiny_network
 
 from safa.errors import SafaError
-from safa.network.safa import Outer, Safa
+from safa.network.safa import Safa
+from safa.network.states import Outer
 
 
 def outer(frame: torch.Tensor, there: list[float]) -> Outer:

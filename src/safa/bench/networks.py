@@ -8,7 +8,8 @@ import torch
 
 from safa.checkpoint import load_checkpoint
 from safa.engine import Engine
-from safa.network.safa import Safa, SafaConfig
+from safa.network.config import SafaConfig
+from safa.network.safa import Safa
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"

@@ -27,7 +27,7 @@ from safa.data.scene import Image, Scene
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.prior import classical_flow
-from safa.network.safa import Outer
+from safa.network.states import Outer
 from safa.ops import SCALE
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from safa.network.safa import Region, SafaConfig, Scale, Synthesis
+from safa.network.config import Region, SafaConfig, Scale
+from safa.network.states import Synthesis
 from safa.pixels import Array
 
 

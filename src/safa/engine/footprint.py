@@ -6,7 +6,7 @@ not grow with the frame (weights, scratch per thread) is not.
 
 from __future__ import annotations
 
-from safa.network.safa import SafaConfig
+from safa.network.config import SafaConfig
 from safa.ops import SCALE
 
 FLOAT = 4

@@ -21,7 +21,9 @@ from torch import Tensor
 from safa.engine import library
 from safa.engine.footprint import native_bytes
 from safa.errors import SafaError
-from safa.network.safa import Region, Safa, SafaConfig, Scale, Synthesis
+from safa.network.config import Region, SafaConfig, Scale
+from safa.network.safa import Safa
+from safa.network.states import Synthesis
 from safa.ops import SCALE
 from safa.pixels import Array, store
 

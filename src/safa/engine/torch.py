@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from safa.engine.footprint import torch_bytes
-from safa.network.safa import FrameState, PairState, Region, Safa, Scale, Synthesis
+from safa.network.config import Region, Scale
+from safa.network.safa import Safa
+from safa.network.states import FrameState, PairState, Synthesis
 from safa.pixels import Array, store
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from safa.export.parts import Part, Run
 from safa.export.sizes import dynamic_shapes, example_inputs
-from safa.network.safa import SafaConfig
+from safa.network.config import SafaConfig
 
 SUFFIX = ".pt2"
 RUNTIME = f"PyTorch {torch.__version__}"

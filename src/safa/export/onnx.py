@@ -18,7 +18,7 @@ from torch import Tensor
 
 from safa.export.parts import Part, Run, shape_of
 from safa.export.sizes import dynamic_shapes, example_inputs
-from safa.network.safa import SafaConfig
+from safa.network.config import SafaConfig
 
 OPSET = 18
 SUFFIX = ".onnx"

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from safa.network.config import SafaConfig
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
-from safa.network.safa import FrameState, Safa, SafaConfig
+from safa.network.safa import Safa
 from safa.network.selector import chosen_scale
+from safa.network.states import FrameState
 from safa.ops import SCALE
 
 Run = Callable[..., Sequence[Any]]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from safa.export.parts import Part, shape_of, type_of
-from safa.network.safa import SafaConfig
+from safa.network.config import SafaConfig
 
 LARGEST = 16384
 """Pixels along a side of an input frame, at most."""

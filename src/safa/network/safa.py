@@ -11,196 +11,23 @@ about five times cheaper at the same width.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from safa.errors import SafaError
-from safa.network.features import Extractor, FeatureExtractor
+from safa.network.config import Region, SafaConfig, Scale
+from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
 from safa.network.neighbours import NeighbourFusion
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
+from safa.network.states import FrameState, Outer, PairState, Synthesis
 from safa.network.synthesis import Decoder
 from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
-
-Grid = Literal["paper", "input"]
-Fusion = Literal["both", "image", "feature"]
-FlowPrior = Literal["none", "dis"]
-
-Scale = int | Sequence[int | None] | None
-"""What the selector may not decide: an index of ``SafaConfig.scales`` for every block, or one for each block where None
-leaves the block to the selector; None leaves it all of them."""
-
-Region = tuple[int, int, int, int]
-"""Top, left, bottom and right of a part of an input frame in pixels, bottom and right excluded; all even."""
-
-
-@dataclass(frozen=True)
-class SafaConfig:
-    """Everything that decides the network's layout and behaviour; stored inside every checkpoint.
-
-    Attributes:
-        grid: where features and flow live (see the module's text).
-        channels: c, an even number; the compute dial (paper: 80).
-        blocks: number of flow iterations (ablation c; paper: 6).
-        extractor: depth and kind of the feature extractor (ablation a; paper: "stage2").
-        stem_channels: width of the extractor's stem (64 in ResNet-18).
-        fusion: image fusion, feature fusion or both (ablation b; paper: "both").
-        scales: resolutions a block may work at, finest first, each 1 or a power of 1/2 (ablation c).
-        fixed_scale: index into ``scales`` used by every block instead of the selector's choice (ablation c).
-        shared_branches: one set of weights for all scales of a block (ablation c; paper: True).
-        decoder_blocks: residual blocks of the decoder (paper: 12).
-        blend_prior: start the blend mask at the time's own weighting instead of one half.
-        flow_prior: "dis" starts the flow from a classical estimate instead of zero.
-        neighbours: add to a frame's features what the frames next to it show: the other one of the pair, and those
-            before and after the pair where there are any.
-    """
-
-    grid: Grid = "paper"
-    channels: int = 80
-    blocks: int = 6
-    extractor: Extractor = "stage2"
-    stem_channels: int = 64
-    fusion: Fusion = "both"
-    scales: tuple[float, ...] = (1.0, 0.5, 0.25)
-    fixed_scale: int | None = None
-    shared_branches: bool = True
-    decoder_blocks: int = 12
-    blend_prior: bool = False
-    flow_prior: FlowPrior = "none"
-    neighbours: bool = False
-
-    def __post_init__(self) -> None:
-        for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
-            value = getattr(self, name)
-            if value not in get_args(choices):
-                raise SafaError(f"{name} is {value!r}; it must be one of {', '.join(get_args(choices))}.")
-        for name in ("channels", "stem_channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 2 or value % 2:
-                raise SafaError(f"{name} is {value!r}; it must be an even number of at least 2.")
-        if not isinstance(self.blocks, int) or self.blocks < 1:
-            raise SafaError(f"blocks is {self.blocks!r}; it must be a whole number of at least 1.")
-        if not isinstance(self.decoder_blocks, int) or self.decoder_blocks < 0:
-            raise SafaError(f"decoder_blocks is {self.decoder_blocks!r}; it must be a whole number of at least 0.")
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        if not self.scales or any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
-            raise SafaError(f"scales is {self.scales!r}; each must be 1, 0.5, 0.25 or 0.125.")
-        if list(self.scales) != sorted(set(self.scales), reverse=True):
-            raise SafaError(f"scales is {self.scales!r}; they must go from fine to coarse without repeats.")
-        if self.fixed_scale is not None and self.fixed_scale not in range(len(self.scales)):
-            raise SafaError(f"fixed_scale is {self.fixed_scale!r}; it must be an index into scales {self.scales!r}.")
-
-    @property
-    def multiple(self) -> int:
-        """Sides of an input frame must be multiples of this many pixels."""
-        return 8  # paper grid: 32 output pixels as in the authors' release; input grid: stage 3 at 1/8, scale 1/8
-
-    @property
-    def needs_flow(self) -> bool:
-        """Whether the network uses a classical flow."""
-        return self.neighbours or self.flow_prior == "dis"
-
-    @property
-    def selects(self) -> bool:
-        """Whether a selector chooses the scale."""
-        return self.fixed_scale is None and len(self.scales) > 1
-
-    def forced_scales(self, scale: Scale) -> tuple[int | None, ...]:
-        """``scale`` block by block: an index of ``scales``, None where the selector decides.
-
-        Raises:
-            SafaError: no such index, or not as many as there are blocks.
-        """
-        forced = tuple(scale) if isinstance(scale, Sequence) else (scale,) * self.blocks
-        if len(forced) != self.blocks:
-            raise SafaError(f"There are {len(forced)} scales for {self.blocks} blocks; give one for each block.")
-        for index in forced:
-            if index is not None and index not in range(len(self.scales)):
-                raise SafaError(f"The scale is {index}; it must be an index into {self.scales}.")
-        return forced if self.selects else tuple((self.fixed_scale or 0) if k is None else k for k in forced)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SafaConfig:
-        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
-        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise SafaError(f"The network settings have unknown names: {', '.join(unknown)}.")
-        return cls(**values)
-
-
-@dataclass
-class FrameState:
-    """What one frame contributes to any pair it is part of."""
-
-    enlarged: Tensor
-    """``B,3,4h,4w``: the frame enlarged by bicubic interpolation."""
-    features: Tensor
-    """``B,c,Hf,Wf``: fused features on the feature grid."""
-
-
-@dataclass
-class Outer:
-    """The frames around a pair; a sample without one of them has anything finite in its place."""
-
-    before: Tensor
-    """``B,3,h,w``: the frame before the first."""
-    after: Tensor
-    """``B,3,h,w``: the frame after the second."""
-    to_before: Tensor
-    """``B,2,h,w``: classical flow from the first to the one before it, in input pixels."""
-    to_after: Tensor
-    """``B,2,h,w``: classical flow from the second to the one after it."""
-    has_before: Tensor
-    """``B``: 1.0 where there is one, 0.0 elsewhere."""
-    has_after: Tensor
-
-
-@dataclass
-class PairState:
-    """A pair ready to be asked for any time."""
-
-    frame0: FrameState
-    frame1: FrameState
-    hidden: Tensor
-    """``B,c,Hf,Wf``: first hidden state."""
-    prior: tuple[Tensor, Tensor] | None
-    """Classical flow 0->1 and 1->0 in input pixels, each ``B,2,h,w``; None without a flow prior."""
-
-
-@dataclass
-class Synthesis:
-    """One synthesised time with everything the network decided on the way."""
-
-    image: Tensor
-    """``B,3,4h,4w`` in [0, 1]."""
-    fused: Tensor | None
-    """``B,3,4h,4w``: the image fusion alone; None with feature fusion only."""
-    flow: Tensor
-    """``B,4,Hs,Ws``: t->0 (x, y) and t->1 (x, y) in pixels of the flow state's grid."""
-    mask: Tensor
-    """``B,1,Hs,Ws``: share of frame 0 in the image fusion, 0..1."""
-    scale: Tensor
-    """``B,blocks`` long: index into ``SafaConfig.scales`` used by each block (in training: the one drawn)."""
-    logit: Tensor
-    """``B,blocks,K-1``: the selector's logits, nan for a block whose scale was given; an empty last axis where the
-    selector decided nothing."""
-
-    @property
-    def probability(self) -> Tensor:
-        """``B,blocks,K-1``: the selector's probabilities, as ``logit``."""
-        return torch.sigmoid(self.logit)
 
 
 class Safa(nn.Module):

@@ -15,7 +15,7 @@ from safa.data.clips import Spans
 from safa.data.dataset import SampleSettings
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
-from safa.network.safa import SafaConfig
+from safa.network.config import SafaConfig
 
 Times = Literal["one", "three"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]

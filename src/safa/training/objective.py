@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from safa.data.dataset import Sample
-from safa.network.safa import PairState, Safa
+from safa.network.safa import Safa
 from safa.network.selector import branch_weights
+from safa.network.states import PairState
 from safa.training.config import TrainConfig
 from safa.training.losses import PIXEL_LOSSES, Perceptual, flow_error, frequency, imbalance, to_low_resolution
 
