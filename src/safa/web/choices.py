@@ -44,6 +44,10 @@ DEFAULTS: dict[str, Any] = {
 SMALLER = 6
 
 
+WEIGHTS = {"fast": "fast: clean footage", "real": "real: damaged by compression"}
+"""What the shipped weights are for."""
+
+
 def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
     """The choices, known to be among those offered. Raises SafaError: whoever sends others is no page of ours."""
     lists: dict[str, Mapping[str, Any]] = {

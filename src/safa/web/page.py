@@ -175,8 +175,8 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
                 with gr.Group(visible=False, elem_classes="choices") as pictures:
                     count = _pills(choices.COUNTS, "Between the two", defaults["count"])
                 with gr.Group(visible=False, elem_classes="choices") as last:
-                    names = {name: name for name in weights}
-                    network = _list(names, "Network (weights)", next(iter(weights)), visible=len(weights) > 1)
+                    names = {name: choices.WEIGHTS.get(name, name) for name in weights}
+                    network = _pills(names, "Network (weights)", next(iter(weights)), visible=len(weights) > 1)
                     forecast = gr.HTML("", js_on_load=None, elem_classes="ours")
                     start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
             with gr.Column(scale=7, min_width=320):
@@ -230,10 +230,9 @@ def _sent(event: gr.EventData, name: str) -> Any:
     return data.get(name) if isinstance(data, dict) else None
 
 
-def _pills(offered: Mapping[str, str], label: str, value: str) -> gr.Radio:
-    return gr.Radio([(words, key) for key, words in offered.items()], value=value, label=label)
+def _pills(offered: Mapping[str, str], label: str, value: str, visible: bool = True) -> gr.Radio:
+    return gr.Radio([(words, key) for key, words in offered.items()], value=value, label=label, visible=visible)
 
 
-def _list(offered: Mapping[str, str], label: str, value: str, visible: bool = True) -> gr.Dropdown:
-    pairs = [(words, key) for key, words in offered.items()]
-    return gr.Dropdown(pairs, value=value, label=label, filterable=False, visible=visible)
+def _list(offered: Mapping[str, str], label: str, value: str) -> gr.Dropdown:
+    return gr.Dropdown([(words, key) for key, words in offered.items()], value=value, label=label, filterable=False)
