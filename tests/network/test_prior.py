@@ -1,0 +1,70 @@
+"""The classical flow that networks start from."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from safa.network.prior import classical_flow, shared_shifts
+
+
+def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture with detail at every size, ``height,width,3``."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), np.float32)
+    for factor in (2, 4, 8, 16, 32):
+        noise = rng.random((height // factor + 2, width // factor + 2, 3), np.float32)
+        total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(total / 5 * 255, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("width", [96, 128, 160, 224, 320, 640])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3, 0.4])
+def test_pans_up_to_two_fifths_of_the_width_are_found(width: int, share: float) -> None:
+    height, pan = width * 9 // 16, round(share * width)
+    picture = textured(height, width + pan)
+    first, second = picture[:, :width], picture[:, pan:]
+    for frames, motion in (((first, second), -pan), ((second, first), pan)):
+        flow = classical_flow(*frames)
+        error = np.hypot(flow[..., 0] - motion, flow[..., 1])
+        # What has left the picture cannot be found.
+        seen = error[:, pan:] if motion < 0 else error[:, : width - pan]
+        assert np.median(seen) < 0.25
+        assert np.mean(seen < 1) > 0.85
+
+
+def test_what_moves_on_its_own_keeps_its_motion_in_a_pan() -> None:
+    picture, patch = textured(120, 260), textured(40, 40, seed=1)
+    first, second = picture[:, :200].copy(), picture[:, 60:].copy()
+    first[40:80, 80:120] = patch
+    second[40:80, 82:122] = patch
+    flow = classical_flow(first, second)
+    assert abs(np.median(flow[48:72, 88:112, 0]) - 2) < 0.5
+    assert abs(np.median(flow[:30, 80:, 0]) + 60) < 0.5
+
+
+def test_frames_without_content_do_not_move() -> None:
+    flat = np.full((20, 9, 3), 77, np.uint8)
+    assert not classical_flow(flat, flat).any()
+    assert shared_shifts(flat[..., 0], flat[..., 0]) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 7), (70, 45)])
+def test_any_size(size: tuple[int, int]) -> None:
+    frame = textured(*size)
+    flow = classical_flow(frame, np.roll(frame, 3, axis=1))
+    assert flow.shape == (*size, 2)
+    assert flow.dtype == np.float32
+    assert np.isfinite(flow).all()
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    sizes = [(96, 160), (64, 64), (120, 72), (48, 200)]
+    pairs = [(textured(*size, seed), np.roll(textured(*size, seed), 2, axis=1)) for seed, size in enumerate(sizes)]
+    expected = [classical_flow(*pair) for pair in pairs]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda k: classical_flow(*pairs[k % 4]), range(64)))
+    assert all(np.array_equal(flow, expected[k % 4]) for k, flow in enumerate(found))
