@@ -4,8 +4,8 @@ Dense inverse search (OpenCV's DIS) between two low-resolution frames, both ways
 time t by Super SloMo's quadratic (Jiang et al., CVPR 2018, equation 4); the network's blocks refine it.
 
 DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
-more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation as
-well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better.
+more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
+as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
             continue
         shifted = _dis(fine0, _shifted(fine1, (2 * shift[0], 2 * shift[1]))) + np.array(shift, np.float32)
         error_shifted = _warping_error(grey0, grey1, shifted)
-        flow = np.where((error_shifted < error)[..., None], shifted, flow)
+        np.copyto(flow, shifted, where=(error_shifted < error)[..., None])
         error = np.minimum(error, error_shifted)
     return np.ascontiguousarray(flow[:height, :width])
 
