@@ -11,6 +11,7 @@ as well; DIS runs again on frames shifted by it, and each pixel takes the flow t
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,7 +82,7 @@ def shared_shifts(frame0: Grey, frame1: Grey) -> list[tuple[int, int]]:
     window = cv2.createHanningWindow(frame0.shape[::-1], cv2.CV_32F)
     spectra = [np.fft.rfft2((frame - frame.mean(dtype=np.float64)) * window) for frame in (frame0, frame1)]
     product = spectra[1] * spectra[0].conj()
-    surface = np.fft.irfft2(product / (np.abs(product) + 1e-3), s=frame0.shape).astype(np.float32)
+    surface: NDArray[Any] = np.fft.irfft2(product / (np.abs(product) + 1e-3), s=frame0.shape).astype(np.float32)
     surface = cv2.GaussianBlur(np.pad(surface, 3, mode="wrap"), (0, 0), 1)[3:-3, 3:-3]
     height, width = surface.shape
     shifts = []
