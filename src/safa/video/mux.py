@@ -18,6 +18,7 @@ from safa.video.codecs import codec_entry
 from safa.video.copying import StreamPlan, kept_metadata
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal, Segment
+from safa.video.names import for_ffmpeg
 from safa.video.output import OutputSpec
 from safa.video.proof import Expected, ExpectedStream
 from safa.video.streams import CopiedStream, OtherStreams, Timed
@@ -40,7 +41,7 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     start = first
     if spec.container in ("gif", "webp", "png"):
         start = Fraction(0)  # no clock but their own
-    if "%" in spec.path.name:
+    if spec.container == "png":
         write_pictures(journal, spec)
     elif spec.container in ("gif", "webp"):
         write_animation(journal, spec)
@@ -83,7 +84,7 @@ def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[Co
 def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
     assert journal.end is not None
     options = _container_options(spec, plan)
-    with av.open(str(path), "w", format=spec.container, container_options=options) as container:
+    with av.open(for_ffmpeg(path), "w", format=spec.container, container_options=options) as container:
         container.metadata.update(kept_metadata(spec.metadata))
         video = _add_video(container, journal.segments, spec)
         video.metadata.update(plan.video_metadata)
@@ -117,7 +118,7 @@ def _track_timescale(spec: OutputSpec) -> str:
 
 
 def _add_video(container: OutputContainer, segments: list[Segment], spec: OutputSpec) -> av.VideoStream:
-    with av.open(str(segments[0].path)) as first:
+    with av.open(for_ffmpeg(segments[0].path)) as first:
         stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
     stream.time_base = spec.time_base
     stream.codec_context.framerate = spec.rate
@@ -187,7 +188,7 @@ def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[list[int], i
     for number, segment in enumerate(journal.segments):
         last = number + 1 == len(journal.segments)
         following = _end(journal, spec) if last else journal.segments[number + 1].first
-        with av.open(str(segment.path)) as container:
+        with av.open(for_ffmpeg(segment.path)) as container:
             stream = container.streams.video[0]
             if number and stream.codec_context.extradata != extradata:
                 raise OutputError(f"{segment.path} was encoded differently from those before it; give --restart.")
