@@ -22,6 +22,7 @@ from safa.video.copying import StreamPlan, plan_streams
 from safa.video.folder import FolderReader
 from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
+from safa.video.names import whole_output
 from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import VideoReader
@@ -192,11 +193,11 @@ def is_finished(output: Path) -> bool:
 
 def _put_aside(output: Path) -> None:
     """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
-    os.replace(output.parent if "%" in output.name else output, _aside(output))
+    os.replace(whole_output(output), _aside(output))
 
 
 def _aside(output: Path) -> Path:
-    whole = output.parent if "%" in output.name else output
+    whole = whole_output(output)
     return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
 
 

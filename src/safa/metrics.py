@@ -1,6 +1,7 @@
 """How good a picture is, as the super-resolution literature measures it: PSNR and SSIM on RGB and on Y.
 
-Pictures are ``B,C,H,W`` float in [0, 1]; values are one per sample, ``B``.
+Pictures are ``B,C,H,W`` float in [0, 1]; values are float64, one per sample, ``B``. Everything is computed in float64:
+sums in float32 depend, in digits that are told, on the order in which a processor adds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
         ``B``.
     """
     _check(image, truth)
-    return -10 * torch.log10((image.float() - truth.float()).square().mean(dim=(1, 2, 3)))
+    return -10 * torch.log10((_double(image) - _double(truth)).square().mean(dim=(1, 2, 3)))
+
+
+def psnr_y(image: Tensor, truth: Tensor) -> Tensor:
+    """``psnr`` on Y of ``B,3,H,W`` RGB, ``B``."""
+    return psnr(luma(_double(image)), luma(_double(truth)))
 
 
 def ssim(image: Tensor, truth: Tensor) -> Tensor:
@@ -47,8 +53,8 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     _check(image, truth)
     if min(image.shape[-2:]) < WINDOW:
         raise SafaError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels; these are {_size(image)}.")
-    # Variances do not change with an offset, and around zero float32 loses less in E[x^2] - E[x]^2.
-    x, y = image.float() - 0.5, truth.float() - 0.5
+    # Variances do not change with an offset, and around zero less is lost in E[x^2] - E[x]^2.
+    x, y = _double(image) - 0.5, _double(truth) - 0.5
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _blur(torch.stack((x, y, x * x, y * y, x * y)))
     variance_x, variance_y, covariance = mean_xx - mean_x**2, mean_yy - mean_y**2, mean_xy - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
@@ -61,10 +67,10 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
 
 def measure(image: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """All four: ``psnr_y``, ``ssim_y``, ``psnr_rgb`` and ``ssim_rgb`` of ``B,3,H,W`` RGB in [0, 1], ``B`` each."""
-    y, y_truth = luma(image.float()), luma(truth.float())
+    image, truth = _double(image), _double(truth)
     return {
-        "psnr_y": psnr(y, y_truth),
-        "ssim_y": ssim(y, y_truth),
+        "psnr_y": psnr_y(image, truth),
+        "ssim_y": ssim(luma(image), luma(truth)),
         "psnr_rgb": psnr(image, truth),
         "ssim_rgb": ssim(image, truth),
     }
@@ -93,6 +99,11 @@ def _gaussian() -> list[float]:
     weight = torch.exp(-(distance**2) / (2 * SIGMA**2))
     weights: list[float] = (weight / weight.sum()).tolist()
     return weights
+
+
+def _double(image: Tensor) -> Tensor:
+    """In float64, on the CPU where the picture's own device has none."""
+    return (image.cpu() if image.device.type == "mps" else image).double()
 
 
 def _check(image: Tensor, truth: Tensor) -> None:

@@ -1,14 +1,22 @@
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import av
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from safa.errors import OutputError
+from safa.video.codecs import choose_codec
+from safa.video.colour import Colour
+from safa.video.copying import StreamPlan
 from safa.video.mux import mux
+from safa.video.output import OutputSpec
 from safa.video.proof import prove
 from safa.video.streams import payload
-from tests.video.making import convert, frame_hashes, make_video, write_frames
+from safa.video.timeline import Moment
+from safa.video.writer import SegmentWriter
+from tests.video.making import SIZE, convert, frame_hashes, make_video, picture, write_frames
 
 VFR = (24, 25, 30, 31, 50, 52, 53, 60)
 
@@ -40,6 +48,48 @@ def test_time_and_sound_are_kept(tmp_path, source, settings, output):
     assert proof.ok, proof.failures()
     assert len(expected.streams) == ("audio" in settings)
     assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv", "out.mov"])
+def test_a_long_first_frame_is_no_mismatch(tmp_path, output):
+    """A screen recording: nothing moves at first, and then it does."""
+    source = make_video(tmp_path / "screen.mp4", (0, *range(48, 57)))
+    proof = prove(tmp_path / output, convert(source, tmp_path / output, preset="medium"))
+    assert proof.ok, proof.failures()
+
+
+INTERVAL = st.integers(1, 100)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".webp"])
+@settings(max_examples=12)
+@given(first=INTERVAL, middle=st.lists(INTERVAL, max_size=7), last=INTERVAL)
+@example(first=96, middle=[1] * 7, last=1)
+@example(first=1, middle=[1] * 6 + [100], last=1)
+@example(first=1, middle=[1] * 7, last=100)
+def test_any_intervals_pass_the_check(tmp_path_factory, suffix, first, middle, last):
+    folder = tmp_path_factory.mktemp("intervals")
+    output, tick = folder / f"out{suffix}", Fraction(1, 48)
+    choice = choose_codec(output)
+    colour = Colour().resolved(SIZE[1], False)
+    preset = "medium" if choice.codec == "h264" else "ultrafast"  # B-frames that refer to B-frames
+    spec = OutputSpec(output, *SIZE, tick, Fraction(48), colour, choice.codec, choice.pixel_format, preset=preset)
+    times = list(accumulate([first, *middle], initial=0))
+    with SegmentWriter(folder / "work", spec, {}, frames_per_segment=5) as writer:
+        for number, time in enumerate(times):
+            writer.write(picture(number), Moment(number, Fraction(0), time * tick))
+        journal = writer.finish((times[-1] + last) * tick)
+    assert choice.codec != "h264" or max(segment.reorder for segment in journal.segments) or len(times) < 3
+    proof = prove(output, mux(journal, spec, StreamPlan(output)))
+    assert proof.ok, proof.failures()
+
+
+def test_a_constant_rate_stays_constant_in_decoding_order(tmp_path, clip):
+    """Players and tools tell a variable rate by the distances of decoding times."""
+    convert(clip, tmp_path / "out.mp4", per_segment=5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert {(b.dts - a.dts) * b.time_base for a, b in pairwise(packets)} == {Fraction(1, 48)}
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])

@@ -83,7 +83,7 @@ class FlowDifference:
         if self._truth_flow is None or self._truth_flow[0] != here:  # the same for all methods
             self._truth_flow = (here, _farneback(before[2], truth))
         difference = _farneback(before[1], image) - self._truth_flow[1]
-        return float(np.linalg.norm(_without_border(difference), axis=-1).mean())
+        return float(np.linalg.norm(_without_border(difference), axis=-1).mean(dtype=np.float64))
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from safa.data.dataset import Sample, TrainingData, collate, validation_settings
 from safa.data.material import Material
-from safa.metrics import psnr
+from safa.metrics import psnr_y
 from safa.network.safa import Safa
-from safa.ops import enlarge, luma
+from safa.ops import enlarge
 from safa.training.config import TrainConfig
 from safa.training.objective import encode
 
@@ -74,7 +74,7 @@ def _blend(sample: Sample) -> Tensor:
 
 def _score(first: Tensor, last: Tensor, middle: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
     """Y-PSNR ``B`` at the inputs, the mean of both, and between."""
-    at = [psnr(luma(image.clamp(0, 1)), luma(sample.targets[:, k])) for k, image in enumerate((first, middle, last))]
+    at = [psnr_y(image.clamp(0, 1), sample.targets[:, k]) for k, image in enumerate((first, middle, last))]
     return (at[0] + at[2]) / 2, at[1]
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from safa.video.disk import disk_errors, publish, sync_folder
 from safa.video.journal import Journal
+from safa.video.names import for_ffmpeg, numbered
 from safa.video.output import OutputSpec
 from safa.video.writer import FRAME_MS
 
@@ -54,7 +55,7 @@ def write_pictures(journal: Journal, spec: OutputSpec) -> None:
                 if encoder is None:
                     encoder = _png_encoder(frame)
                 (packet,) = encoder.encode(frame.reformat(format=encoder.pix_fmt))
-                with (temporary / (spec.path.name % number)).open("wb") as file:
+                with (temporary / numbered(spec.path, number)).open("wb") as file:
                     file.write(packet)
                     os.fsync(file.fileno())
             os.replace(temporary, folder)
@@ -78,8 +79,8 @@ def measure_webp(path: Path) -> tuple[int, set[tuple[int, int]], Fraction]:
 def measure_pictures(path: Path) -> tuple[int, set[tuple[int, int]]]:
     """(pictures, sizes) of the folder of a path such as frames/%06d.png, counted while numbers follow from 1."""
     number, sizes = 0, set()
-    while (file := path.parent / (path.name % (number + 1))).exists():
-        with av.open(str(file)) as container:
+    while (file := path.parent / numbered(path, number + 1)).exists():
+        with av.open(for_ffmpeg(file)) as container:
             frame = next(container.decode(video=0))
         sizes.add((frame.width, frame.height))
         number += 1
@@ -91,7 +92,7 @@ def _frames(journal: Journal, spec: OutputSpec) -> Iterator[tuple[Fraction, av.V
     first = journal.segments[0].first
     for segment in journal.segments:
         ticks = segment.times()
-        with av.open(str(segment.path)) as container:
+        with av.open(for_ffmpeg(segment.path)) as container:
             for frame in container.decode(video=0):
                 yield (ticks[(frame.pts or 0) // FRAME_MS] - first) * spec.time_base, frame
 
@@ -111,7 +112,7 @@ def _write_gif(path: Path, journal: Journal, spec: OutputSpec) -> None:
     """Every frame with 256 colours of its own, in constant memory."""
     starts, end = _ticks(journal, spec, GIF_TICK)
     durations = [b - a for a, b in zip(starts, [*starts[1:], end], strict=True)]
-    with av.open(str(path), "w", format="gif", container_options={"loop": "0"}) as container:
+    with av.open(for_ffmpeg(path), "w", format="gif", container_options={"loop": "0"}) as container:
         stream: Any = container.add_stream("gif", rate=spec.rate)
         stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "pal8"
         stream.codec_context.time_base = stream.time_base = GIF_TICK

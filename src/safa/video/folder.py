@@ -12,6 +12,7 @@ import av
 from safa.errors import MediaError
 from safa.video import source
 from safa.video.colour import ToRgb
+from safa.video.names import for_ffmpeg
 from safa.video.reader import VideoReader
 from safa.video.source import Frame, VideoInfo
 
@@ -142,7 +143,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
 
 def _decode(file: Path) -> av.VideoFrame | None:
     try:
-        with av.open(str(file)) as container:
+        with av.open(for_ffmpeg(file)) as container:
             return next(container.decode(video=0), None)
     except (av.error.FFmpegError, OSError, IndexError):
         return None

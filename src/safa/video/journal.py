@@ -20,6 +20,7 @@ from typing import Any
 
 from safa.errors import JournalMismatch, OutputError
 from safa.video.disk import FolderLock, write_json
+from safa.video.names import whole_output
 
 VERSION = 2
 
@@ -208,5 +209,5 @@ def _identity(path: Path) -> list[int]:
 
 def work_folder(output: Path) -> Path:
     """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
-    output = output.parent if "%" in output.name else output
+    output = whole_output(output)
     return output.with_name(output.name + ".safa-work")

@@ -18,6 +18,7 @@ from safa.video.codecs import codec_entry
 from safa.video.copying import StreamPlan, kept_metadata
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal, Segment
+from safa.video.names import for_ffmpeg
 from safa.video.output import OutputSpec
 from safa.video.proof import Expected, ExpectedStream
 from safa.video.streams import CopiedStream, OtherStreams, Timed
@@ -40,7 +41,7 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     start = first
     if spec.container in ("gif", "webp", "png"):
         start = Fraction(0)  # no clock but their own
-    if "%" in spec.path.name:
+    if spec.container == "png":
         write_pictures(journal, spec)
     elif spec.container in ("gif", "webp"):
         write_animation(journal, spec)
@@ -83,7 +84,7 @@ def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[Co
 def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
     assert journal.end is not None
     options = _container_options(spec, plan)
-    with av.open(str(path), "w", format=spec.container, container_options=options) as container:
+    with av.open(for_ffmpeg(path), "w", format=spec.container, container_options=options) as container:
         container.metadata.update(kept_metadata(spec.metadata))
         video = _add_video(container, journal.segments, spec)
         video.metadata.update(plan.video_metadata)
@@ -117,7 +118,7 @@ def _track_timescale(spec: OutputSpec) -> str:
 
 
 def _add_video(container: OutputContainer, segments: list[Segment], spec: OutputSpec) -> av.VideoStream:
-    with av.open(str(segments[0].path)) as first:
+    with av.open(for_ffmpeg(segments[0].path)) as first:
         stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
     stream.time_base = spec.time_base
     stream.codec_context.framerate = spec.rate
@@ -133,20 +134,17 @@ def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -
     """The packets of all segments in decoding order, with exact times.
 
     Decoding time of packet i is the presentation time of the frame `reorder` places before it in the order
-    shown: it increases, and never passes its own frame. Segments share no frames, so this holds across their
-    borders.
+    shown: it increases, and never passes its own frame. The first `reorder` packets, which have no such frame,
+    are spread over the `_lead` before the first frame is shown. Segments share no frames, so this holds across
+    their borders.
     """
     tick = spec.time_base
     reorder = max(segment.reorder for segment in journal.segments)
-    first = journal.segments[0].first
-    first_dts = first
-    shown: deque[int] = deque()  # presentation ticks that are still to serve as decoding times
+    first, lead = journal.segments[0].first, _lead(journal, reorder)
+    # Presentation ticks that are still to serve as decoding times.
+    shown = deque(first - lead + lead * number // reorder for number in range(reorder))
     decoded = 0
     for times, following, packets in _segments(journal, spec):
-        if not decoded:
-            step = (times[1] if len(times) > 1 else following) - first
-            first_dts = first - step * reorder
-            shown.extend(range(first_dts, first, step))
         shown.extend(times)
         for packet in packets:
             assert packet.pts is not None
@@ -159,25 +157,43 @@ def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -
             decoded += 1
             if decoded == journal.frames and spec.container in ("mp4", "mov"):
                 # Here a sample lasts until the next one is *decoded*, and the track as long as all samples
-                # together.
-                packet.duration = following - packet.dts - (first - first_dts)
+                # together: with this, and with `_lead`, exactly until the last frame stops being shown.
+                packet.duration = following - times[-1]
             yield packet.dts * tick, packet
+
+
+def _lead(journal: Journal, reorder: int) -> int:
+    """Ticks by which the first decoding time lies before the first frame: those of the last `reorder` intervals.
+
+    MP4 and MOV have two lengths of a track, from its decoding and from its presentation times. They agree where the
+    first frame is as long on its way as the last one, whatever the intervals between them.
+    """
+    times: list[int] = []
+    for segment in reversed(journal.segments):
+        times = segment.times() + times
+        if len(times) > reorder:
+            break
+    return times[-1] - times[-1 - reorder]
+
+
+def _end(journal: Journal, spec: OutputSpec) -> int:
+    """The tick at which the last frame stops being shown: one after it at least, however coarse the ticks had to be."""
+    assert journal.end is not None
+    return max(round(journal.end / spec.time_base), journal.segments[-1].last + 1)
 
 
 def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[list[int], int, Iterator[Any]]]:
     """(ticks of its frames, tick of the next segment's first frame or of the end, packets) of each segment."""
-    assert journal.end is not None
     extradata: bytes | None = None
     for number, segment in enumerate(journal.segments):
         last = number + 1 == len(journal.segments)
-        following = round(journal.end / spec.time_base) if last else journal.segments[number + 1].first
-        with av.open(str(segment.path)) as container:
+        following = _end(journal, spec) if last else journal.segments[number + 1].first
+        with av.open(for_ffmpeg(segment.path)) as container:
             stream = container.streams.video[0]
             if number and stream.codec_context.extradata != extradata:
                 raise OutputError(f"{segment.path} was encoded differently from those before it; give --restart.")
             extradata = stream.codec_context.extradata
-            # The end is one tick after the last frame at least, however coarse the time base had to be.
-            yield segment.times(), max(following, segment.last + 1), _coded(container, stream)
+            yield segment.times(), following, _coded(container, stream)
 
 
 def _coded(container: Any, stream: av.VideoStream) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from safa.video.codecs import PRESETS, choose_codec, codec_entry, container_of
 from safa.video.colour import Colour
 from safa.video.economy import economy_options
 from safa.video.hdr import Mastering
+from safa.video.names import is_numbered, number_places
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,18 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
     choose_codec(path, codec)
     if str(path) == "-":
         return
-    if path.suffix.lower() == ".png" and "%" not in path.name:
-        raise OutputError(f"{path}: pictures need a number in their name, such as {path.with_name('%06d.png')}.")
+    suffix = path.suffix.lower()
+    if suffix == ".png" and not is_numbered(path):
+        one = "one number" if number_places(path) else "a number"
+        raise OutputError(f"{path}: pictures need {one} in their name, such as {path.with_name('%06d.png')}.")
+    if suffix == ".webp" and number_places(path):
+        raise OutputError(
+            f"{path}: numbered pictures are written as PNG, such as {path.with_name('%06d.png')}; a .webp is one "
+            "animation, and has no number in its name."
+        )
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name for the output.")
-    if "%" in path.name:
+    if is_numbered(path):
         if path.parent.is_dir() and any(path.parent.iterdir()):
             raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
         folder = path.parent.parent

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from safa.errors import SafaError
 from safa.video.animation import measure_pictures, measure_webp
 from safa.video.decoding import Damage, decode
+from safa.video.names import is_numbered
 from safa.video.source import find_video, open_container, time_base
 from safa.video.streams import CopiedStream, payload
 
@@ -87,7 +88,7 @@ def prove(path: Path, expected: Expected) -> Proof:
     and nothing may fail to decode.
     """
     try:
-        if "%" in path.name or path.suffix.lower() == ".webp":
+        if is_numbered(path) or path.suffix.lower() == ".webp":
             return Proof(_prove_pictures(path, expected))
         with open_container(path) as container:
             checks = _prove_video(container, path, expected)
@@ -126,7 +127,7 @@ def _prove_video(container: InputContainer, path: Path, expected: Expected) -> d
 
 def _prove_pictures(path: Path, expected: Expected) -> dict[str, Check]:
     size = (expected.width, expected.height)
-    if "%" in path.name:
+    if is_numbered(path):
         frames, sizes = measure_pictures(path)
         enough = frames == expected.frames
         checks = {}

@@ -15,6 +15,7 @@ from av.stream import Disposition, Stream
 from safa.errors import MediaError
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
+from safa.video.names import for_ffmpeg
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
@@ -104,7 +105,7 @@ def open_container(path: Path) -> InputContainer:
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(for_ffmpeg(path), metadata_errors="replace")
     except PermissionError:
         raise MediaError(f"{path} cannot be opened: permission denied.") from None
     except (av.error.FFmpegError, OSError, ValueError):

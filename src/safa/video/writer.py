@@ -15,6 +15,7 @@ from safa.errors import OutputError
 from safa.video.colour import FromRgb
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal
+from safa.video.names import for_ffmpeg
 from safa.video.output import OutputSpec, add_encoder
 from safa.video.timeline import Moment
 
@@ -164,7 +165,7 @@ class SegmentEncoder:
         self._spec = spec
         self._convert = FromRgb(spec.colour, spec.pixel_format)
         exact = {"fflags": "+bitexact"}  # Matroska would number the file at random
-        self._container: OutputContainer = av.open(str(self._temporary), "w", format="matroska", options=exact)
+        self._container: OutputContainer = av.open(for_ffmpeg(self._temporary), "w", format="matroska", options=exact)
         self._stream = add_encoder(self._container, spec)
         self._stream.time_base = MILLISECOND
         self._shown: dict[int, int] = {}  # ticks of frames inside the encoder -> their number in the order shown

@@ -13,6 +13,7 @@ import av
 from PIL import Image, ImageOps
 
 from safa.errors import MediaError, SafaError
+from safa.video.names import for_ffmpeg
 from safa.video.reader import VideoReader
 from safa.video.source import find_video, time_base
 
@@ -75,7 +76,7 @@ def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[
 
 def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     try:
-        with av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
+        with av.open(for_ffmpeg(path), options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
             stream = find_video(container, Path(name))
             _check_pixels(name, (stream.codec_context.width, stream.codec_context.height), limits)
             frames, seconds = _count(container, stream, name, limits)

@@ -1,0 +1,32 @@
+"""What the name of an output means: one file, or a folder with a picture for every frame."""
+
+import re
+from pathlib import Path
+
+# Only this makes a name a pattern; any other "%" is a character like the rest.
+NUMBER = re.compile(r"%\d{0,2}d")
+
+
+def number_places(output: Path) -> int:
+    """How many numbers, such as %06d, the name has."""
+    return len(NUMBER.findall(output.name))
+
+
+def is_numbered(output: Path) -> bool:
+    """Whether the output is a folder of pictures, such as frames/%06d.png; the name of a film may say what it likes."""
+    return output.suffix.lower() == ".png" and number_places(output) == 1
+
+
+def numbered(output: Path, number: int) -> str:
+    """The name of one of its pictures."""
+    return NUMBER.sub(lambda found: found[0] % number, output.name)
+
+
+def whole_output(output: Path) -> Path:
+    """What appears on the disk by one rename: the file, or the folder of the pictures."""
+    return output.parent if is_numbered(output) else output
+
+
+def for_ffmpeg(path: Path) -> str:
+    """The path as FFmpeg must be told it: in a relative one, what stands before a colon would be a protocol."""
+    return str(path.absolute())

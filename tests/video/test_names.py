@@ -1,0 +1,61 @@
+"""A name is a name: only a number in a picture's name makes it a pattern."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from safa.errors import OutputError
+from safa.video.journal import work_folder
+from safa.video.output import check_output
+from safa.video.proof import prove
+from safa.video.reader import VideoReader
+from tests.video.making import convert, make_video
+
+
+@pytest.mark.parametrize("name", ["100% real.mp4", "take %d.mp4", "%06d.mkv", "50%.gif", "%s.mov", "100%.webp"])
+def test_a_film_may_have_any_name(tmp_path, clip, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.txt").touch()
+    output = tmp_path / "out" / name
+    check_output(output, clip)
+    assert work_folder(output).name == f"{name}.safa-work"
+    settings = {"codec": "rgb", "pixel_format": "bgr0"} if output.suffix in (".gif", ".webp") else {}
+    proof = prove(output, convert(clip, output, **settings))
+    assert proof.ok, proof.failures()
+    assert output.is_file()
+    if output.suffix != ".webp":
+        with VideoReader(output) as reader:
+            assert list(reader.frames())
+
+
+def test_pictures_may_have_a_percent_sign_beside_their_number(tmp_path, clip):
+    output = tmp_path / "new" / "100% %03d.png"
+    check_output(output, clip)
+    proof = prove(output, convert(clip, output, codec="rgb", pixel_format="bgr0", rate=1))
+    assert proof.ok, proof.failures()
+    assert sorted(path.name for path in output.parent.iterdir())[:2] == ["100% 001.png", "100% 002.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("f%.png", "need a number"),
+        ("%s.png", "need a number"),
+        ("%-6d.png", "need a number"),
+        ("%03d of %d.png", "need one number"),
+        ("%06d.webp", "numbered pictures are written as PNG"),
+    ],
+)
+def test_other_patterns_are_refused_before_work(tmp_path, clip, name, message):
+    with pytest.raises(OutputError, match=message):
+        check_output(tmp_path / "new" / name, clip)
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = make_video(tmp_path / "a.mp4", times=range(4)).rename("12:30.mp4")
+    output = Path("13:30.mp4")
+    expected = convert(Path(source.name), output, rate=1)
+    assert prove(output, expected).ok
+    assert expected.end == Fraction(4, 24)
