@@ -5,6 +5,7 @@ python examples/onnx_between.py fast-onnx a.png b.png 0.5 middle.png
 """
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -33,15 +34,8 @@ def padded(array):
 
 
 def classical_flow(a, b):
-    """DIS flow from ``a`` to ``b`` with safa's settings; pictures below 32 pixels are extended for it."""
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
-    dis.setPatchSize(8)
-    dis.setPatchStride(3)
-    height, width = a.shape[:2]
-    sides = ((0, max(0, 32 - height)), (0, max(0, 32 - width)))
-    grey = [np.pad(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), sides, "edge") for one in (a, b)]
-    return padded(dis.calc(*grey, None)[:height, :width])
+    """Flow from ``a`` to ``b`` as the network expects it; the code for it lies in the folder."""
+    return padded(runpy.run_path(f"{folder}/{model['flow']}")["classical_flow"](a, b))
 
 
 first, second = (cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB) for path in (picture0, picture1))

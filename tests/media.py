@@ -18,7 +18,7 @@ def write_clip(
     times: list[Fraction] | None = None,
     size: tuple[int, int] | None = None,
 ) -> Path:
-    """A moving gradient with a tone; ``times`` in seconds make a variable frame rate."""
+    """A gradient moving over bands with a tone; ``times`` in seconds make a variable frame rate."""
     width, height = size or (WIDTH, HEIGHT)
     tick = Fraction(1, 1000)
     times = times or [Fraction(k, RATE) for k in range(frames)]
@@ -29,7 +29,9 @@ def write_clip(
         audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
         for k, time in enumerate(times):
             x = (np.arange(width) * 5 + k * 15) % 256
-            image = np.stack([np.tile(x, (height, 1)), np.full((height, width), 90), np.full((height, width), 40)], -1)
+            # The bands give motion a place in both directions, so that the flow is well defined.
+            bands = np.repeat(70 + np.arange(height)[:, None] * 11 % 90, width, axis=1)
+            image = np.stack([np.tile(x, (height, 1)), bands, np.full((height, width), 40)], -1)
             frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = round(time / tick), tick
             container.mux(video.encode(frame))

@@ -78,7 +78,7 @@ def test_the_description_fits_the_graphs(exported_onnx: Path) -> None:
     import onnx
 
     card = json.loads((exported_onnx / "model.json").read_text())
-    assert sorted(path.name for path in exported_onnx.iterdir()) == sorted([*card["parts"], "model.json"])
+    assert sorted(path.name for path in exported_onnx.iterdir()) == sorted([*card["parts"], "flow.py", "model.json"])
     assert card["weights_sha256"] == load_checkpoint(exported_onnx.with_suffix(".safetensors")).sha256
     assert card["check"]["largest_difference"] <= 1e-3
     types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}

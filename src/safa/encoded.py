@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safa.network import prior
+from safa.network.dis_flow import Flow, classical_flow
 from safa.pixels import Array
-
-Flow = NDArray[np.float32]
-"""``H,W,2`` in pixels, x then y."""
 
 _numbers = itertools.count()
 
@@ -41,7 +38,7 @@ class EncodedFrame:
     def flow_to(self, other: EncodedFrame) -> Flow:
         """Classical flow to another frame, computed once."""
         if other.number not in self.flows:
-            self.flows[other.number] = prior.classical_flow(self.low, other.low)
+            self.flows[other.number] = classical_flow(self.low, other.low)
         return self.flows[other.number]
 
 

@@ -19,7 +19,7 @@ from safa.encoded import EncodedFrame, EncodedPair, Flow
 from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
 from safa.errors import OutOfMemory, SafaError
-from safa.network import prior
+from safa.network import dis_flow
 from safa.network.config import Scale
 from safa.network.states import Synthesis
 from safa.ops import SCALE, enlarge
@@ -136,7 +136,7 @@ class Upscaler:
             self.engine.release()  # flow and network take turns with the memory
         self._flows(pair)
         if tiled:
-            prior.release()
+            dis_flow.release()
         return pair
 
     def at(self, pair: EncodedPair, t: float, scale: Scale = None) -> Array:

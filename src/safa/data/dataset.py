@@ -26,7 +26,7 @@ from safa.data.pack import open_pack
 from safa.data.scene import Image, Scene
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
-from safa.network.prior import classical_flow
+from safa.network.dis_flow import classical_flow
 from safa.network.states import Outer
 from safa.ops import SCALE
 

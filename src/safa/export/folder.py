@@ -15,11 +15,14 @@ from safa.checkpoint import Checkpoint, load_checkpoint, shipped_names
 from safa.errors import CheckFailed, OutputError, SafaError
 from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
 from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
+from safa.network import dis_flow
 from safa.ops import SCALE
 
 FORMATS = ("onnx", "torch")
 FORMAT = "safa-export/1"
 CARD = "model.json"
+FLOW = "flow.py"
+"""The classical flow that the network starts from, where it uses one: a copy of ``safa.network.dis_flow``."""
 
 
 @dataclass
@@ -79,6 +82,8 @@ def export_model(
         _require_equal(found, writer.RUNTIME)
         card = {**facts, **_description(checkpoint, parts, writer.SUFFIX), "check": _check_facts(found, writer.RUNTIME)}
         (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n")
+        if network.config.needs_flow:
+            shutil.copyfile(dis_flow.__file__, temporary / FLOW)
         files = sorted(path.name for path in temporary.iterdir())
         size = sum(path.stat().st_size for path in temporary.iterdir())
         _put_in_place(temporary, output)
@@ -150,6 +155,7 @@ def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict
         "enlargement": SCALE,
         "multiple": config.multiple,
         "needs_flow": config.needs_flow,
+        "flow": FLOW if config.needs_flow else None,
         "neighbours": config.neighbours,
         "scales": config.scales,
         "blocks": [[f"{block_name(block, scale)}{suffix}" for scale in scales] for block in range(config.blocks)],

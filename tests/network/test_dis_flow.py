@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from safa.network.prior import classical_flow, shared_shifts
+from safa.network.dis_flow import classical_flow, shared_shifts
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,134 @@
+"""Classical optical flow between two frames: dense inverse search (OpenCV's DIS), helped where it is blind.
+
+DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
+more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
+as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better.
+
+Exported networks carry a copy of this file, so it needs NumPy and OpenCV alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# DIS builds a pyramid of 8-pixel patches; below this size it has nothing to match and OpenCV raises.
+SMALLEST_SIDE = 32
+# Shared motion up to this many pixels is left to DIS alone.
+SMALL_SHIFT = 2
+# How many shared motions are looked at, and the share of the frame that one must explain better to be followed.
+MOTIONS, LEAST_SHARE = 4, 0.02
+# Side of the window in which two flows are compared, in pixels.
+WINDOW = 9
+
+Grey = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+
+# OpenCV gives up Python's lock while it computes, and an estimator works in memory of its own: each thread needs one.
+_estimators = threading.local()
+
+
+def _estimator() -> cv2.DISOpticalFlow:
+    estimator = getattr(_estimators, "estimator", None)
+    if estimator is None:
+        estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        # Frames are enlarged twice, and the search ends one level above them: at the frames' own size.
+        estimator.setFinestScale(1)
+        estimator.setPatchSize(8)
+        estimator.setPatchStride(4)
+        estimator.setGradientDescentIterations(12)
+        _estimators.estimator = estimator
+    return estimator  # type: ignore[no-any-return]
+
+
+def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow:
+    """Classical flow from ``frame0`` to ``frame1``.
+
+    Args:
+        frame0, frame1: ``H,W,3`` RGB uint8, of the same size.
+
+    Returns:
+        ``H,W,2`` float32, x then y, in pixels: what ``frame0`` shows at ``x`` is in ``frame1`` at ``x + flow(x)``.
+    """
+    height, width = frame0.shape[:2]
+    grey0, grey1 = _grey(frame0), _grey(frame1)
+    fine0, fine1 = _twice(grey0), _twice(grey1)
+    flow = _dis(fine0, fine1)
+    error = _warping_error(grey0, grey1, flow)
+    for shift in shared_shifts(grey0, grey1):
+        alike = _warping_error(grey0, grey1, np.broadcast_to(np.array(shift, np.float32), flow.shape))
+        # A whole number of pixels explains what moved by a fraction more only roughly: hence the allowance.
+        if np.mean(alike < 0.7 * error - 1) < LEAST_SHARE:
+            continue
+        shifted = _dis(fine0, _shifted(fine1, (2 * shift[0], 2 * shift[1]))) + np.array(shift, np.float32)
+        error_shifted = _warping_error(grey0, grey1, shifted)
+        np.copyto(flow, shifted, where=(error_shifted < error)[..., None])
+        error = np.minimum(error, error_shifted)
+    return np.ascontiguousarray(flow[:height, :width])
+
+
+def shared_shifts(frame0: Grey, frame1: Grey) -> list[tuple[int, int]]:
+    """Motions (x, y) in whole pixels that large parts of two frames ``H,W`` may share, the likeliest first.
+
+    These are peaks of the phase correlation; motion of at most ``SMALL_SHIFT`` pixels is left out.
+    """
+    window = cv2.createHanningWindow(frame0.shape[::-1], cv2.CV_32F)
+    spectra = [np.fft.rfft2((frame - frame.mean(dtype=np.float64)) * window) for frame in (frame0, frame1)]
+    product = spectra[1] * spectra[0].conj()
+    surface: NDArray[Any] = np.fft.irfft2(product / (np.abs(product) + 1e-3), s=frame0.shape).astype(np.float32)
+    surface = cv2.GaussianBlur(np.pad(surface, 3, mode="wrap"), (0, 0), 1)[3:-3, 3:-3]
+    height, width = surface.shape
+    shifts = []
+    for _ in range(MOTIONS):
+        place = int(surface.argmax())
+        y, x = divmod(place, width)
+        if surface[y, x] <= 0:
+            break
+        rows, columns = (np.arange(-SMALL_SHIFT, SMALL_SHIFT + 1) + at for at in (y, x))
+        surface[np.ix_(rows % height, columns % width)] = 0
+        shift = x - width if 2 * x > width else x, y - height if 2 * y > height else y
+        if max(map(abs, shift)) > SMALL_SHIFT:
+            shifts.append(shift)
+    return shifts
+
+
+def _grey(frame: NDArray[np.uint8]) -> Grey:
+    height, width = frame.shape[:2]
+    bottom, right = max(0, SMALLEST_SIDE - height), max(0, SMALLEST_SIDE - width)
+    grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+    return cv2.copyMakeBorder(grey, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def _twice(grey: Grey) -> Grey:
+    height, width = grey.shape
+    return cv2.resize(grey, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+
+
+def _dis(fine0: Grey, fine1: Grey) -> Flow:
+    """DIS between frames enlarged twice, ``2H,2W``; the flow is ``H,W,2`` in pixels of the frames themselves."""
+    height, width = fine0.shape
+    flow = _estimator().calc(fine0, fine1, None)  # type: ignore[call-overload]
+    return cv2.resize(flow, (width // 2, height // 2), interpolation=cv2.INTER_AREA) / 2  # type: ignore[return-value]
+
+
+def _shifted(grey: Grey, shift: tuple[int, int]) -> Grey:
+    """``grey`` as seen ``shift`` further to the right and down, edges held."""
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(grey, matrix, grey.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def _warping_error(grey0: Grey, grey1: Grey, flow: Flow) -> NDArray[np.float32]:
+    """Mean absolute difference, around each pixel of ``grey0``, to what ``grey1`` shows along ``flow``."""
+    y, x = np.mgrid[: grey0.shape[0], : grey0.shape[1]].astype(np.float32)
+    warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (WINDOW, WINDOW))  # type: ignore[return-value]
+
+
+def release() -> None:
+    """Give back the memory that this thread's estimator keeps between calls, about 200 bytes for each pixel."""
+    _estimators.__dict__.pop("estimator", None)  # its own collectGarbage() leaves it unusable
