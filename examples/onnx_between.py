@@ -44,10 +44,6 @@ t = np.array([time], np.float32)
 
 # Once a frame, once a pair: keep these when more times or the next pair follow.
 (enlarged0, features0), (enlarged1, features1) = (run("encoder.onnx", padded(one) / 255) for one in (first, second))
-if model["neighbours"]:  # more frames than two: every neighbour's change is added
-    (change0,) = run("neighbour.onnx", features0, features1, flows[0])
-    (change1,) = run("neighbour.onnx", features1, features0, flows[1])
-    features0, features1 = features0 + change0, features1 + change1
 (hidden,) = run("pair.onnx", features0, features1)
 # Once a time. The selector names the scale of each block; only that graph runs.
 (flow,) = run("start.onnx", hidden, t, *(flows if model["config"]["flow_prior"] == "dis" else []))

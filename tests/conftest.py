@@ -20,9 +20,16 @@ def tiny_network(**settings: object) -> Safa:
     network = Safa(SafaConfig(**{**TINY, **settings}))  # type: ignore[arg-type]
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.startswith(("flow_head", "decoder.head", "neighbour_fusion.change")) or name.endswith("beta"):
+            if name.startswith(("flow_head", "decoder.head", "propagation.decoder")) or name.endswith("beta"):
                 parameter.normal_(std=0.2)
     return network.eval()
+
+
+def streaming_network(**settings: object) -> Safa:
+    """The smallest network that carries features along a window."""
+    return tiny_network(
+        **{"grid": "input", "blend_prior": True, "flow_prior": "dis", "blocks": 1, "propagation": 1, **settings}
+    )
 
 
 @pytest.fixture

@@ -98,11 +98,11 @@ def crash_at(frame: int) -> object:
     return tick
 
 
-@pytest.mark.parametrize("neighbours", [False, True])
+@pytest.mark.parametrize("propagation", [0, 1])
 def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
-    tmp_path: Path, neighbours: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, propagation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=neighbours)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
     source = write_clip(tmp_path / "in.mp4", frames=8)

@@ -28,8 +28,6 @@ KINDS = {
     "paper": {"extractor": "bottleneck", "blocks": 1},
     "paper grid with flow": {"flow_prior": "dis", "scales": (0.5, 0.125), "fusion": "feature"},
     "branches of their own": {"grid": "input", "scales": (1.0, 0.25), "shared_branches": False, "fusion": "image"},
-    "several frames": {"grid": "input", "flow_prior": "dis", "neighbours": True},
-    "several frames, flow from nothing": {"neighbours": True},
     "fixed scale": {"grid": "input", "fixed_scale": 1, "extractor": "stage3"},
 }
 

@@ -95,7 +95,7 @@ def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None
         tensors = [*states, pair.hidden, result.image, result.flow, result.mask, frame0, frame1]
         taken.append(engine.workspace_bytes + sum(4 * tensor.numel() for tensor in tensors))
     exact = (taken[1] - taken[0]) / (192**2 - 64**2)
-    assert exact <= engine.bytes_per_pixel <= 1.3 * exact
+    assert exact <= engine.bytes_per_pixel() <= 1.3 * exact
 
 
 @given(

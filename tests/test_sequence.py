@@ -11,8 +11,9 @@ from safa.checkpoint import Checkpoint
 from safa.sequence import rendered, synthesised
 from safa.upscaler import Upscaler
 from safa.video.source import Frame
-from safa.video.steps import Step, planned
+from safa.video.steps import planned
 from safa.video.timeline import Timeline
+from safa.video.windows import Span
 from tests.conftest import tiny_network
 
 
@@ -67,32 +68,41 @@ def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler)
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))
 
 
-def test_a_step_names_the_frames_around_its_pair_in_the_same_scene() -> None:
-    pictures = scene(0, 4) + scene(1, 2)
-    steps = list(planned(frames(pictures), Timeline(rate=2)))
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_windows_follow_the_numbers_of_the_source(count: int) -> None:
+    pictures = scene(0, 7) + scene(1, count)
+    steps = list(planned(frames(pictures), Timeline(rate=2), span=Span(3, 1)))
+    seen = {
+        (step.first.number, step.second.number, step.t): tuple(frame.number for frame in step.window) for step in steps
+    }
+    assert [step.number for step in steps] == list(range(2 * len(pictures) - 1))
+    assert [step.moment.time for step in steps] == [Fraction(k, 20) for k in range(2 * len(pictures) - 1)]
+    for (first, second, _), window in seen.items():
+        begin = first // 3 * 3
+        of_scene = range(7) if first < 7 else range(7, len(pictures))
+        assert window == tuple(k for k in range(begin - 1, begin + 5) if k in of_scene)
+        assert second in window
+    # On both sides of the cut a frame by itself, with what its own scene shows.
+    assert (6, 6, 0.0) in seen
+    assert (7, 7, 0.0) in seen
 
-    def numbers(step: Step) -> list[int | None]:
-        around = (step.before, step.first, step.second, step.after)
-        return [None if frame is None else frame.number for frame in around]
 
-    assert [numbers(step) for step in steps[::2]] == [
-        [None, 0, 1, 2],
-        [0, 1, 2, 3],
-        [1, 2, 3, None],
-        [2, 3, 3, None],  # on both sides of the cut the frame by itself
-        [None, 4, 5, None],
-        [None, 4, 5, None],
-    ]
-    assert numbers(steps[7]) == [None, 4, 4, 5]
+def test_without_a_window_a_step_names_its_pair_alone() -> None:
+    steps = list(planned(frames(scene(0, 3) + scene(1, 2)), Timeline(rate=2)))
+    numbers = [tuple(frame.number for frame in step.window) for step in steps]
+    assert numbers == [(0, 1), (0, 1), (1, 2), (1, 2), (2,), (3,), (3, 4), (3, 4), (3, 4)]
+    assert [step.place for step in steps] == [0] * 9
 
 
-@pytest.mark.parametrize("neighbours", [False, True])
-def test_a_step_can_be_rendered_by_itself(neighbours: bool) -> None:
-    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=neighbours)
+@pytest.mark.parametrize("propagation", [0, 1])
+def test_a_step_can_be_rendered_by_itself(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safa.upscaler.WINDOW", Span(3, 1))
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
     pictures = scene(0, 5) + scene(1, 4)
     whole = [picture for picture, _ in synthesised(frames(pictures), Timeline(rate=3), upscaler)]
-    steps = list(planned(frames(pictures), Timeline(rate=3)))
+    steps = list(planned(frames(pictures), Timeline(rate=3), span=upscaler.span))
+    assert len(whole) == len(steps) == 25
     for step in reversed(steps):
         ((picture, _),) = rendered([step], upscaler)
         assert np.array_equal(picture, whole[step.number])

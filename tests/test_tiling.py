@@ -16,7 +16,7 @@ from safa.errors import OutOfMemory
 from safa.memory import MIB
 from safa.tiling import Decision, Tile, agree, margin_for, plan_tiles, smallest_cost
 from safa.upscaler import Upscaler
-from tests.conftest import tiny_network
+from tests.conftest import streaming_network, tiny_network
 
 SIDES = st.integers(1, 60).map(lambda count: 8 * count)
 
@@ -60,19 +60,33 @@ def test_margin_grows_with_motion_within_bounds() -> None:
     assert margins[-1] <= 96
 
 
-@pytest.mark.parametrize("layout", [{}, {"grid": "paper"}, {"neighbours": True}], ids=str)
+@pytest.mark.parametrize("layout", [{}, {"grid": "paper"}], ids=str)
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "auto"])
 def test_no_seams(engine: str, layout: dict[str, object]) -> None:
     upscaler = tiny_upscaler(engine, **layout)
-    first, second, before, after = (scene(83, 117, shift, channels=4) for shift in (0, 3, 2, 4))
+    first, second = (scene(83, 117, shift, channels=4) for shift in (0, 3))
 
     def pictures() -> list[np.ndarray]:
-        frames = [upscaler.encode(frame) for frame in (first, second, before, after)]
-        return upscaler.at_times(upscaler.pair(*frames), [0.0, 0.4])
+        return upscaler.at_times(upscaler.pair(upscaler.encode(first), upscaler.encode(second)), [0.0, 0.4])
 
     whole = pictures()
     upscaler.budget.shrink(2 * 100 * 100)
     assert len(upscaler.tiles(83, 117)) > 1
+    tiled = pictures()
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(whole, tiled, strict=True))
+
+
+def test_no_seams_in_a_window() -> None:
+    upscaler = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    asks = [(0, 0.0), (1, 0.4), (3, 0.0), (3, 0.7)]
+
+    def pictures() -> list[np.ndarray]:
+        window = upscaler.window([upscaler.encode(scene(83, 240, 2 * k, channels=4)) for k in range(5)])
+        return list(upscaler.pictures(window, asks))
+
+    whole = pictures()
+    upscaler.budget.shrink(2 * 21000)
+    assert len(upscaler.tiles(83, 240)) > 1
     tiled = pictures()
     assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(whole, tiled, strict=True))
 
@@ -105,7 +119,7 @@ def undecided_upscaler(engine: str) -> Upscaler:
     assert network.selector is not None
     with torch.no_grad():
         network.selector.decide.weight.mul_(40)
-        state = upscaler._joined(pair, upscaler._whole(96, 160))
+        state = upscaler._states(pair, upscaler._whole(96, 160)).pair(0)
         halves = [
             upscaler.engine.synthesize(state, 0.5, None, region).logit[0, 0]
             for region in ((0, 0, 96, 80), (0, 80, 96, 160))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
 from safa.upscaler import Upscaler
-from tests.conftest import tiny_network
+from safa.video.windows import Span
+from tests.conftest import streaming_network, tiny_network
 
 
 @pytest.fixture(scope="module")
@@ -64,30 +65,32 @@ def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, mon
         image for a, b in itertools.pairwise(frames) for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
     ] + upscaler.between(frames[2], frames[3], [1.0])
     encoded, synthesised = [], []
-    encode, at = upscaler.encode, upscaler.at
-    monkeypatch.setattr(upscaler, "encode", lambda frame: encoded.append(1) or encode(frame))
-    monkeypatch.setattr(upscaler, "at", lambda pair, t: synthesised.append(t) or at(pair, t))
+    encode, synthesize = upscaler.engine.encode_frame, upscaler.engine.synthesize
+    monkeypatch.setattr(upscaler.engine, "encode_frame", lambda frame: encoded.append(1) or encode(frame))
+    monkeypatch.setattr(upscaler.engine, "synthesize", lambda *all: synthesised.append(1) or synthesize(*all))
     result = list(upscaler.stream(iter(frames), rate=3))
     assert len(encoded) == 4
     assert len(synthesised) == len(result) == 10
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
-def test_stream_shows_a_network_the_frames_around_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = tiny_network(grid="input", neighbours=True)
-    looking = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
-    frames = [picture(seed) for seed in range(4)]
-    encoded = [looking.encode(frame) for frame in frames]
-    quads = [(0, 1, None, 2), (1, 2, 0, 3), (2, 3, 1, None)]
-    pairs = [looking.pair(*(None if k is None else encoded[k] for k in quad)) for quad in quads]  # type: ignore[arg-type]
-    expected = [image for pair in pairs for image in looking.at_times(pair, [0.0, 0.5])] + [looking.at(pairs[-1], 1.0)]
+def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safa.upscaler.WINDOW", Span(2, 1))
+    looking = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    frames = [picture(seed) for seed in range(5)]
+    windows = {0: range(4), 1: range(1, 5), 2: range(3, 5)}
+    expected = []
+    for pair in range(4):
+        window = looking.window([looking.encode(frames[k]) for k in windows[pair // 2]])
+        times = [0.0, 0.5] if pair < 3 else [0.0, 0.5, 1.0]
+        expected += looking.at_times(window, times, place=pair - windows[pair // 2][0])
     asked = []
-    encode_frame, with_neighbours = looking.engine.encode_frame, looking.engine.with_neighbours
-    monkeypatch.setattr(looking.engine, "encode_frame", lambda frame: asked.append("e") or encode_frame(frame))
-    monkeypatch.setattr(looking.engine, "with_neighbours", lambda *all: asked.append("n") or with_neighbours(*all))
+    encode_window = looking.engine.encode_window
+    monkeypatch.setattr(looking.engine, "encode_window", lambda *all: asked.append(len(all[0])) or encode_window(*all))
     result = list(looking.stream(iter(frames), rate=2))
+    assert asked == [4, 4]
+    assert len(result) == len(expected) == 9
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
-    assert (asked.count("e"), asked.count("n")) == (4, 4)
     assert not np.array_equal(result[2], looking.between(frames[1], frames[2], [0.0])[0])
 
 

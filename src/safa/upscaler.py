@@ -1,30 +1,46 @@
 """Arrays in, arrays out: the network with everything around it that a user should not have to think about.
 
-Device and number type are chosen here and nowhere else; so are padding and tiles. A frame is encoded once however many
-pairs and times it takes part in, unless it only fits into memory in tiles.
+Device and number type are chosen here and nowhere else; so are padding and tiles. A window of frames is encoded once
+however many times are asked for, unless it only fits into memory in tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from safa.budget import Budget
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
-from safa.encoded import EncodedFrame, EncodedPair, Flow
+from safa.encoded import EncodedFrame, EncodedWindow, TileStates
 from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
-from safa.network.config import Scale
+from safa.network.config import SafaConfig, Scale
+from safa.network.dis_flow import Flow
 from safa.network.states import Synthesis
 from safa.ops import SCALE, enlarge
 from safa.pixels import Array, cut_out, peak, store, to_8_bits
 from safa.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost
+from safa.video.windows import PAIR, Numbered, Span, Window, WindowGrid
+
+Ask = tuple[int, float]
+"""A picture of a window: between the frame at this place and the one after it, at this time in [0, 1]."""
+
+WINDOW = Span(16, 3)
+"""Of networks with propagation. Both numbers were measured: ``docs/log.md``."""
+
+GATHERED = 1 / 4
+"""Of the memory for the network, the share that goes to the results of a window done in tiles."""
+
+
+def span_of(config: SafaConfig) -> Span:
+    """The windows in which a network is given a stream."""
+    return WINDOW if config.propagation else PAIR
 
 
 class Upscaler:
@@ -57,6 +73,7 @@ class Upscaler:
         self.dtype = pick_dtype(dtype, self.device)
         self.engine = pick_engine(engine, checkpoint.network, self.device, self.dtype, threads)
         self.config = self.engine.config
+        self.span = span_of(self.config)
         self.budget = Budget(memory, self.device)
 
     # Convenient calls
@@ -89,12 +106,21 @@ class Upscaler:
         """
         if not isinstance(rate, int) or rate < 1:
             raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
-        pair: EncodedPair | None = None
-        for pair in self._pairs(frames):
-            for step in range(rate if pair.first is not pair.second else 0):
-                yield self.at(pair, step / rate)
-        if pair is not None:
-            yield self.at(pair, 1.0)
+        grid: WindowGrid[None] = WindowGrid(self.span)
+        encoded: dict[int, EncodedFrame] = {}
+
+        def pictures(windows: Iterable[Window[None]]) -> Iterator[Array]:
+            nonlocal encoded
+            for window in windows:
+                encoded = {one.number: encoded.get(one.number) or self.encode(one.image) for one in window.frames}
+                places = {one.number: place for place, one in enumerate(window.frames)}
+                asks = [(places[i.first.number], t) for i in window.intervals for _, t in i.moments]
+                yield from self.pictures(self.window(list(encoded.values())), asks)
+
+        for number, frame in enumerate(frames):
+            times = [(None, step / rate) for step in range(rate)] if number else []
+            yield from pictures(grid.push(Numbered(number, frame), times))
+        yield from pictures(grid.finish([None]))
 
     # The steps, for callers with timelines of their own
 
@@ -106,86 +132,90 @@ class Upscaler:
             )
         return EncodedFrame(frame, to_8_bits(frame))
 
-    def pair(
-        self,
-        first: EncodedFrame,
-        second: EncodedFrame,
-        before: EncodedFrame | None = None,
-        after: EncodedFrame | None = None,
-    ) -> EncodedPair:
-        """Join two frames of one size and type; this is where classical flow is computed, if the network uses it.
+    def window(self, frames: Sequence[EncodedFrame]) -> EncodedWindow:
+        """Consecutive frames of one scene, of one size and type, between any two of which pictures can be made.
 
-        Args:
-            before, after: the frames next to the pair, if they belong to the same scene; a network with
-                ``neighbours`` sees more with them, any other ignores them.
+        A network with propagation looks at all of them for each picture, any other at the two next to it.
         """
-        if not self.config.neighbours:
-            before = after = None
-        pair = EncodedPair(first, second, before, after)
-        for frame in pair.frames:
-            if first.kind != frame.kind:
-                (height0, width0, dtype0), (height1, width1, dtype1) = first.kind, frame.kind
+        for frame in frames:
+            if frames[0].kind != frame.kind:
+                (height0, width0, dtype0), (height1, width1, dtype1) = frames[0].kind, frame.kind
                 raise SafaError(
                     f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
                     "have one size and type."
                 )
-        if not self.config.needs_flow:
-            return pair
-        tiled = len(self.tiles(*first.kind[:2])) > 1
-        if tiled:
-            self.engine.release()  # flow and network take turns with the memory
-        self._flows(pair)
-        if tiled:
-            dis_flow.release()
-        return pair
+        return EncodedWindow(list(frames))
 
-    def at(self, pair: EncodedPair, t: float, scale: Scale = None) -> Array:
-        """The frame at time ``t`` in [0, 1] as an array of the inputs' type."""
-        return self.at_times(pair, [t], scale)[0]
+    def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedWindow:
+        """A window of two frames, or of one where the two are the same."""
+        return self.window([first] if first is second else [first, second])
 
-    def at_times(self, pair: EncodedPair, times: Sequence[float], scale: Scale = None) -> list[Array]:
-        """As ``at`` for several times: a pair in tiles is encoded once for all of them.
+    def at(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Array:
+        """The frame at time ``t`` in [0, 1] between the frame at ``place`` and the next, of the inputs' type."""
+        return self.at_times(window, [t], scale, place)[0]
+
+    def at_times(
+        self, window: EncodedWindow, times: Sequence[float], scale: Scale = None, place: int = 0
+    ) -> list[Array]:
+        """As ``at`` for several times."""
+        return list(self.pictures(window, [(place, t) for t in times], scale))
+
+    def pictures(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale = None) -> Iterator[Array]:
+        """The pictures that are asked for, in that order, as arrays of the inputs' type; made as they are fetched.
+
+        In tiles, as many as there is room for are made together, so that each tile is encoded once for all of them.
 
         Raises:
             OutOfMemory: it does not fit into memory, not even in the smallest tiles.
         """
-        height, width, _ = pair.first.kind
-        while True:
-            tiles = self.tiles(height, width, self._flows(pair))
+        height, width, _ = window.kind
+        left = list(asks)
+        while left:
+            tiles = self.tiles(height, width, self._flows(window, left), self._frames(window))
+            now = left[: self._together(window, tiles)]
+            made: list[Array] = []
             try:
                 with memory_errors():
-                    return self._render(pair, times, scale, tiles)
+                    made = self._render(window, now, scale, tiles)
             except OutOfMemory:
                 self.budget.shrink(max(tile.cost for tile in tiles))
-            # Outside of the handler: until its end the failed call's tensors are alive.
-            pair.state = None
-            for frame in pair.frames:
-                frame.state = frame.among = None
-            self.engine.release()
+            if not made:  # outside of the handler: until its end the failed call's tensors are alive
+                window.forget()
+                self.engine.release()
+            left = left[len(made) :]
+            while made:
+                yield made.pop(0)
 
-    def details(self, pair: EncodedPair, t: float, scale: Scale = None) -> Synthesis:
+    def details(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Synthesis:
         """Everything the network decided for time ``t``, of the whole frame whatever memory that takes; the image is
         cropped to the output size, the rest padded.
         """
-        height, width, _ = pair.first.kind
-        result = self.engine.synthesize(self._joined(pair, self._whole(height, width)), float(t), scale)
+        height, width, _ = window.kind
+        result = self.engine.synthesize(self._states(window, self._whole(height, width)).pair(place), float(t), scale)
         result.image = result.image[:, :, : height * SCALE, : width * SCALE]
         return result
 
-    def tiles(self, height: int, width: int, flows: Sequence[Flow] | None = None) -> tuple[Tile, ...]:
+    def tiles(
+        self, height: int, width: int, flows: Sequence[Flow] | None = None, frames: int | None = None
+    ) -> tuple[Tile, ...]:
         """The tiles in which frames of this size with motion ``flows`` are computed; one where memory suffices.
+
+        Args:
+            frames: how many there are in a window; as many as in a stream if None.
 
         Raises:
             OutOfMemory: the smallest tiles are too large.
         """
         multiple = self.config.multiple
-        whole, cost = self._whole(height, width), self.engine.bytes_per_pixel
+        whole, cost = self._whole(height, width), self.engine.bytes_per_pixel(frames or self.span.frames)
         most = self.budget.pixels(cost, height * width)
         if whole.cost <= most:
             return (whole,)
+        if self.config.propagation:
+            most = int(most * (1 - GATHERED))
         size, least = whole.shown[2:], margin_for((), multiple)
         # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
-        hops = 2 if self.config.neighbours else 1
+        hops = 2 if self.config.propagation else 1
         for margin in range(margin_for(flows, multiple, hops), least - 1, -multiple):
             tiles = plan_tiles(*size, multiple, margin, most)
             if tiles:
@@ -196,106 +226,80 @@ class Upscaler:
         bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))
         return Tile((0, 0, bottom, right), (0, 0, bottom, right))
 
-    def _render(self, pair: EncodedPair, times: Sequence[float], scale: Scale, tiles: Sequence[Tile]) -> list[Array]:
-        height, width, channels = pair.first.image.shape
-        results = [np.empty((height * SCALE, width * SCALE, channels), pair.first.image.dtype) for _ in times]
+    def _frames(self, window: EncodedWindow) -> int:
+        """How many frames memory is planned for: the same for all windows of a stream, whatever their length."""
+        return 2 if len(window.frames) <= 2 else max(self.span.frames, len(window.frames))
 
-        def run(state: Any, tile: Tile, number: int, scale: Scale) -> Decision:
-            made = self.engine.synthesize(state, float(times[number]), scale, tile.inner)
-            into = results[number][tile.output]
-            self.engine.store(made.image[tile.kept], into[:, :, :3])
-            if channels == 4:
-                store(self._alpha(pair, tile, times[number])[tile.kept], into[:, :, 3:])
-            return Decision.of(made)
+    def _together(self, window: EncodedWindow, tiles: Sequence[Tile]) -> int:
+        """How many pictures are made at a time."""
+        if len(tiles) == 1:
+            return 1
+        height, width, _ = window.kind
+        room = self.budget.pixels(1, height * width) * GATHERED
+        return max(1, int(room / (SCALE**2 * window.frames[0].image.nbytes)))
 
-        first: list[list[Decision]] = [[] for _ in times]
-        for tile in tiles:
-            state = self._joined(pair, tile)
-            for number in range(len(times)):
-                first[number].append(run(state, tile, number, scale))
-            del state
-        for number, decisions in enumerate(first):
-            agree(tiles, decisions, lambda tile, scales, n=number: run(self._joined(pair, tile), tile, n, scales))  # type: ignore[misc]
-        return results
+    def _states(self, window: EncodedWindow, tile: Tile) -> TileStates:
+        if tile != self._whole(*window.kind[:2]):
+            return TileStates(self.engine, window, tile, whole=False)
+        if window.states is None:
+            window.states = TileStates(self.engine, window, tile, whole=True)
+        return window.states
 
-    def _pairs(self, frames: Iterable[Array]) -> Iterator[EncodedPair]:
-        """Each two consecutive frames; a single frame with itself. With neighbours they come one frame later."""
-        held: list[EncodedFrame] = []
-        for frame in frames:
-            current = self.encode(frame)
-            if not self.config.neighbours:
-                if held:
-                    yield self.pair(held[-1], current)
-            elif len(held) > 1:
-                yield self.pair(held[-2], held[-1], held[0] if len(held) == 3 else None, current)
-            held = [*held[-2:], current]
-        if len(held) == 1:
-            yield self.pair(held[0], held[0])
-        elif held and self.config.neighbours:
-            yield self.pair(held[-2], held[-1], held[0] if len(held) == 3 else None)
-
-    def _flows(self, pair: EncodedPair) -> list[Flow]:
-        """All the classical flow that the network needs for the pair."""
+    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
+        """All the classical flow that the network needs for what is asked of the window."""
         if not self.config.needs_flow:
             return []
-        flows = [pair.first.flow_to(pair.second), pair.second.flow_to(pair.first)]
-        if self.config.neighbours:
-            for frame in (pair.first, pair.second):
-                flows += [frame.flow_to(other) for other in pair.neighbours(frame)]
+        places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
+        missing = any(b.number not in a.flows for a, b in map(window.ends, places))
+        tiled = missing and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
+        if tiled:
+            self.engine.release()  # flow and network take turns with the memory
+        flows = window.flows(places)
+        if tiled:
+            dis_flow.release()
         return flows
 
-    def _joined(self, pair: EncodedPair, tile: Tile) -> Any:
-        """The engine's state of a tile of the pair; that of whole frames is kept."""
-        whole = tile == self._whole(*pair.first.kind[:2])
-        if whole and pair.state is not None:
-            return pair.state
-        states: dict[int, Any] | None = None if whole else {}
-        first = self._among(pair, pair.first, tile, states)
-        second = first if pair.second is pair.first else self._among(pair, pair.second, tile, states)
-        flows = None
-        if self.config.flow_prior == "dis":
-            both = pair.first.flow_to(pair.second), pair.second.flow_to(pair.first)
-            forward, backward = (cut_out(flow, tile.seen, self.device) for flow in both)
-            flows = forward, backward
-        joined = self.engine.encode_pair(first, second, flows)
-        if whole:
-            pair.state = joined
-            if pair.before is not None:
-                pair.before.state = None  # no later pair asks for it
-        return joined
+    def _render(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale, tiles: Sequence[Tile]) -> list[Array]:
+        height, width, channels = window.frames[0].image.shape
+        results = [np.empty((height * SCALE, width * SCALE, channels), window.kind[2]) for _ in asks]
 
-    def _among(self, pair: EncodedPair, frame: EncodedFrame, tile: Tile, states: dict[int, Any] | None) -> Any:
-        """The engine's state of a frame with what its neighbours add to it; ``states`` as ``_encoded`` has it."""
-        if not self.config.neighbours:
-            return self._encoded(frame, tile, states)
-        others = pair.neighbours(frame)
-        numbers = tuple(other.number for other in others)
-        if states is None and frame.among is not None and frame.among[0] == numbers:
-            return frame.among[1]
-        state = self._encoded(frame, tile, states)
-        seen = ((self._encoded(other, tile, states), frame.flow_to(other)) for other in others)
-        state = self.engine.with_neighbours(state, ((a, cut_out(flow, tile.seen, self.device)) for a, flow in seen))
-        if states is None:
-            frame.among = numbers, state
-        return state
-
-    def _encoded(self, frame: EncodedFrame, tile: Tile, states: dict[int, Any] | None) -> Any:
-        """The engine's state of a frame by itself. ``states``: those of this tile so far; None for whole frames."""
-        state = frame.state if states is None else states.get(frame.number)
-        if state is None:
-            colour = cut_out(frame.image[:, :, :3], tile.seen, self.device) / peak(frame.image.dtype)
-            state = self.engine.encode_frame(colour)
-            if states is None:
-                frame.state = state
+        def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> Decision | None:
+            place, t = asks[number]
+            decision = None
+            if self.config.propagation and t in (0, 1):
+                last = len(window.frames) - 1
+                image = self.engine.picture(states.frame(min(place + int(t), last)))
             else:
-                states[frame.number] = state
-        return state
+                made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
+                image, decision = made.image, Decision.of(made)
+            into = results[number][tile.output]
+            self.engine.store(image[tile.kept], into[:, :, :3])
+            if channels == 4:
+                store(self._alpha(window, tile, place, t)[tile.kept], into[:, :, 3:])
+            return decision
 
-    def _alpha(self, pair: EncodedPair, tile: Tile, t: float) -> torch.Tensor:
-        white = peak(pair.first.image.dtype)
+        def again(number: int, tile: Tile, scale: Scale) -> Decision:
+            decision = run(self._states(window, tile), tile, number, scale)
+            assert decision is not None
+            return decision
+
+        first: list[list[Decision | None]] = [[] for _ in asks]
+        for tile in tiles:
+            states = self._states(window, tile)
+            for number in range(len(asks)):
+                first[number].append(run(states, tile, number, scale))
+            del states
+        for number, decisions in enumerate(first):
+            free = [decision for decision in decisions if decision is not None]
+            if len(tiles) > 1 and free:
+                agree(tiles, free, partial(again, number))
+        return results
+
+    def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> torch.Tensor:
+        white = peak(window.kind[2])
         first, second = (
             enlarge(cut_out(frame.image[:, :, 3:], tile.seen, self.device) / white).clamp(0, 1)
-            for frame in (pair.first, pair.second)
+            for frame in window.ends(place)
         )
         return (1 - t) * first + t * second
 

@@ -27,7 +27,7 @@ from safa.errors import SafaError
 from safa.job import Report, UpscaleSettings
 from safa.pictures import save_picture
 from safa.pipeline import Progress
-from safa.upscaler import Upscaler
+from safa.upscaler import Upscaler, span_of
 from safa.video.journal import work_folder
 from tests.cluster.local import LocalWorkers, Script
 from tests.conftest import tiny_network
@@ -52,7 +52,7 @@ def whole(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=True)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)
     return Checkpoint(network, "tiny", "0" * 64)
 
 
@@ -71,7 +71,7 @@ def on_cluster(
     workers: LocalWorkers | None = None,
 ) -> Report:
     workers = workers or LocalWorkers(checkpoint, script)
-    request = Request(settings or UpscaleSettings(), checkpoint.sha256)
+    request = Request(settings or UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
     (outcome,) = ClusterJob(workers, request, listeners or Listeners()).run([(source, output)], {output: 20})
     assert outcome.report is not None
     return outcome.report

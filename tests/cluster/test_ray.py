@@ -26,7 +26,7 @@ ray = pytest.importorskip("ray", reason="Ray is an optional dependency, safa-vid
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, neighbours=True)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)
     return Checkpoint(network, "tiny", "0" * 64)
 
 

@@ -48,8 +48,8 @@ def render(worker: Worker, film: Film, plan: SegmentPlan) -> tuple[bytes, str]:
 def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[Film, SegmentPlan]) -> None:
     _, plan = planned
     assert (plan.number, plan.first_frame) == (1, 8)
-    assert (plan.parts[0], plan.parts[-1]) == (Part(4, 5, 0.0, 3, 6), Part(7, 8, 0.5, 6, 9))
-    assert [needed.number for needed in plan.needed] == [3, 4, 5, 6, 7, 8, 9]
+    assert (plan.parts[0], plan.parts[-1]) == (Part(4, 5, 0.0, (4, 5)), Part(7, 8, 0.5, (7, 8)))
+    assert [needed.number for needed in plan.needed] == [4, 5, 6, 7, 8]
     assert plan.seek == plan.needed[0].time - Fraction(3, 24)
 
 
@@ -74,11 +74,11 @@ def test_where_seeking_misleads_everything_is_decoded(worker: Worker, planned: t
 def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
     film, plan = planned
     expected, _ = render(worker, film, plan)
-    doubtful = replace(plan, needed=(Needed(3, plan.needed[0].time, 1), *plan.needed[1:]))
+    doubtful = replace(plan, needed=(Needed(4, plan.needed[0].time, 1), *plan.needed[1:]))
     data, problem = render(worker, film, doubtful)
     assert data == expected
     assert "segment 1 (frames 8 to 15, 0:00 to 0:00) was decoded differently" in problem
-    assert "source frame 3 at 0.125 s looks different" in problem
+    assert "source frame 4 at 0.167 s looks different" in problem
 
 
 def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:

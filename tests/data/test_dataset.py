@@ -98,40 +98,12 @@ def test_spans_are_what_is_asked_for(material: Material) -> None:
     assert Spans((8,), (1.0,)).draw(7, np.random.default_rng(0)) == 6  # septuplets: as far apart as they go
 
 
-@pytest.mark.parametrize("still_share", [0.0, 1.0], ids=["clips", "stills"])
-def test_frames_around_the_pair(material: Material, still_share: float) -> None:
-    spans = Spans((2,), (1.0,))
-    data = make(material, still_share=still_share, spans=spans, with_outer=True)
-    samples = [data[k] for k in range(24)]
-    before, after = ([bool(getattr(s.outer, f"has_{side}")) for s in samples] for side in ("before", "after"))
-    assert {True, False} == set(before) == set(after)
-    for sample, has_before in zip(samples, before, strict=True):
-        assert sample.outer is not None
-        if not has_before:
-            assert torch.equal(sample.outer.before, sample.frame0)
-            assert not sample.outer.to_before.any()
-    batch = collate(samples)
-    assert batch.outer is not None
-    assert batch.outer.to_after.shape == (24, 2, 16, 16)
-
-
-def test_reversed_scenes_have_their_neighbours_reversed() -> None:
-    before, first, middle, last, after = (np.full((8, 8, 3), value, np.uint8) for value in range(5))
-    orders = set()
-    for seed in range(16):
-        scene = augment(Scene(first, middle, last, 0.5, None, before, after), np.random.default_rng(seed))
-        frames = (scene.before, scene.frame0, scene.target, scene.frame1, scene.after)
-        orders.add(tuple(int(frame[0, 0, 0]) for frame in frames if frame is not None))
-    assert orders == {(0, 1, 2, 3, 4), (4, 3, 2, 1, 0)}
-
-
 def test_crisp_scenes_are_sharper_in_all_their_frames() -> None:
-    frames = [texture(seed)[::4, ::4] for seed in range(4)]
-    scene = Scene(frames[0], frames[1], frames[2], 0.3, None, None, frames[3])
+    frames = [texture(seed)[::4, ::4] for seed in range(3)]
+    scene = Scene(frames[0], frames[1], frames[2], 0.3)
     sharper = crisp(scene, 2.0, np.random.default_rng(0))
     assert sharper.t == 0.3
-    assert sharper.before is None
-    for name in ("frame0", "target", "frame1", "after"):
+    for name in ("frame0", "target", "frame1"):
         before, after = getattr(scene, name).astype(float), getattr(sharper, name).astype(float)
         assert np.abs(np.diff(after, axis=0)).mean() > 1.1 * np.abs(np.diff(before, axis=0)).mean()
         assert abs(after.mean() - before.mean()) < 2

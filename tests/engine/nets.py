@@ -88,12 +88,6 @@ def compare(
     pairs = []
     for engine in engines:
         first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
-        if network.config.neighbours:
-            around = [(second, prior[0]), (first, prior[1])]
-            first, second = (
-                engine.with_neighbours(frame, around[:count])  # type: ignore[attr-defined]
-                for frame, count in ((first, 2), (second, 1))
-            )
         pairs.append(engine.encode_pair(first, second, prior))  # type: ignore[attr-defined]
     for scale in (None, *range(len(network.config.scales))):
         for t in times:

@@ -41,7 +41,6 @@ Settings random_settings() {
     s.decoder_blocks = pick(0, 1);
     s.blend_prior = pick(0, 1);
     s.flow_prior = pick(0, 1);
-    s.neighbours = pick(0, 1);
     return s;
 }
 
@@ -78,12 +77,6 @@ void run(const Settings& s, Context* context, int height, int width) {
                                 message, sizeof message), message);
         prior[k] = random_values(2 * low, -200, 200);
         for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) prior[k][pick(0, 2 * static_cast<int>(low) - 1)] = odd;
-    }
-    if (s.neighbours) {
-        std::vector<float> sum = features[0];
-        check(safa_add_neighbour(context, height, width, features[0].data(), features[1].data(), prior[0].data(),
-                                 sum.data(), message, sizeof message), message);
-        features[0] = sum;
     }
     check(safa_encode_pair(context, height, width, features[0].data(), features[1].data(), hidden.data(), message,
                            sizeof message), message);

@@ -43,8 +43,6 @@ def test_every_build_equals_torch(build: str, grid: str) -> None:
         {"scales": (0.5,)},
         {"scales": (1.0, 0.25), "fixed_scale": 1, "grid": "input"},
         {"flow_prior": "dis", "blend_prior": True},
-        {"neighbours": True},
-        {"neighbours": True, "grid": "input", "channels": 18},
     ],
     ids=str,
 )
@@ -157,10 +155,6 @@ def test_says_what_it_cannot_take() -> None:
     pair = engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(frame), prior)
     with pytest.raises(SafaError, match="index into"):
         engine.synthesize(pair, 0.5, 3)
-    with pytest.raises(SafaError, match="two frames only"):
-        engine.with_neighbours(pair.frame0, [(pair.frame1, prior[0])])
-    with pytest.raises(SafaError, match="frame's size"):
-        engine.with_neighbours(pair.frame0, [(engine.encode_frame(larger), prior[0])])
 
 
 def test_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

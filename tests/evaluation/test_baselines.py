@@ -7,11 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from safa.evaluation.baselines import BASELINES, Method, blend, classical, hold, network_method
+from safa.checkpoint import Checkpoint
+from safa.evaluation.baselines import (
+    BASELINES,
+    Method,
+    blend,
+    classical,
+    hold,
+    network_method,
+    stream_method,
+)
 from safa.evaluation.protocols import Window
 from safa.metrics import psnr
 from safa.network.safa import Safa
-from tests.conftest import tiny_network
+from safa.upscaler import Upscaler
+from tests.conftest import streaming_network, tiny_network
 from tests.evaluation.footage import moving
 
 
@@ -67,14 +77,15 @@ def test_the_network_is_encoded_once_for_all_times(input_network: Safa, monkeypa
     assert len(calls) == 1
 
 
-def test_a_network_is_shown_the_frames_around_the_pair() -> None:
-    network = tiny_network(grid="input", neighbours=True)
-    before, frame0, frame1, after = (torch.rand(1, 3, 18, 26) for _ in range(4))
-    method = network_method(network, "x", around=True)
-    assert method.among is not None
-    (wide,) = method.among(before, frame0, frame1, after, [0.3])
-    (alone,) = method.among(None, frame0, frame1, None, [0.3])
-    (pair,) = method.interpolate(frame0, frame1, [0.3])
-    assert wide.shape == (1, 3, 72, 104)
-    assert torch.equal(alone, pair)
-    assert not torch.allclose(wide, pair)
+def test_a_network_is_shown_the_stream() -> None:
+    upscaler = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    method = stream_method(upscaler, "x")
+    inputs = [torch.rand(1, 3, 8, 12) for _ in range(4)]
+    assert method.stream is not None
+    first, later = (next(method.stream(inputs, place, [0.5])) for place in (0, 2))
+    window = upscaler.window([upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs])
+    for picture, place in ((first, 0), (later, 2)):
+        expected = torch.from_numpy(upscaler.at(window, 0.5, place=place)).permute(2, 0, 1)[None]
+        assert torch.equal(picture, expected)
+    alone = next(method.interpolate(inputs[0], inputs[1], [0.5]))
+    assert not torch.allclose(alone, first)

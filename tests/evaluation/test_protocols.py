@@ -47,19 +47,14 @@ def test_compressed_inputs_are_damaged_and_the_truth_is_not() -> None:
     assert torch.equal(damaged.truth(1), clean.truth(1))
 
 
-def test_windows_with_the_inputs_around_them() -> None:
-    frames = moving(9, height=32)
-    found = list(windows(Held("x", frames), 2, [0, 2, 6], with_outer=True))
-    assert [window.before is not None for window in found] == [False, True, True]
-    assert [window.after is not None for window in found] == [True, True, False]
-    assert all(np.array_equal(a, b) for a, b in zip(found[1].frames, frames[2:5], strict=True))
-    before, _ = found[1].outer()
-    assert before is not None
-    assert torch.equal(before, found[0].inputs()[0])
-    assert found[1].after is not None
-    assert np.array_equal(found[1].after, frames[6])
-    with pytest.raises(SafaError, match="come in pairs"):
-        list(windows(Held("x", frames), 2, [0], Compression("vp9", 0.0), with_outer=True))
+def test_windows_with_the_whole_stream() -> None:
+    frames = [np.full((16, 16, 3), 10 * k, np.uint8) for k in range(8)]
+    found = list(windows(Held("x", frames), 2, [0, 4], with_stream=True))
+    assert [window.place for window in found] == [0, 2]
+    assert [round(255 * float(frame.mean())) for frame in found[1].stream] == [0, 20, 40, 60]
+    assert torch.equal(found[1].inputs()[0], found[1].stream[2])
+    with pytest.raises(SafaError, match="in pairs"):
+        list(windows(Held("x", frames), 2, [0], Compression("vp9", 0.0), with_stream=True))
 
 
 @pytest.mark.parametrize(("codec", "quality"), [("theora", 0.5), ("vp9", 1.5)])

@@ -9,10 +9,8 @@ import torch
 from safetensors.torch import save_file
 from tests.conftest import tiny_network
 
-from safa.checkpoint import save_checkpoint
 from safa.errors import SafaError
-from safa.network.safa import Safa
-from safa.training.pretrained import load_extractor, start_from
+from safa.training.pretrained import load_extractor
 
 
 def resnet() -> dict[str, torch.Tensor]:
@@ -45,17 +43,6 @@ def test_stem_and_stages_come_from_the_file(tmp_path: Path) -> None:
     assert torch.equal(state["stages.1.0.shortcut.1.running_var"], tensors["layer2.0.downsample.1.running_var"])
     assert torch.equal(state["stages.0.1.norm2.bias"], tensors["layer1.1.bn2.bias"])
     assert torch.equal(network.extractor.fuse[0].weight, fuse)
-
-
-def test_neighbour_fusion_may_be_new(tmp_path: Path) -> None:
-    plain = tiny_network(grid="input")
-    save_checkpoint(plain, tmp_path / "plain.safetensors")
-    looking = Safa(tiny_network(grid="input", neighbours=True).config)
-    start_from(looking, str(tmp_path / "plain.safetensors"))
-    assert torch.equal(looking.decoder.head.weight, plain.decoder.head.weight)
-    assert not looking.neighbour_fusion.change.weight.any()
-    with pytest.raises(SafaError, match="another layout"):
-        start_from(Safa(tiny_network(grid="paper").config), str(tmp_path / "plain.safetensors"))
 
 
 def test_another_network_is_named(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch
 def pair_job(engine: Engine | Safa, device: torch.device, size: tuple[int, int], count: int) -> PairJob:
     """One pair as a stream meets it: a new frame is encoded, joined to one that is there, ``count`` times made.
 
+    A network with propagation encodes windows of frames; its share of one for a frame is what counts here, without the
+    margins.
+
     Args:
         engine: or a network, which has the same steps.
         size: (width, height) of the input.
@@ -49,16 +52,22 @@ def pair_job(engine: Engine | Safa, device: torch.device, size: tuple[int, int],
         A function that does it once, at the forced scale it is given or, with None, as the selector chooses.
     """
     first, second = random_frames(*size, device)
-    forward, backward = constant_prior(*size, device)
-    known = engine.encode_frame(first)
-    joined = engine.with_neighbours(known, [(known, forward)]) if engine.config.neighbours else known
+    flows = constant_prior(*size, device)
+    if engine.config.propagation:
+        (known,) = engine.encode_window([first], [])
+    else:
+        known = engine.encode_frame(first)
 
     def run(scale: int | None = None) -> None:
-        new = engine.encode_frame(second)
-        if engine.config.neighbours:
-            new = engine.with_neighbours(new, [(known, backward), (known, forward)])
-        pair = engine.encode_pair(joined, new, (forward, backward))
+        if engine.config.propagation:
+            (new,) = engine.encode_window([second], [])
+        else:
+            new = engine.encode_frame(second)
+        pair = engine.encode_pair(known, new, flows)
         for index in range(count):
-            engine.synthesize(pair, index / count, scale)
+            if engine.config.propagation and not index and not isinstance(engine, Safa):
+                engine.picture(known)
+            else:
+                engine.synthesize(pair, index / count, scale)
 
     return run

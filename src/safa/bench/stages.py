@@ -20,7 +20,7 @@ from safa.network.safa import Safa
 # The network's own names for its parts, and what people read.
 PARTS = {
     "extractor": "extractor",
-    "neighbour_fusion": "neighbours",
+    "propagation": "propagation",
     "first_hidden": "first hidden",
     "selector": "selector",
     "blocks": "blocks",

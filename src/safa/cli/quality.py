@@ -34,9 +34,6 @@ def evaluate(
     ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
-    around: Annotated[
-        bool, typer.Option("--around", help="Measure weights for several frames with the inputs around, too.")
-    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
@@ -59,10 +56,8 @@ def evaluate(
     from safa.evaluation.report import terminal_tables
     from safa.evaluation.run import evaluate as run
 
-    subjects = [_method(name, device) for name in (weights or ["fast"])]
-    methods = [*(BASELINES if baselines else ()), *(method for method, _ in subjects)]
-    if around:
-        methods += _with_frames_around(subjects)
+    subjects = [_methods(name, device) for name in (weights or ["fast"])]
+    methods = [*(BASELINES if baselines else ()), *(method for some, _ in subjects for method in some)]
     dataset = dataclasses.replace(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
@@ -85,7 +80,7 @@ def evaluate(
     if markdown is not None:
         markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
     if html is not None:
-        subject, network = subjects[0]
+        (*_, subject), network = subjects[0]
         if network is None:
             raise SafaError("The page needs SAFA weights as its first subject.")
         first = next(iter(cut_windows(dataset.sequences[0], dataset.factor, [0], dataset.compression)))
@@ -119,24 +114,20 @@ def _compression(text: str | None) -> Compression | None:
         raise SafaError(f"--compress is '{text}'; give a codec and a quality from 0 to 1, such as vp9:0.5.") from None
 
 
-def _with_frames_around(subjects: list[tuple[Method, Any]]) -> list[Method]:
-    from safa.evaluation.baselines import network_method
-
-    looking = [(method.name, network) for method, network in subjects if network and network.config.neighbours]
-    if not looking:
-        raise SafaError("--around needs weights that look at several frames; these look at two.")
-    return [network_method(network, f"{name}, 4 frames", around=True) for name, network in looking]
-
-
-def _method(name: str, device: str) -> tuple[Method, Any]:
-    from safa.evaluation.baselines import network_method
+def _methods(name: str, device: str) -> tuple[list[Method], Any]:
+    """How a subject is measured, most telling first, and its network if it is one of ours."""
+    from safa.evaluation.baselines import network_method, stream_method
     from safa.evaluation.models import model_method
     from safa.upscaler import load
 
     if Path(name).suffix in (".onnx", ".pt", ".pth", ".ts"):
-        return model_method(Path(name)), None
-    checkpoint = load(name, device, engine="torch").checkpoint
-    return network_method(checkpoint.network, checkpoint.name), checkpoint.network
+        return [model_method(Path(name))], None
+    upscaler = load(name, device, engine="torch")
+    network, called = upscaler.checkpoint.network, upscaler.checkpoint.name
+    method = network_method(network, called)
+    if not network.config.propagation:
+        return [method], network
+    return [stream_method(upscaler, called), dataclasses.replace(method, name=f"{called}, 2 frames")], network
 
 
 def inspect(

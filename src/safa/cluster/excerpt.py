@@ -11,8 +11,9 @@ from safa.cluster.plan import Needed, SegmentPlan, checksum
 from safa.errors import MediaError
 from safa.video.folder import open_reader
 from safa.video.source import Frame
-from safa.video.steps import Numbered, Step
+from safa.video.steps import Step
 from safa.video.timeline import Moment
+from safa.video.windows import Numbered
 
 INSTANT = Fraction(1, 10**9)
 
@@ -70,15 +71,13 @@ def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Step]:
     """The plan's steps; ``frames`` are the needed ones in order, of which few are held at a time."""
     held: dict[int, Numbered] = {}
     for place, part in enumerate(plan.parts):
-        wanted = [number for number in (part.before, part.first, part.second, part.after) if number is not None]
-        held = {number: frame for number, frame in held.items() if number >= wanted[0]}
-        while wanted[-1] not in held:
+        held = {number: frame for number, frame in held.items() if number >= part.window[0]}
+        while part.window[-1] not in held:
             frame = next(frames)
             held[frame.number] = frame
         moment = Moment(part.first, Fraction(part.t), plan.start)
-        before, after = (None if number is None else held[number] for number in (part.before, part.after))
-        number = plan.first_frame + place
-        yield Step(number, moment, held[part.first], held[part.second], part.t, before, after)
+        window = tuple(held[number] for number in part.window)
+        yield Step(plan.first_frame + place, moment, held[part.first], held[part.second], part.t, window)
 
 
 def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:

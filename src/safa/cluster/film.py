@@ -23,6 +23,7 @@ from safa.video.disk import disk_errors
 from safa.video.folder import FolderReader, open_reader
 from safa.video.journal import Journal, work_folder
 from safa.video.reader import VideoReader
+from safa.video.windows import PAIR, Span
 from safa.video.writer import open_journal
 
 TRIES = 3
@@ -43,6 +44,8 @@ class Request:
     is_batch: bool = False
     memory: int | None = None
     """Bytes that a worker may take."""
+    span: Span = PAIR
+    """Of the network's windows."""
 
 
 @dataclass
@@ -177,7 +180,7 @@ class OpenFilm:
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
             self.shared = self._shared(job, journal, reader)
-            planner = Planner(settings, job.spec.time_base, journal.frames_per_segment)
+            planner = Planner(settings, job.spec.time_base, journal.frames_per_segment, self.request.span)
             frames = takewhile(lambda _: not stop.is_set() and self.error is None, reader.frames(job.alpha))
             for plan in planner.plans(frames, reader.origin, journal.wants):
                 self.ready.append(plan)

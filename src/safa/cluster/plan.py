@@ -12,6 +12,7 @@ import numpy as np
 from safa.job import UpscaleSettings
 from safa.video.source import Frame
 from safa.video.steps import Step, planned
+from safa.video.windows import PAIR, Span
 from safa.video.writer import ticks_of
 
 # Frames decoded before the first one that is needed: the deinterlacing filter looks back.
@@ -34,14 +35,12 @@ class Part:
     first: int
     second: int
     t: float
-    before: int | None
-    after: int | None
+    window: tuple[int, ...]
 
     @staticmethod
     def of(step: Step) -> Part:
         """What there is to tell of ``step``."""
-        before, after = (None if frame is None else frame.number for frame in (step.before, step.after))
-        return Part(step.first.number, step.second.number, step.t, before, after)
+        return Part(step.first.number, step.second.number, step.t, tuple(frame.number for frame in step.window))
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,16 @@ class SegmentPlan:
 class Planner:
     """One pass over the source. ``frames`` and ``end`` (seconds) are complete once ``plans`` is exhausted."""
 
-    def __init__(self, settings: UpscaleSettings, time_base: Fraction, frames_per_segment: int) -> None:
+    def __init__(
+        self, settings: UpscaleSettings, time_base: Fraction, frames_per_segment: int, span: Span = PAIR
+    ) -> None:
         self.frames = 0
         """Output frames planned so far."""
         self.end: Fraction | None = None
         self._settings = settings
         self._time_base = time_base
         self._length = frames_per_segment
+        self._span = span
         self._times: dict[int, Fraction] = {}  # of source frames that the open segment may still need
         self._needed: dict[int, Needed] = {}
 
@@ -94,7 +96,8 @@ class Planner:
         steps: list[Step] = []
         ticks: list[int] = []
         last: int | None = None
-        for step in planned(self._noted(frames, origin), timeline, self._settings.cuts, self._settings.dedup):
+        cuts, dedup = self._settings.cuts, self._settings.dedup
+        for step in planned(self._noted(frames, origin), timeline, cuts, dedup, self._span):
             last = ticks_of(step.moment.time, self._time_base, last)
             self.frames = step.number + 1
             if wants(step.number):
@@ -105,7 +108,7 @@ class Planner:
                 if steps:
                     yield self._plan(steps, ticks)
                 steps, ticks = [], []
-                self._forget(step.frames[0].number)
+                self._forget(step.window[0].number)
         if steps:
             yield self._plan(steps, ticks)
         self.end = timeline.end
@@ -116,7 +119,7 @@ class Planner:
             yield frame
 
     def _need(self, step: Step) -> None:
-        for frame in step.frames:
+        for frame in step.window:
             if frame.number not in self._needed:
                 self._needed[frame.number] = Needed(frame.number, self._times[frame.number], checksum(frame.image))
 
@@ -126,7 +129,7 @@ class Planner:
         self._needed = {n: needed for n, needed in self._needed.items() if n >= number}
 
     def _plan(self, steps: list[Step], ticks: list[int]) -> SegmentPlan:
-        numbers = sorted({frame.number for step in steps for frame in step.frames})
+        numbers = sorted({frame.number for step in steps for frame in step.window})
         earliest = max(min(self._times), numbers[0] - PREROLL)
         return SegmentPlan(
             steps[0].number // self._length,

@@ -14,6 +14,7 @@ from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
 from safa.errors import SafaError
 from safa.job import PIPE, UpscaleSettings, check_request, expected_frames, is_finished, prepare
+from safa.upscaler import span_of
 from safa.video.folder import open_reader
 
 
@@ -68,7 +69,10 @@ def upscale_on_cluster(
     """
     cluster, listeners = cluster or ClusterSettings(), listeners or Listeners()
     checkpoint = weights if isinstance(weights, Checkpoint) else load_checkpoint(weights)
-    request = Request(settings or UpscaleSettings(), checkpoint.sha256, overwrite, restart, is_batch, cluster.memory)
+    span = span_of(checkpoint.network.config)
+    request = Request(
+        settings or UpscaleSettings(), checkpoint.sha256, overwrite, restart, is_batch, cluster.memory, span
+    )
     finished = {output for _, output in jobs if is_batch and not overwrite and is_finished(output)}
     outcomes = {job: Outcome(*job) for job in jobs if job[1] in finished}
     for outcome in outcomes.values():

@@ -32,7 +32,8 @@ from safa.sequence import rendered
 from safa.upscaler import Array, Upscaler
 from safa.video.disk import publish
 from safa.video.output import OutputSpec
-from safa.video.steps import Numbered, Step
+from safa.video.steps import Step
+from safa.video.windows import Numbered
 from safa.video.writer import SegmentEncoder, encoder_errors
 
 PROBE = "probe.part"

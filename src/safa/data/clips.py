@@ -115,13 +115,10 @@ def load_clip(sequence: FrameSequence) -> Clip:
     return Clip(sequence.name, np.stack(frames))
 
 
-def draw_window(
-    reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator, with_outer: bool = False
-) -> Scene:
+def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator) -> Scene:
     """A random window of a random reel, cropped at random to at most ``side`` pixels a side.
 
-    Windows that hardly move or that contain a cut are drawn again. ``with_outer``: with the frames before and after
-    the window, as far as the reel has them.
+    Windows that hardly move or that contain a cut are drawn again.
     """
     scene = None
     for _ in range(8):
@@ -130,17 +127,13 @@ def draw_window(
         first = int(rng.integers(reel.count - span))
         middle = int(rng.integers(1, span))
         numbers = [first, first + middle, first + span]
-        wanted = [first - span, *numbers, first + 2 * span] if with_outer else numbers
-        there = [number for number in wanted if 0 <= number < reel.count]
-        frames = dict(zip(there, reel.pick(there), strict=True))
-        height, width = frames[first].shape[:2]
+        frames = reel.pick(numbers)
+        height, width = frames[0].shape[:2]
         rows, columns = min(side, height), min(side, width)
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
         near = slice(top, top + rows), slice(left, left + columns)
-        cut = {number: frame[near] for number, frame in frames.items()}
-        frame0, target, frame1 = (cut[number] for number in numbers)
-        before, after = cut.get(first - span), cut.get(first + 2 * span)
-        scene = Scene(frame0, target, frame1, middle / span, None, before, after)
+        frame0, target, frame1 = (frame[near] for frame in frames)
+        scene = Scene(frame0, target, frame1, middle / span)
         if LEAST_CHANGE < np.abs(scene.frame0.astype(np.int16) - scene.frame1).mean() < MOST_CHANGE:
             break
     assert scene is not None

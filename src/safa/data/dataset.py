@@ -27,7 +27,6 @@ from safa.data.scene import Image, Scene
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.dis_flow import classical_flow
-from safa.network.states import Outer
 from safa.ops import SCALE
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
@@ -48,17 +47,12 @@ class Sample:
     flow: Tensor | None
     """``3,4,h,w``: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution pixels, NaN where
     it is not known; None when it was not asked for."""
-    outer: Outer | None = None
-    """The low-resolution frames around the pair, ``3,h,w``; None for networks that do not look at them."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
         prior = None if self.prior is None else (change(self.prior[0]), change(self.prior[1]))
         flow = None if self.flow is None else change(self.flow)
-        outer = None if self.outer is None else Outer(*(change(tensor) for tensor in vars(self.outer).values()))
-        return Sample(
-            change(self.frame0), change(self.frame1), change(self.t), change(self.targets), prior, flow, outer
-        )
+        return Sample(change(self.frame0), change(self.frame1), change(self.t), change(self.targets), prior, flow)
 
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
@@ -84,7 +78,6 @@ class SampleSettings:
         with_prior: compute the classical flow.
         crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
         with_flow: hand out the exact flow of scenes made from photographs.
-        with_outer: hand out the frames around the pair.
     """
 
     patch: int = 128
@@ -97,7 +90,6 @@ class SampleSettings:
     transpose: bool = True
     with_prior: bool = True
     with_flow: bool = False
-    with_outer: bool = False
 
     def __post_init__(self) -> None:
         if self.patch % 32 or self.patch < 32:
@@ -145,10 +137,9 @@ class TrainingData(Dataset[Sample]):
         settings = self.settings
         rng = np.random.Generator(np.random.Philox(key=(self.seed, index)))
         if rng.random() < self.still_share:
-            asked = settings.motion_blur, settings.with_flow, settings.with_outer
-            scene = draw_motion(self.split.stills, self.side, rng, *asked)
+            scene = draw_motion(self.split.stills, self.side, rng, settings.motion_blur, settings.with_flow)
         else:
-            scene = draw_window(self.split.reels, self.side, settings.spans, rng, settings.with_outer)
+            scene = draw_window(self.split.reels, self.side, settings.spans, rng)
         if settings.crispness:
             scene = crisp(scene, settings.crispness, rng)
         return self._cut(augment(scene, rng, settings.transpose) if settings.augment else scene, rng)
@@ -156,8 +147,7 @@ class TrainingData(Dataset[Sample]):
     def _cut(self, scene: Scene, rng: np.random.Generator) -> Sample:
         """Reduce the scene, compute its classical flow, then cut the patch out of the middle or near it."""
         settings = self.settings
-        given = [scene.before, scene.frame0, scene.frame1, scene.after]
-        frames = [frame for frame in given if frame is not None]
+        frames = [scene.frame0, scene.frame1]
         if settings.degradation is None:
             lows = [reduce_quarter(frame) for frame in frames]
         else:
@@ -166,10 +156,7 @@ class TrainingData(Dataset[Sample]):
                 sharp = (scene.frame0, scene.target, scene.frame1)
                 first, middle, last = (sharpen(frame, settings.degradation.sharpen) for frame in sharp)
                 scene = Scene(first, middle, last, scene.t, scene.flow)
-        reduced = iter(lows)
-        before, low0, low1, after = (None if frame is None else next(reduced) for frame in given)
-        assert low0 is not None
-        assert low1 is not None
+        low0, low1 = lows
         low = settings.patch // SCALE
         if low0.shape[0] < low or low0.shape[1] < low:
             raise SafaError(f"A clip is smaller than the patch of {settings.patch} pixels; use a smaller patch.")
@@ -184,20 +171,6 @@ class TrainingData(Dataset[Sample]):
         if settings.with_prior:
             both = classical_flow(low0, low1), classical_flow(low1, low0)
             prior = (_channels_first(both[0][near]), _channels_first(both[1][near]))
-        outer = None
-        if settings.with_outer:
-            to_before, to_after = (
-                np.zeros((*frame.shape[:2], 2), np.float32) if other is None else classical_flow(frame, other)
-                for frame, other in ((low0, before), (low1, after))
-            )
-            outer = Outer(
-                *(
-                    _to_tensor((frame if other is None else other)[near])
-                    for frame, other in ((low0, before), (low1, after))
-                ),
-                *(_channels_first(flow[near]) for flow in (to_before, to_after)),
-                *(torch.tensor(float(other is not None)) for other in (before, after)),
-            )
         flow = None
         if settings.with_flow:
             flow = torch.full((3, 4, low, low), torch.nan)
@@ -210,7 +183,6 @@ class TrainingData(Dataset[Sample]):
             torch.stack([_to_tensor(frame[far]) for frame in (scene.frame0, scene.target, scene.frame1)]),
             prior,
             flow,
-            outer,
         )
 
 
@@ -226,7 +198,6 @@ def collate(samples: list[Sample]) -> Sample:
     first = samples[0]
     priors = [sample.prior for sample in samples if sample.prior is not None]
     flows = [sample.flow for sample in samples if sample.flow is not None]
-    outers = [vars(sample.outer).values() for sample in samples if sample.outer is not None]
     return Sample(
         torch.stack([s.frame0 for s in samples]),
         torch.stack([s.frame1 for s in samples]),
@@ -234,7 +205,6 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([s.targets for s in samples]),
         None if first.prior is None else (torch.stack([p[0] for p in priors]), torch.stack([p[1] for p in priors])),
         None if first.flow is None else torch.stack(flows),
-        None if first.outer is None else Outer(*map(torch.stack, zip(*outers, strict=True))),
     )
 
 

@@ -24,7 +24,3 @@ class Scene:
     flow: NDArray[np.float32] | None = None
     """``3,H/4,W/4,4``: exact flow from times 0, t and 1 to frame 0 (x, y) and to frame 1 (x, y), on the low-resolution
     grid and in its pixels; None where it is not known."""
-    before: Image | None = None
-    """The frame as long before frame 0 as frame 1 is after it, where it was asked for and there is one."""
-    after: Image | None = None
-    """The frame as long after frame 1."""

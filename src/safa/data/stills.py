@@ -111,11 +111,8 @@ def draw_motion(
     rng: np.random.Generator,
     blur: float = 0.0,
     with_flow: bool = False,
-    with_outer: bool = False,
 ) -> Scene:
-    """A random moving scene of ``side`` x ``side`` pixels, with its exact flow and, in two of three scenes each, the
-    frames before and after it if asked for.
-    """
+    """A random moving scene of ``side`` x ``side`` pixels, with its exact flow if asked for."""
     motion = Motion(stills, side, rng, blur)
     t = float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
     times = (0.0, t, 1.0)
@@ -123,8 +120,7 @@ def draw_motion(
     if with_flow:
         flow = np.stack([np.concatenate((motion.flow(s, 0.0), motion.flow(s, 1.0)), axis=-1) for s in times])
     first, target, last = (motion.frame(time) for time in times)
-    outer = (motion.frame(time) if with_outer and rng.random() < 2 / 3 else None for time in (-1.0, 2.0))
-    return Scene(first, target, last, t, flow, *outer)
+    return Scene(first, target, last, t, flow)
 
 
 def _draw_reach(rng: np.random.Generator) -> float:

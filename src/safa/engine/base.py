@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,17 +16,19 @@ from safa.pixels import Array
 class Engine(Protocol):
     """One way to run a SAFA network.
 
-    States are opaque: what ``encode_frame`` returns goes into ``encode_pair`` of the same engine, and what that
-    returns into ``synthesize``. Neither is changed, so a frame can serve both its pairs and a pair any number of times.
+    States are opaque: what ``encode_frame`` or ``encode_window`` returns goes into ``encode_pair`` of the same engine,
+    and what that returns into ``synthesize``. None is changed, so a frame can serve both its pairs and a pair any
+    number of times.
     """
 
     name: str
     config: SafaConfig
     device: torch.device
 
-    @property
-    def bytes_per_pixel(self) -> int:
-        """About what a pair takes on ``device`` while it is synthesised, for each pixel of a frame (``footprint``)."""
+    def bytes_per_pixel(self, frames: int = 2) -> int:
+        """About what it takes on ``device`` to synthesise between two of so many frames, for each pixel of a frame
+        (``footprint``).
+        """
 
     def release(self) -> None:
         """Give back the memory kept between calls; the next call takes it anew."""
@@ -34,12 +36,11 @@ class Engine(Protocol):
     def encode_frame(self, frame: Tensor) -> Any:
         """Everything about a frame ``1,3,h,w`` float32 in [0, 1], sides multiples of ``config.multiple``."""
 
-    def with_neighbours(self, frame: Any, neighbours: Iterable[tuple[Any, Tensor]]) -> Any:
-        """An encoded frame with what its neighbours, given by ``encode_frame``, add to it.
+    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
+        """Consecutive frames encoded together, for networks with propagation; see ``Safa.encode_window``."""
 
-        With each comes the classical flow from ``frame`` to it, ``1,2,h,w`` in pixels. For networks with
-        ``neighbours``; what ``encode_pair`` wants of those is the result of this.
-        """
+    def picture(self, frame: Any) -> Tensor:
+        """The picture ``1,3,4h,4w`` in [0, 1] of one of the frames of ``encode_window``."""
 
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
         """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""

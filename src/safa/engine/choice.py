@@ -29,7 +29,7 @@ def pick_engine(
     """
     if name not in ENGINES:
         raise SafaError(f"There is no engine '{name}'; use {', '.join(ENGINES)}.")
-    obstacle = _obstacle(device, dtype)
+    obstacle = _obstacle(network, device, dtype)
     if name == "native" and obstacle:
         raise SafaError(f"The native engine cannot be used: {obstacle}")
     if name == "torch" or obstacle:
@@ -45,11 +45,13 @@ def availability() -> str:
         return f"torch; not native: {error}"
 
 
-def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
+def _obstacle(network: Safa, device: torch.device, dtype: torch.dtype) -> str:
     if device.type != "cpu":
         return f"it runs on the CPU, not on '{device}'."
     if dtype != torch.float32:
         return f"it computes in float32, not in {str(dtype).removeprefix('torch.')}."
+    if network.config.propagation:
+        return "it cannot carry features along the stream yet, as this network does."
     try:
         library.usable_builds()
     except SafaError as error:

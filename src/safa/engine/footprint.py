@@ -36,12 +36,16 @@ def native_bytes(config: SafaConfig) -> int:
     still = 0 if config.flow_prior == "dis" else sum(scale**2 for scale in config.scales)
     pair = grid * c * (1 + still) + 8
     result = 3 * OUTPUT + 5 * (OUTPUT if paper else 1)
-    frames = _frames(config) * frame + _joined(config) * grid * c
+    frames = 2 * frame
     return round(FLOAT * (encoder + flow + blocks + decoder + frames + pair + result))
 
 
-def torch_bytes(config: SafaConfig) -> int:
-    """Of PyTorch in float32, roughly: its kernels' own buffers differ from version to version and device to device."""
+def torch_bytes(config: SafaConfig, held: int = 2) -> int:
+    """Of PyTorch in float32, roughly: its kernels' own buffers differ from version to version and device to device.
+
+    Args:
+        held: frames in a window.
+    """
     paper = config.grid == "paper"
     grid = 4 if paper else 1
     c = config.channels
@@ -50,19 +54,11 @@ def torch_bytes(config: SafaConfig) -> int:
     block = grid * (3 * (3 * c + 7) + 3 * c) + 12 * state  # the input's parts, joined, and reordered for the kernels
     fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
     decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
+    # A window's frames, the flow both ways, features before and after propagation; only the latter stay.
+    window = held * (3 + 4 + 2 * c + 1) if config.propagation else 0
     encoder = 4 * grid * config.stem_channels + 2 * grid * c
-    frames = _frames(config) * frame + (1 + _joined(config)) * grid * c
-    return round(FLOAT * (frames + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
-
-
-def _frames(config: SafaConfig) -> int:
-    """Encoded frames that are held at once."""
-    return 4 if config.neighbours else 2
-
-
-def _joined(config: SafaConfig) -> int:
-    """Features beside those, with what neighbours add."""
-    return 2 if config.neighbours else 0
+    frames = 2 * frame + grid * c
+    return round(FLOAT * (frames + window + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
 
 
 def _stages(config: SafaConfig) -> int:

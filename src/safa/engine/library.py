@@ -17,7 +17,6 @@ BUILDS = ("baseline", "avx2", "avx512")
 STAGES = (
     "enlarging",
     "extractor",
-    "neighbours",
     "first hidden",
     "selector",
     "blocks",
@@ -50,7 +49,6 @@ class Settings(ctypes.Structure):
         ("decoder_blocks", c_int32),
         ("blend_prior", c_int32),
         ("flow_prior", c_int32),
-        ("neighbours", c_int32),
     ]
 
 
@@ -91,10 +89,6 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "safa_encode_frame": (
         c_int,
         [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],
-    ),
-    "safa_add_neighbour": (
-        c_int,
-        [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p, c_char_p, c_int],
     ),
     "safa_encode_pair": (c_int, [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_int]),
     "safa_synthesize": (

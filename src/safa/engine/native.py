@@ -10,9 +10,10 @@ import ctypes
 import math
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ctypes import c_double, c_int32, c_int64
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,8 +92,7 @@ class NativeEngine:
         """Memory kept between calls."""
         return int(self._library.safa_workspace(self._context))
 
-    @property
-    def bytes_per_pixel(self) -> int:
+    def bytes_per_pixel(self, frames: int = 2) -> int:
         return native_bytes(self.config)
 
     def release(self) -> None:
@@ -121,16 +121,11 @@ class NativeEngine:
         self._run("safa_encode_frame", frame.data_ptr(), height, width, steps, picture.data_ptr(), features.data_ptr())
         return NativeFrame(height, width, picture, features)
 
-    def with_neighbours(self, frame: NativeFrame, neighbours: Iterable[tuple[NativeFrame, Tensor]]) -> NativeFrame:
-        height, width = frame.height, frame.width
-        features = frame.features.clone()
-        for neighbour, flow in neighbours:
-            if (neighbour.height, neighbour.width) != (height, width) or flow.shape != (1, 2, height, width):
-                raise SafaError(f"A neighbour and the flow to it must have the frame's size, {width}x{height} pixels.")
-            flow = flow.detach().to("cpu", torch.float32).contiguous()
-            seen = frame.features.data_ptr(), neighbour.features.data_ptr(), flow.data_ptr()
-            self._run("safa_add_neighbour", height, width, *seen, features.data_ptr())
-        return NativeFrame(height, width, frame.picture, features)
+    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
+        raise SafaError("The native engine cannot carry features along a window yet; use the engine 'torch'.")
+
+    def picture(self, frame: Any) -> Tensor:
+        raise SafaError("The native engine has no networks with propagation yet; use the engine 'torch'.")
 
     def encode_pair(
         self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Tensor, Tensor] | None = None
@@ -232,7 +227,6 @@ def _settings(config: SafaConfig) -> library.Settings:
         decoder_blocks=config.decoder_blocks,
         blend_prior=config.blend_prior,
         flow_prior=config.flow_prior != "none",
-        neighbours=config.neighbours,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,9 +27,8 @@ class TorchEngine:
         self.network.eval()
         self.config = network.config
 
-    @property
-    def bytes_per_pixel(self) -> int:
-        return torch_bytes(self.config)
+    def bytes_per_pixel(self, frames: int = 2) -> int:
+        return torch_bytes(self.config, frames)
 
     def release(self) -> None:
         if self.device.type == "cuda":
@@ -41,14 +41,21 @@ class TorchEngine:
         with torch.inference_mode(), self._autocast():
             return self.network.encode_frame(frame)
 
-    def with_neighbours(self, frame: FrameState, neighbours: Iterable[tuple[FrameState, Tensor]]) -> FrameState:
+    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
+        frames = [frame.to(self.device).contiguous(memory_format=torch.channels_last) for frame in frames]
         with torch.inference_mode(), self._autocast():
-            return self.network.with_neighbours(frame, list(neighbours))
+            features = self.network.carry(frames, flows)
+        # Enlarged frames are made when a pair needs them: a whole window of them would take as much as its features.
+        return list(zip(frames, features, strict=True))
 
-    def encode_pair(
-        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
-    ) -> PairState:
+    def picture(self, frame: Any) -> Tensor:
         with torch.inference_mode(), self._autocast():
+            return self.network.finish_frame(*frame).enlarged.clamp(0, 1)
+
+    def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> PairState:
+        with torch.inference_mode(), self._autocast():
+            if self.config.propagation:
+                frame0, frame1 = self.network.finish_frame(*frame0), self.network.finish_frame(*frame1)
             return self.network.encode_pair(frame0, frame1, prior)
 
     def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:

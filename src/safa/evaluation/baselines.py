@@ -8,17 +8,19 @@ computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from safa.encoded import EncodedWindow
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.ops import SCALE, enlarge, pad_to_multiple, warp
+from safa.upscaler import Upscaler
 
 Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
-Among = Callable[[Tensor | None, Tensor, Tensor, Tensor | None, Sequence[float]], Iterator[Tensor]]
+Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Method:
     """Number of trained values; None where it cannot be known."""
     device: str = "cpu"
     """Where ``interpolate`` computes; what it yields may stay there."""
-    among: Among | None = None
-    """``(before, frame0, frame1, after, times)`` for a method that looks at the inputs around the two, as far as there
-    are any; it is measured instead of ``interpolate``."""
+    stream: Stream | None = None
+    """``(inputs, place, times)`` for a method that looks along the stream: all inputs of the sequence, and which of
+    them the pair begins with; it is measured instead of ``interpolate``."""
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
@@ -71,33 +73,42 @@ BASELINES = (
 """What every evaluation is compared with."""
 
 
-def network_method(network: Safa, name: str, around: bool = False) -> Method:
-    """``network`` where it is, in evaluation mode; frames are padded by edge replication, results cropped.
-
-    ``around``: show it the inputs around the two, too.
+def network_method(network: Safa, name: str) -> Method:
+    """``network`` where it is, in evaluation mode, given two frames; they are padded by edge replication, results
+    cropped.
     """
     network.eval()
     device = next(network.parameters()).device
 
-    def padded(frame: Tensor) -> Tensor:
-        return pad_to_multiple(frame.to(device), network.config.multiple)
-
     @torch.inference_mode()
-    def among(
-        before: Tensor | None, frame0: Tensor, frame1: Tensor, after: Tensor | None, times: Sequence[float]
-    ) -> Iterator[Tensor]:
+    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
         height, width = frame0.shape[-2:]
-        padded0, padded1 = padded(frame0), padded(frame1)
-        earlier, later = (None if frame is None else padded(frame) for frame in (before, after))
-        pair = network.encode_sequence(earlier, padded0, padded1, later)
+        first, second = (pad_to_multiple(frame.to(device), network.config.multiple) for frame in (frame0, frame1))
+        pair = network.encode(first, second)
         for t in times:
             yield network.synthesize(pair, t).image[..., : SCALE * height, : SCALE * width]
 
-    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-        return among(None, frame0, frame1, None, times)
-
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Method(name, interpolate, parameters, str(device), among if around else None)
+    return Method(name, interpolate, parameters, str(device))
+
+
+def stream_method(upscaler: Upscaler, name: str) -> Method:
+    """A network with propagation, given the whole stream, in windows as in a video."""
+    pairs = network_method(upscaler.checkpoint.network, name)
+    known: list[tuple[Sequence[Tensor], int, EncodedWindow]] = []
+    length, margin = upscaler.span.length, upscaler.span.margin
+
+    def stream(inputs: Sequence[Tensor], place: int, times: Sequence[float]) -> Iterator[Tensor]:
+        begin = place // length * length
+        first, last = max(0, begin - margin), min(len(inputs), begin + length + margin + 1)
+        if not known or known[0][0] is not inputs or known[0][1] != first:
+            frames = [upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs[first:last]]
+            known[:] = [(inputs, first, upscaler.window(frames))]
+        window = known[0][2]
+        for picture in upscaler.pictures(window, [(place - first, t) for t in times]):
+            yield torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0)
+
+    return replace(pairs, stream=stream)
 
 
 def _bicubic(frame: Tensor) -> Tensor:

@@ -59,10 +59,14 @@ class Window:
     frames: tuple[Image, ...]
     """``H,W,3`` uint8 each, sides multiples of 4."""
     compression: Compression | None = None
-    before: Image | None = None
-    """The frame k before the first one, where the sequence has it and it was asked for."""
-    after: Image | None = None
-    """The frame k after the last one."""
+    stream: tuple[Tensor, ...] = ()
+    """All inputs of the sequence, ``1,3,h,w`` each, if they were asked for; this window's are the ``place``-th and the
+    next."""
+
+    @property
+    def place(self) -> int:
+        """How many inputs of the sequence come before this window's."""
+        return self.start // (len(self.frames) - 1)
 
     @property
     def times(self) -> list[float]:
@@ -76,11 +80,6 @@ class Window:
         if self.compression is not None:
             ends = pass_codec(ends, self.compression.codec, self.compression.quality)
         return to_tensor(ends[0]), to_tensor(ends[1])
-
-    def outer(self) -> tuple[Tensor | None, Tensor | None]:
-        """The inputs before and after those of ``inputs``, as far as they are known, reduced like them."""
-        before, after = (None if f is None else to_tensor(reduce_quarter(f)) for f in (self.before, self.after))
-        return before, after
 
     def truth(self, index: int) -> Tensor:
         """Frame ``index`` as ``1,3,H,W`` in [0, 1]."""
@@ -100,24 +99,23 @@ def windows(
     factor: int,
     starts: list[int],
     compression: Compression | None = None,
-    with_outer: bool = False,
+    with_stream: bool = False,
 ) -> Iterator[Window]:
-    """The windows of ``sequence`` that begin at ``starts``, perhaps with the inputs around them."""
-    if with_outer and compression is not None:
+    """The windows of ``sequence`` that begin at ``starts``, perhaps with all inputs of the sequence."""
+    if with_stream and compression is not None:
         raise SafaError(
             "Compressed inputs come in pairs: networks that look at more frames cannot be measured on them."
         )
-    count = sequence.count() if with_outer else 0
-    inner = [range(start, start + factor + 1) for start in starts]
-    read = [
-        range(max(0, span[0] - factor), min(count, span[-1] + factor + 1)) if with_outer else span for span in inner
-    ]
-    for start, span, loaded in zip(starts, read, sequence.read(read), strict=True):
-        at = dict(zip(span, loaded, strict=True))
-        frames = tuple(at[index] for index in range(start, start + factor + 1))
+    stream: tuple[Tensor, ...] = ()
+    if with_stream:
+        numbers = [range(number, number + 1) for number in range(0, sequence.count(), factor)]
+        stream = tuple(to_tensor(reduce_quarter(frame)) for (frame,) in sequence.read(numbers))
+    spans = [range(start, start + factor + 1) for start in starts]
+    for start, loaded in zip(starts, sequence.read(spans), strict=True):
+        frames = tuple(loaded)
         if min(frames[0].shape[:2]) < 16:
             raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
-        yield Window(sequence.name, start, frames, compression, at.get(start - factor), at.get(start + 2 * factor))
+        yield Window(sequence.name, start, frames, compression, stream)
 
 
 def part_indices(part: Part, factor: int) -> range:

@@ -127,8 +127,8 @@ def evaluate(
     results = Results(name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
     done = 0
     for sequence in dataset.sequences:
-        with_outer = any(method.among is not None for method in methods)
-        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression, with_outer):
+        with_stream = any(method.stream is not None for method in methods)
+        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression, with_stream):
             for method in methods:
                 if method.name not in results.costs:
                     results.costs[method.name] = _first_cost(method, window)
@@ -169,9 +169,8 @@ def _score(
 def _timed(method: Method, window: Window, cost: Cost) -> Iterator[Tensor]:
     """The method's frames of a window; only the time spent inside the method is added to ``cost``."""
     frame0, frame1 = window.inputs()
-    if method.among is not None:
-        before, after = window.outer()
-        pictures = method.among(before, frame0, frame1, after, window.times)
+    if method.stream is not None:
+        pictures = method.stream(window.stream, window.place, window.times)
     else:
         pictures = method.interpolate(frame0, frame1, window.times)
     expected = (1, 3, *window.frames[0].shape[:2])

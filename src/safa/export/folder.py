@@ -65,6 +65,8 @@ def export_model(
     writer = _writer(format)
     checkpoint = load_checkpoint(weights)
     network = checkpoint.network
+    if network.config.propagation:
+        raise SafaError("Networks that carry features along the stream cannot be exported yet; export 'fast'.")
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     parts = parts_of(network)
@@ -156,7 +158,6 @@ def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict
         "multiple": config.multiple,
         "needs_flow": config.needs_flow,
         "flow": FLOW if config.needs_flow else None,
-        "neighbours": config.neighbours,
         "scales": config.scales,
         "blocks": [[f"{block_name(block, scale)}{suffix}" for scale in scales] for block in range(config.blocks)],
         "parts": {

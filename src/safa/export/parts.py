@@ -25,10 +25,6 @@ Run = Callable[..., Sequence[Any]]
 """``run(part name, *inputs)`` gives the part's outputs; tensors or arrays, whatever the runtime takes."""
 
 
-AMONG = ("own", "other", "forward")
-"""What the part "neighbour" sees: a frame's features, those of a neighbour, and the flow to it."""
-
-
 @dataclass(frozen=True)
 class Part:
     """One graph: a module, and the names of what goes in and comes out, in order."""
@@ -48,11 +44,6 @@ def parts_of(network: Safa) -> list[Part]:
     pictures = ("enlarged0", "enlarged1")
     parts = [
         Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features")),
-        *(
-            [Part("neighbour", _Neighbour(_with(network, "neighbour_fusion")), AMONG, ("change",))]
-            if config.neighbours
-            else []
-        ),
         Part("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
         Part("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
         Part("selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)),
@@ -91,7 +82,7 @@ def shape_of(name: str, config: SafaConfig) -> tuple[int | str, ...]:
         "backward": (2, 1),
         "enlarged": (3, SCALE),
         "image": (3, SCALE),
-        **dict.fromkeys(("features", "own", "other", "change"), (c, features)),
+        "features": (c, features),
         "hidden": (c, features),
         "x": (block_channels(c), features),
         "flow": (FLOW_CHANNELS, flow),
@@ -123,10 +114,6 @@ def drive(
         scales: one index for each block; None follows the selector.
     """
     (enlarged0, features0), (enlarged1, features1) = run("encoder", frame0), run("encoder", frame1)
-    if config.neighbours:
-        (change0,) = run("neighbour", features0, features1, prior[0])
-        (change1,) = run("neighbour", features1, features0, prior[1])
-        features0, features1 = features0 + change0, features1 + change1
     (hidden,) = run("pair", features0, features1)
     (flow,) = run("start", hidden, t, *(prior if config.flow_prior == "dis" else ()))
     used = []
@@ -165,11 +152,6 @@ class _Encoder(_NetworkPart):
         return state.enlarged, state.features
 
 
-class _Neighbour(_NetworkPart):
-    def forward(self, own: Tensor, other: Tensor, forward: Tensor) -> tuple[Tensor]:
-        return (self.network.change_by(own, other, forward),)
-
-
 class _Pair(_NetworkPart):
     def forward(self, features0: Tensor, features1: Tensor) -> tuple[Tensor]:
         return (self.network.first_hidden(torch.cat((features0, features1), dim=1)),)
@@ -206,4 +188,4 @@ class _Synthesis(_NetworkPart):
         self, enlarged0: Tensor, enlarged1: Tensor, features0: Tensor, features1: Tensor, flow: Tensor, t: Tensor
     ) -> tuple[Tensor]:
         frames = FrameState(enlarged0, features0), FrameState(enlarged1, features1)
-        return (self.network.compose(*frames, flow, t)[0],)
+        return (self.network.compose(*frames, flow, t, features0)[0],)

@@ -39,8 +39,8 @@ class SafaConfig:
         decoder_blocks: residual blocks of the decoder (paper: 12).
         blend_prior: start the blend mask at the time's own weighting instead of one half.
         flow_prior: "dis" starts the flow from a classical estimate instead of zero.
-        neighbours: add to a frame's features what the frames next to it show: the other one of the pair, and those
-            before and after the pair where there are any.
+        propagation: residual blocks in each of the two passes that carry features along a window of frames; 0 for a
+            network that looks at the two frames of a pair alone, as the paper's does.
     """
 
     grid: Grid = "paper"
@@ -55,7 +55,7 @@ class SafaConfig:
     decoder_blocks: int = 12
     blend_prior: bool = False
     flow_prior: FlowPrior = "none"
-    neighbours: bool = False
+    propagation: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
@@ -77,6 +77,10 @@ class SafaConfig:
             raise SafaError(f"scales is {self.scales!r}; they must go from fine to coarse without repeats.")
         if self.fixed_scale is not None and self.fixed_scale not in range(len(self.scales)):
             raise SafaError(f"fixed_scale is {self.fixed_scale!r}; it must be an index into scales {self.scales!r}.")
+        if not isinstance(self.propagation, int) or self.propagation < 0:
+            raise SafaError(f"propagation is {self.propagation!r}; it must be a whole number of at least 0.")
+        if self.propagation and (self.grid, self.flow_prior, self.fusion) != ("input", "dis", "both"):
+            raise SafaError('A network with propagation must have grid "input", flow_prior "dis" and fusion "both".')
 
     @property
     def multiple(self) -> int:
@@ -86,7 +90,7 @@ class SafaConfig:
     @property
     def needs_flow(self) -> bool:
         """Whether the network uses a classical flow."""
-        return self.neighbours or self.flow_prior == "dis"
+        return self.flow_prior == "dis"
 
     @property
     def selects(self) -> bool:
@@ -114,6 +118,9 @@ class SafaConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SafaConfig:
         """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
+        values = dict(values)
+        if values.pop("neighbours", False):  # files written while the setting was there say so even where it was off
+            raise SafaError("The network looks at neighbouring frames in a way that is no longer supported.")
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise SafaError(f"The network settings have unknown names: {', '.join(unknown)}.")

@@ -7,6 +7,9 @@ results are ``B,3,4h,4w`` in [0, 1].
 Two grids. "paper": frames are enlarged four times by bicubic interpolation first, features live at half the output
 size; it loads the authors' weights. "input": features, flow and hidden state live at the size of the input frames,
 about five times cheaper at the same width.
+
+A network with ``propagation`` encodes a window of any number of frames together (``encode_window``), each two of which
+are a pair then; ``encode`` is a window of two. What it fuses between the frames of a pair are its own enlarged frames.
 """
 
 from __future__ import annotations
@@ -22,11 +25,11 @@ from safa.network.config import Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
-from safa.network.neighbours import NeighbourFusion
 from safa.network.prior import classical_flow_pair, flow_from_time
+from safa.network.propagation import Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
-from safa.network.states import FrameState, Outer, PairState, Synthesis
-from safa.network.synthesis import Decoder
+from safa.network.states import FrameState, PairState, Synthesis
+from safa.network.synthesis import Decoder, LightDecoder
 from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
 
 
@@ -41,7 +44,7 @@ class Safa(nn.Module):
         # Flow is kept one step finer than the features on the paper grid, at the same size on the input grid.
         self._flow_stride = 2 if paper else 1
         self.extractor = FeatureExtractor(c, config.extractor, config.stem_channels, stride=2 if paper else 1)
-        self.neighbour_fusion = NeighbourFusion(c) if config.neighbours else None
+        self.propagation = Propagation(c, config.propagation) if config.propagation else None
         self.first_hidden = ConvPReLU(2 * c, c)
         self.blocks = nn.ModuleList(
             ScaleAdaptiveBlock(c, config.scales, config.shared_branches) for _ in range(config.blocks)
@@ -50,9 +53,15 @@ class Safa(nn.Module):
         self.flow_head = nn.Sequential(
             nn.Conv2d(c, FLOW_CHANNELS * self._flow_stride**2, 3, padding=1), nn.PixelShuffle(self._flow_stride)
         )
-        self.decoder = Decoder(c, config.decoder_blocks, stride=2 if paper else 1) if config.fusion != "image" else None
+        self.decoder: Decoder | LightDecoder | None = None
+        if config.propagation:
+            self.decoder = LightDecoder(c, config.decoder_blocks)
+        elif config.fusion != "image":
+            self.decoder = Decoder(c, config.decoder_blocks, stride=2 if paper else 1)
         # Training starts from what the priors and bicubic enlargement give, not from noise added to them.
         heads = [self.flow_head[0], *([self.decoder.head] if self.decoder is not None else [])]
+        if self.propagation is not None:
+            heads.append(self.propagation.decoder.head)
         for head in heads:
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
@@ -71,28 +80,30 @@ class Safa(nn.Module):
             raise SafaError("The input grid needs the low-resolution frame as well as the enlarged one.")
         return FrameState(enlarged, self.extractor(source))
 
-    def with_neighbours(
-        self, frame: FrameState, neighbours: Sequence[tuple[FrameState, Tensor]], shares: Sequence[Tensor] = ()
-    ) -> FrameState:
-        """An encoded frame with what its neighbours add to it.
+    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[FrameState]:
+        """Encode consecutive frames ``B,3,h,w`` together; for networks with ``propagation``.
 
         Args:
-            neighbours: encoded frames, not themselves the result of this, each with the classical flow from ``frame``
-                to it, ``B,2,h,w`` in input pixels.
-            shares: for each neighbour how much it counts in each sample, ``B`` in [0, 1]; fully if there are none.
-        """
-        features = frame.features
-        for number, (neighbour, flow) in enumerate(neighbours):
-            change = self.change_by(frame.features, neighbour.features, flow)
-            features = features + (change if not shares else shares[number].view(-1, 1, 1, 1).to(change.dtype) * change)
-        return FrameState(frame.enlarged, features)
+            flows: N - 1 times the classical flow from a frame to the next and from the next back to it, ``B,2,h,w``
+                each, in pixels.
 
-    def change_by(self, features: Tensor, neighbour: Tensor, flow: Tensor) -> Tensor:
-        """What a neighbour's features change in a frame's, ``B,c,Hf,Wf`` each; ``flow`` leads to the neighbour."""
-        if self.neighbour_fusion is None:
-            raise SafaError("This network looks at two frames only; take weights with neighbours = true.")
-        warped = warp(neighbour, resize_flow(flow.float(), 2 if self.config.grid == "paper" else 1))
-        return self.neighbour_fusion(features, warped)  # type: ignore[no-any-return]
+        Raises:
+            SafaError: the network has no propagation.
+        """
+        return [self.finish_frame(frame, own) for frame, own in zip(frames, self.carry(frames, flows), strict=True)]
+
+    def carry(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """The features ``B,c,h,w`` of all frames of a window; arguments and errors as ``encode_window``."""
+        if self.propagation is None:
+            raise SafaError("This network looks at two frames only; take weights with propagation.")
+        for frame in frames:
+            self._check(frame)
+        return self.propagation([self.extractor(frame) for frame in frames], flows)  # type: ignore[no-any-return]
+
+    def finish_frame(self, frame: Tensor, features: Tensor) -> FrameState:
+        """A frame ``B,3,h,w`` of a window with the features that propagation gave it, and its enlargement."""
+        assert self.propagation is not None
+        return FrameState(enlarge(frame) + self.propagation.decoder(features).float(), features)
 
     def encode_pair(
         self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
@@ -109,41 +120,12 @@ class Safa(nn.Module):
             raise SafaError(f"The two frames differ in size: {tuple(frame0.shape)} and {tuple(frame1.shape)}.")
         if self.config.needs_flow and prior is None:
             prior = classical_flow_pair(frame0, frame1)
-        first, second = self.encode_frame(frame0), self.encode_frame(frame1)
-        if self.config.neighbours:
+        if self.propagation is not None:
             assert prior is not None
-            forward, backward = prior
-            first, second = (
-                self.with_neighbours(first, [(second, forward)]),
-                self.with_neighbours(second, [(first, backward)]),
-            )
+            first, second = self.encode_window((frame0, frame1), [prior])
+        else:
+            first, second = self.encode_frame(frame0), self.encode_frame(frame1)
         return self.encode_pair(first, second, prior)
-
-    def encode_sequence(self, before: Tensor | None, frame0: Tensor, frame1: Tensor, after: Tensor | None) -> PairState:
-        """As ``encode`` with the frames before and after the pair where there are any; flow is computed here."""
-        if not self.config.neighbours or (before is None and after is None):
-            return self.encode(frame0, frame1)
-
-        def outer(frame: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-            there = frame.new_full((frame.shape[0],), float(other is not None))
-            if other is None:
-                return frame, frame.new_zeros(frame.shape[0], 2, *frame.shape[2:]), there
-            return other, classical_flow_pair(frame, other)[0], there
-
-        (earlier, to_before, has_before), (later, to_after, has_after) = outer(frame0, before), outer(frame1, after)
-        around = Outer(earlier, later, to_before, to_after, has_before, has_after)
-        return self.encode_among(frame0, frame1, classical_flow_pair(frame0, frame1), around)
-
-    def encode_among(self, frame0: Tensor, frame1: Tensor, prior: tuple[Tensor, Tensor], outer: Outer) -> PairState:
-        """As ``encode`` with the frames before and after the pair; for networks with neighbours."""
-        first, second = self.encode_frame(frame0), self.encode_frame(frame1)
-        before, after = self.encode_frame(outer.before), self.encode_frame(outer.after)
-        certain = torch.ones_like(outer.has_before)
-        return self.encode_pair(
-            self.with_neighbours(first, [(before, outer.to_before), (second, prior[0])], (outer.has_before, certain)),
-            self.with_neighbours(second, [(first, prior[1]), (after, outer.to_after)], (certain, outer.has_after)),
-            prior,
-        )
 
     # Synthesis
 
@@ -172,7 +154,7 @@ class Safa(nn.Module):
             scales.append(chosen)
             logits.append(logit)
             flow = flow + self.flow_head(hidden).float()
-        image, fused, mask = self.compose(pair.frame0, pair.frame1, flow, t)
+        image, fused, mask = self.compose(pair.frame0, pair.frame1, flow, t, hidden)
         return Synthesis(
             image,
             fused if self.config.fusion != "feature" else None,
@@ -207,16 +189,22 @@ class Safa(nn.Module):
         coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
         return torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, _map_of(t, hidden)), dim=1)
 
-    def compose(self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask."""
+    def compose(
+        self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The image at times ``t`` ``B`` from the last flow and hidden state, the image fusion alone, and the mask."""
         fused, mask = self._fuse_images(frame0, frame1, flow)
         if self.decoder is None:
             image = fused
         else:
             _, warped0, warped1 = self._warp_features(frame0.features, frame1.features, flow)
-            image = self.decoder(torch.cat((_map_of(t, warped0), warped0, warped1), dim=1)).float()
+            seen = (_map_of(t, warped0), warped0, warped1, *((hidden,) if self.propagation is not None else ()))
+            image = self.decoder(torch.cat(seen, dim=1)).float()
             if self.config.fusion == "both":
                 image = image + fused
+        if self.propagation is not None:  # an input frame has a picture of its own
+            at = t.view(-1, 1, 1, 1)
+            image = torch.where(at == 0, frame0.enlarged, torch.where(at == 1, frame1.enlarged, image))
         return image if self.training else image.clamp(0, 1), fused, mask
 
     def _check(self, frame: Tensor) -> None:

@@ -13,26 +13,9 @@ class FrameState:
     """What one frame contributes to any pair it is part of."""
 
     enlarged: Tensor
-    """``B,3,4h,4w``: the frame enlarged by bicubic interpolation."""
+    """``B,3,4h,4w``: the frame enlarged, by bicubic interpolation or, with propagation, by the network."""
     features: Tensor
     """``B,c,Hf,Wf``: fused features on the feature grid."""
-
-
-@dataclass
-class Outer:
-    """The frames around a pair; a sample without one of them has anything finite in its place."""
-
-    before: Tensor
-    """``B,3,h,w``: the frame before the first."""
-    after: Tensor
-    """``B,3,h,w``: the frame after the second."""
-    to_before: Tensor
-    """``B,2,h,w``: classical flow from the first to the one before it, in input pixels."""
-    to_after: Tensor
-    """``B,2,h,w``: classical flow from the second to the one after it."""
-    has_before: Tensor
-    """``B``: 1.0 where there is one, 0.0 elsewhere."""
-    has_after: Tensor
 
 
 @dataclass

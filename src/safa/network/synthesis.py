@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from safa.network.layers import ConvPReLU, ResidualBlock
+from safa.ops import SCALE
 
 
 class Decoder(nn.Module):
@@ -31,3 +32,24 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.shuffle(self.widen(self.body(self.stem(x))))
         return self.shuffle(self.head(y))
+
+
+class LightDecoder(nn.Module):
+    """``B,3c+1,h,w`` (t, both warped feature maps, the last hidden state) -> RGB residual ``B,3,4h,4w``.
+
+    For networks with propagation on the "input" grid, whose depth lies in the features.
+
+    Args:
+        channels: c.
+        residual_blocks: depth.
+    """
+
+    def __init__(self, channels: int, residual_blocks: int) -> None:
+        super().__init__()
+        self.stem = ConvPReLU(3 * channels + 1, channels)
+        self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
+        self.head = nn.Conv2d(channels, 3 * SCALE * SCALE, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(SCALE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(self.head(self.body(self.stem(x))))

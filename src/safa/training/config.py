@@ -176,7 +176,6 @@ class TrainConfig:
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
             with_flow=self.flow_loss > 0,
-            with_outer=self.network.neighbours,
         )
 
     def learning_rate_at(self, step: int) -> float:

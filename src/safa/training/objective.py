@@ -45,7 +45,7 @@ class Objective(nn.Module):
 
     def forward(self, sample: Sample, pick: Tensor) -> dict[str, Tensor]:
         """Losses of a batch; ``pick`` ``B`` chooses truth 0, 1 (time t) or 2 when one time per sample is compared."""
-        pair = encode(self.network, sample)
+        pair = self.network.encode(sample.frame0, sample.frame1, sample.prior)
         guide = self._guide(sample)
         times = torch.stack((torch.zeros_like(sample.t), sample.t, torch.ones_like(sample.t)))  # 3,B
         batch = torch.arange(len(pick), device=pick.device)
@@ -88,7 +88,7 @@ class Objective(nn.Module):
         teacher = self._fixed[0]
         if teacher is None or sample.flow is None or not bool(sample.flow.isnan().any()):
             return None
-        return encode(teacher, sample)
+        return teacher.encode(sample.frame0, sample.frame1, sample.prior)
 
     @torch.no_grad()
     def _wanted_flow(self, exact: Tensor, guide: PairState | None, t: Tensor) -> Tensor:
@@ -98,13 +98,6 @@ class Objective(nn.Module):
             return exact
         taught = to_low_resolution(teacher.synthesize(guide, t).flow, exact.shape[-1])
         return torch.where(exact.isnan(), taught, exact)
-
-
-def encode(network: Safa, sample: Sample) -> PairState:
-    """The sample's pair, with the frames around it where the network looks at them."""
-    if network.config.neighbours and sample.outer is not None and sample.prior is not None:
-        return network.encode_among(sample.frame0, sample.frame1, sample.prior, sample.outer)
-    return network.encode(sample.frame0, sample.frame1, sample.prior)
 
 
 def recompute_activations(network: Safa) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -24,16 +23,15 @@ _RESNET = [
 
 
 def start_from(network: Safa, name_or_path: str) -> None:
-    """Load whole weights of the same layout into ``network``; neighbour fusion may be new to them.
+    """Load whole weights of the same layout into ``network``.
 
     Raises:
         SafaError: no such weights, or of another layout.
     """
     start = load_checkpoint(name_or_path)
-    if start.network.config not in (network.config, dataclasses.replace(network.config, neighbours=False)):
+    if start.network.config != network.config:
         raise SafaError(f"The weights {name_or_path} have another layout than the recipe's [network]; make them agree.")
-    # What is new begins as no change at all.
-    network.load_state_dict(network.state_dict() | start.network.state_dict())
+    network.load_state_dict(start.network.state_dict())
 
 
 def load_extractor(network: Safa, path: Path) -> None:

@@ -13,7 +13,6 @@ from safa.metrics import psnr_y
 from safa.network.safa import Safa
 from safa.ops import enlarge
 from safa.training.config import TrainConfig
-from safa.training.objective import encode
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Validator:
         parts = []
         for held in self.batches:
             batch = held.to(self.device)
-            pair = encode(network, batch)
+            pair = network.encode(batch.frame0, batch.frame1, batch.prior)
             first, middle, last = (network.synthesize(pair, t).image for t in (0.0, batch.t, 1.0))
             parts.append(_score(first, last, middle, batch))
         return Validation(step, *_mean(parts), self.bicubic, self.blend)

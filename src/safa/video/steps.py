@@ -8,28 +8,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from safa.video.cuts import Change, with_changes
 from safa.video.duplicates import DuplicateDetector
 from safa.video.source import Frame
 from safa.video.timeline import Moment, Timeline
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A source frame's picture, H,W,3 or H,W,4, and its place in the source, counted from 0."""
-
-    number: int
-    image: np.ndarray
+from safa.video.windows import PAIR, Numbered, Span, Window, WindowGrid
 
 
 @dataclass(frozen=True)
 class Step:
     """One output frame, the `number`-th: the picture at `t` in [0, 1] between `first` and `second`.
 
-    Where the two are the same frame, that frame is enlarged by itself. `before` and `after` are the frames next to
-    these two in the same scene, None where there is none; a network may look at them, too.
+    Where the two are the same frame, that frame is enlarged by itself. `window` holds all frames that the picture may
+    depend on, in order, these two among them; steps of one window come one after the other.
     """
 
     number: int
@@ -37,68 +28,50 @@ class Step:
     first: Numbered
     second: Numbered
     t: float
-    before: Numbered | None = None
-    after: Numbered | None = None
+    window: tuple[Numbered, ...]
 
     @property
-    def frames(self) -> list[Numbered]:
-        """All of them, in order; a repeated one once."""
-        pair = [self.first] if self.first is self.second else [self.first, self.second]
-        return [frame for frame in (self.before, *pair, self.after) if frame is not None]
+    def place(self) -> int:
+        """Where `first` is in `window`."""
+        return next(place for place, frame in enumerate(self.window) if frame is self.first)
 
 
-@dataclass
-class _Interval:
-    """Two consecutive frames, whether the scene changes between them, and the moments (with t) that they make."""
-
-    before: Numbered | None
-    first: Numbered
-    second: Numbered
-    changes: bool
-    moments: list[tuple[Moment, float]]
-
-    def steps(self, made: int, after: Numbered | None) -> Iterator[Step]:
-        """One for each moment, numbered from `made` on; `after` is the frame that follows in the same scene."""
-        for number, (moment, t) in enumerate(self.moments, start=made):
-            if not self.changes:
-                yield Step(number, moment, self.first, self.second, t, self.before, after)
-            elif t < 0.5:
-                yield Step(number, moment, self.first, self.first, 0.0, self.before, None)
-            else:
-                yield Step(number, moment, self.second, self.second, 0.0, None, after)
-
-
-def planned(frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedup: bool = False) -> Iterator[Step]:
-    """A step for every moment of the timeline, in order, as soon as it is settled; a few frames are held at a time.
+def planned(
+    frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedup: bool = False, span: Span = PAIR
+) -> Iterator[Step]:
+    """A step for every moment of the timeline, in order, as soon as it is settled; about `span.frames` are held.
 
     With `cuts`, next to scene cuts and flashes the nearer frame stands by itself, as there is no motion to follow.
     With `dedup`, frames that repeat the one before are left out and the motion is spread over their time.
     """
     repeats = DuplicateDetector() if dedup else None
-    previous: Numbered | None = None
-    interval: _Interval | None = None  # the last one, whose steps wait for the frame after it
+    grid: WindowGrid[Moment] = WindowGrid(span)
     last: Frame | None = None
     made = 0
+
+    def steps(windows: Iterable[Window[Moment]]) -> Iterator[Step]:
+        nonlocal made
+        for window in windows:
+            for interval in window.intervals:
+                for moment, t in interval.moments:
+                    yield Step(made, moment, interval.first, interval.second, t, window.frames)
+                    made += 1
+
     watched = with_changes(frames, _image_of) if cuts else ((frame, Change.NONE) for frame in frames)
     for number, (frame, change) in enumerate(watched):
         last = frame
         is_repeat = repeats is not None and repeats.is_duplicate(frame.image)
-        moments = timeline.push(frame.time, is_repeat)
+        moments = [(moment, float(moment.t)) for moment in timeline.push(frame.time, is_repeat)]
         if is_repeat:
             continue
-        current, changes = Numbered(number, frame.image), change is not Change.NONE
-        if interval is not None:
-            yield from interval.steps(made, None if changes else current)
-            made += len(interval.moments)
-        if previous is not None:
-            before = interval.first if interval is not None and not interval.changes else None
-            interval = _Interval(before, previous, current, changes, [(m, float(m.t)) for m in moments])
-        previous = current
-    if previous is None or last is None:
-        return
-    interval = interval or _Interval(None, previous, previous, False, [])
-    interval.moments += [(moment, 1.0) for moment in timeline.finish(last.duration)]
-    yield from interval.steps(made, None)
+        current = Numbered(number, frame.image)
+        if change is Change.NONE:
+            yield from steps(grid.push(current, moments))
+        else:
+            before, after = ([one for one in moments if (one[1] >= 0.5) is late] for late in (False, True))
+            yield from steps(grid.cut(current, before, after))
+    if last is not None:
+        yield from steps(grid.finish(timeline.finish(last.duration)))
 
 
 def _image_of(frame: Frame) -> Any:

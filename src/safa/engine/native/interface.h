@@ -79,13 +79,6 @@ SAFA_PUBLIC int safa_encode_frame(Context* context, const float* frame, int heig
     });
 }
 
-// Adds to `sum`, features as `safa_encode_frame` makes them, what a neighbour changes in `features`.
-SAFA_PUBLIC int safa_add_neighbour(Context* context, int height, int width, const float* features,
-                                   const float* neighbour, const float* flow, float* sum, char* message, int size) {
-    return guarded(message, size,
-                   [&] { context->network.add_neighbour(height, width, features, neighbour, flow, sum); });
-}
-
 SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const float* features0,
                                  const float* features1, float* hidden, char* message, int size) {
     return guarded(message, size, [&] { context->network.encode_pair(height, width, features0, features1, hidden); });

@@ -56,35 +56,6 @@ class Decoder {
     std::vector<ResidualBlock> body_;
 };
 
-// `neighbours.NeighbourFusion`.
-class NeighbourFusion {
-   public:
-    NeighbourFusion(const Parameters& all, const Settings& settings) : finer_(settings.paper_grid ? 2 : 1) {
-        const int c = settings.channels;
-        ChannelMap frame = channel_map(c), neighbour;
-        append_channels(neighbour, c, c);
-        look_ = std::make_unique<Convolution>(read_conv_prelu(all, "neighbour_fusion.look", c, 2 * c, 3),
-                                              std::vector<ChannelMap>{frame, neighbour}, channel_map(c));
-        change_ = std::make_unique<Convolution>(read_filter(all, "neighbour_fusion.change", c, c, 3),
-                                                std::vector<ChannelMap>{channel_map(c)}, channel_map(c));
-    }
-
-    // Adds to `sum` what a neighbour changes in `features`; `flow` leads to it, for frames of height x width.
-    void run(Machine& machine, int height, int width, const Tensor& features, const Tensor& neighbour,
-             const float* flow, const Tensor& sum) const {
-        const FlowState state = flow_to_neighbour(machine, flow, height, width, finer_);
-        const Plain own(features);
-        const Warped warped(neighbour, state, 0, Sampling{});
-        const Tensor middle = machine.workspace.tensor(MIDDLE, features.height, features.width, features.channels);
-        look_->run(machine, {&own, &warped}, {middle});
-        change_->run(machine, middle, {sum, sum.data});
-    }
-
-   private:
-    const int finer_;
-    std::unique_ptr<Convolution> look_, change_;
-};
-
 // What a pair brings to a synthesis. Sizes follow from the frame's height and width.
 struct Pair {
     int height, width;            // of the frame
@@ -106,7 +77,6 @@ class Network {
         append_channels(second, c, c);
         first_hidden_ = std::make_unique<Convolution>(read_conv_prelu(all, "first_hidden", c, 2 * c, 3),
                                                       std::vector<ChannelMap>{first, second}, channel_map(c));
-        if (settings.neighbours) neighbour_fusion_ = std::make_unique<NeighbourFusion>(all, settings);
         branches_.resize(settings.blocks);
         for (int block = 0; block < settings.blocks; ++block)
             for (int k = 0; k < (settings.shared_branches ? 1 : settings.scales); ++k)
@@ -135,14 +105,6 @@ class Network {
         }
         const StageTimer timer(machine_.seconds, EXTRACTOR);
         encoder_.run(machine_, settings_.paper_grid ? high : low, grid(frame.height, frame.width, features));
-    }
-
-    void add_neighbour(int height, int width, const float* features, const float* neighbour, const float* flow,
-                       float* sum) {
-        if (!neighbour_fusion_) throw Error("the network looks at two frames only");
-        const StageTimer timer(machine_.seconds, NEIGHBOURS);
-        neighbour_fusion_->run(machine_, height, width, grid(height, width, features), grid(height, width, neighbour),
-                               flow, grid(height, width, sum));
     }
 
     void encode_pair(int height, int width, const float* features0, const float* features1, float* hidden) {
@@ -241,7 +203,6 @@ class Network {
     const int finer_;
     Machine machine_;
     Encoder encoder_;
-    std::unique_ptr<NeighbourFusion> neighbour_fusion_;
     std::unique_ptr<Convolution> first_hidden_, flow_head_;
     std::vector<std::vector<Branch>> branches_;
     std::vector<FirstStem> first_stems_;

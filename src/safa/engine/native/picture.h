@@ -107,20 +107,6 @@ inline void start_flow(Machine& machine, const FlowState& flow, const Tensor* pr
     });
 }
 
-// Classical flow (planar: x then y) as a flow state on a grid `factor` times finer, whose first two values are used.
-inline FlowState flow_to_neighbour(Machine& machine, const float* flow, int height, int width, int factor) {
-    const Tensor low = machine.workspace.tensor(PRIOR, height, width, 4);
-    const size_t plane = static_cast<size_t>(height) * width;
-    for (size_t p = 0; p < plane; ++p) store4(low.data + 4 * p, Vec4{flow[p], flow[p + plane]});
-    const Tensor state = machine.workspace.tensor(FLOW, height * factor, width * factor, CHANNEL_STEP);
-    machine.pool.run(state.height, [&](int y, int) {
-        const Between v(y, factor, height);
-        for (int x = 0; x < state.width; ++x)
-            store4(state.at(y, x), static_cast<float>(factor) * bilinear(low, v, Between(x, factor, width)));
-    });
-    return {state, 1};
-}
-
 // Numbers in [0, 1] to whole ones from 0 to `white`, rounded to even as PyTorch does. Steps are in elements.
 template <typename Whole>
 void store_whole(Machine& machine, const float* from, int height, int width, int64_t from_line, Whole* to,

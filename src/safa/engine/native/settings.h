@@ -21,7 +21,6 @@ struct Settings {
     int32_t decoder_blocks;
     int32_t blend_prior;
     int32_t flow_prior;
-    int32_t neighbours;
 };
 
 }  // extern "C"
