@@ -242,3 +242,35 @@ def test_covers_are_kept(tmp_path, suffix, codec):
 def test_covers_that_do_not_fit_are_named(tmp_path, suffix, codec):
     warnings = warnings_for(with_cover(tmp_path / "cover.mkv", codec), suffix)
     assert [text for text in warnings if "cover picture" in text and codec in text and suffix in text]
+
+
+def with_tags(path: Path, tags: dict[str, str]) -> Path:
+    """A Matroska file with tags of its own and a title of its video track."""
+    plain = make_video(path.with_suffix(".mp4"), range(4))
+    with av.open(str(path), "w") as container, av.open(str(plain)) as old:
+        container.metadata.update(tags)
+        stream = container.add_stream_from_template(old.streams.video[0], opaque=True)
+        stream.metadata["title"] = "main view"
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lost"), [(".mp4", "MOOD"), (".mov", "MOOD"), (".mkv", ""), (".webm", ""), (".gif", "MOOD, title")]
+)
+def test_tags_that_do_not_fit_are_named(tmp_path, suffix, lost):
+    source = with_tags(tmp_path / "tagged.mkv", {"title": "A title", "MOOD": "calm"})
+    wanted = [f"{suffix} cannot hold the source's tags {lost}; they are left out."] if lost else []
+    assert warnings_for(source, suffix) == wanted
+
+
+def test_the_title_of_a_track_survives_mp4_twice(tmp_path):
+    source = with_tags(tmp_path / "tagged.mkv", {})
+    convert(source, tmp_path / "once.mp4")
+    convert(tmp_path / "once.mp4", tmp_path / "twice.mp4")
+    convert(tmp_path / "twice.mp4", tmp_path / "back.mkv")
+    with av.open(str(tmp_path / "back.mkv")) as container:
+        assert container.streams.video[0].metadata["title"] == "main view"

@@ -125,6 +125,8 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
         warnings.append(f"players turn or mirror this video; {place} cannot say so and holds it as it is stored.")
     if spec.container in ("gif", "webp", "png") and info.sample_aspect_ratio != 1:
         warnings.append(f"{place} cannot say that its pixels are {info.sample_aspect_ratio} as wide as high.")
+    if tags := _lost_tags(info, spec):
+        warnings.append(f"{place} cannot hold the source's tags {', '.join(tags)}; they are left out.")
     warnings += [f"the source's frames carry {kind}, which cannot be kept." for kind in info.lost]
     return warnings
 
@@ -150,11 +152,31 @@ def add_cover(container: OutputContainer, source: Path, index: int, number: int)
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
     """Metadata that is about the work, not about the file that it was in."""
+    if "name" in metadata and "title" not in metadata:
+        metadata = {**metadata, "title": metadata["name"]}  # what MP4 and MOV call a track's title
     return {
         key: value
         for key, value in metadata.items()
         if key.lower() not in TECHNICAL and not key.upper().startswith(("DURATION", "_STATISTICS", "NUMBER_OF_", "BPS"))
     }
+
+
+def _lost_tags(info: VideoInfo, spec: OutputSpec) -> list[str]:
+    """Names of the file's tags that the container does not take: a header with them is written to memory and read."""
+    tags = kept_metadata(info.metadata)
+    if not tags or spec.container in SILENT:
+        return sorted(tags)
+    if spec.container in ("matroska", "webm"):
+        return []  # these take any
+    file = io.BytesIO()
+    with av.open(file, "w", format=spec.container) as trial:
+        trial.metadata.update(tags)
+        trial.add_stream("mpeg4", rate=24, width=16, height=16, pix_fmt="yuv420p")
+        trial.start_encoding()
+    file.seek(0)
+    with av.open(file, "r", format=spec.container) as written:
+        found = {name.lower() for name in written.metadata}
+    return sorted(name for name in tags if name.lower() not in found)
 
 
 def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
