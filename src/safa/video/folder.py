@@ -66,6 +66,11 @@ class FolderReader:
     def close(self) -> None:
         """Nothing is held open between pictures."""
 
+    def times(self) -> list[Fraction]:
+        """When each selected picture is shown, and the end of the last one, in seconds."""
+        last = self._pictures[-1][0] + 1
+        return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
+
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
         """The selected pictures in order. `alpha` off gives three channels throughout."""
         info = self.info
