@@ -11,9 +11,8 @@ from safa.convert import upscale
 from safa.errors import OutputError, SafaError
 from safa.job import Report, is_finished
 from safa.video.codecs import CONTAINERS
+from safa.video.names import VIDEO_SUFFIXES
 
-# What counts as a video when a folder is searched.
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv"}
 # Containers that are kept; every other input becomes an MP4.
 KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
 

@@ -86,7 +86,7 @@ def upscale(
         tiles = upscaler.tiles(reader.info.height, reader.info.width)
         if len(tiles) > 1 and on_tiles is not None:
             on_tiles(Tiling.of(tiles))
-        timeline = settings.timeline()
+        timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
             meter = Meter(job.expected_frames, 0, on_progress)

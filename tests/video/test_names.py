@@ -3,14 +3,19 @@
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import pytest
 
+from safa.batch import plan_batch
+from safa.data.layouts import footage
 from safa.errors import OutputError
+from safa.video.folder import FolderReader
 from safa.video.journal import work_folder
+from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from safa.video.output import check_output
 from safa.video.proof import prove
 from safa.video.reader import VideoReader
-from tests.video.making import convert, make_video
+from tests.video.making import SIZE, convert, make_video, picture
 
 
 @pytest.mark.parametrize("name", ["100% real.mp4", "take %d.mp4", "%06d.mkv", "50%.gif", "%s.mov", "100%.webp"])
@@ -59,3 +64,20 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
     expected = convert(Path(source.name), output, rate=1)
     assert prove(output, expected).ok
     assert expected.end == Fraction(4, 24)
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_what_is_a_video_to_one_command_is_one_to_all(tmp_path, suffix):
+    film = tmp_path / f"film{suffix.upper()}"
+    film.touch()
+    assert [source for source, _ in plan_batch([tmp_path], tmp_path.parent / "out")] == [film]
+    assert [sequence.path for sequence in footage(tmp_path, None)] == [film]
+
+
+@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
+def test_what_is_a_picture_to_one_command_is_one_to_all(tmp_path, suffix):
+    path = tmp_path / f"1{suffix.upper()}"
+    path.write_bytes(cv2.imencode(suffix if suffix != ".tiff" else ".tif", picture(0))[1].tobytes())
+    assert [sequence.paths for sequence in footage(tmp_path, None)] == [(path,)]
+    with FolderReader(tmp_path, Fraction(24)) as reader:
+        assert reader.info.width == SIZE[0]

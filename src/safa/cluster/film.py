@@ -180,7 +180,7 @@ class OpenFilm:
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
             self.shared = self._shared(job, journal, reader)
-            planner = Planner(settings, job.spec.time_base, journal.frames_per_segment, self.request.span)
+            planner = Planner(job.settings, job.spec.time_base, journal.frames_per_segment, self.request.span)
             frames = takewhile(lambda _: not stop.is_set() and self.error is None, reader.frames(job.alpha))
             for plan in planner.plans(frames, reader.origin, journal.wants):
                 self.ready.append(plan)

@@ -8,15 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from safa.data.sequences import (
-    PICTURE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    FrameSequence,
-    Pictures,
-    Video,
-    find_pictures,
-)
+from safa.data.sequences import FrameSequence, Pictures, Video, find_pictures
 from safa.errors import SafaError
+from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 Part = Literal["train", "test"]
 Names = list[str] | None

@@ -14,16 +14,10 @@ from pathlib import Path
 import cv2
 
 from safa.data.clips import Reel, load_clip
-from safa.data.sequences import (
-    PICTURE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    FrameSequence,
-    Pictures,
-    Video,
-    find_pictures,
-)
+from safa.data.sequences import FrameSequence, Pictures, Video, find_pictures
 from safa.data.stills import Still, load_still
 from safa.errors import SafaError
+from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)

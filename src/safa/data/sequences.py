@@ -18,10 +18,8 @@ from safa.errors import SafaError
 from safa.ops import SCALE
 from safa.pictures import load_picture
 from safa.pixels import Array, to_8_bits
+from safa.video.names import PICTURE_SUFFIXES
 from safa.video.reader import VideoReader
-
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".m4v", ".ts"}
-PICTURE_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 class FrameSequence(Protocol):

@@ -47,8 +47,9 @@ class Codec:
 def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
     # x264 gives other bytes on every run where its AVX-512 code is used and the width is no multiple of 128
     # (mbtree). A resumed run must equal an uninterrupted one, so AVX2 is asked for there.
-    steady = {"x264-params": "asm=avx2"} if __cpu_features__.get("AVX512F") else {}
-    return {"crf": f"{crf:g}", "preset": preset, **steady}
+    parameters = [*(["asm=avx2"] if __cpu_features__.get("AVX512F") else []), *mastering.x264()]
+    given = {"x264-params": ":".join(parameters)} if parameters else {}
+    return {"crf": f"{crf:g}", "preset": preset, **given}
 
 
 def _x265(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:

@@ -10,11 +10,16 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
+from safa.video.hdr import Mastering
 from safa.video.output import OutputSpec
-from safa.video.source import StreamInfo, VideoInfo, find_video, open_container, time_base
+from safa.video.source import StreamInfo, VideoInfo, find_video, is_cover, open_container, time_base
 
 # Outputs that hold pictures and nothing else.
 SILENT = {"gif", "webp", "png", "yuv4mpegpipe"}
+# What a cover picture may be coded in, by container.
+COVERS = {"mp4": ("mjpeg", "png", "bmp"), "matroska": ("mjpeg", "png")}
+# How a display matrix begins that leaves the picture as it is.
+UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16)
 # Written by muxers about the file they made; wrong in another file.
 TECHNICAL = {
     "major_brand",
@@ -72,9 +77,9 @@ def plan_streams(
     """
     copied: list[int] = []
     stretched: list[int] = []
-    warnings: list[str] = []
+    warnings = not_kept(info, spec)
     if info.container in ("pictures", "yuv4mpegpipe"):  # nothing beside the pictures, and a pipe is read once
-        return StreamPlan(Path(info.path), origin, is_cut, slow)
+        return StreamPlan(Path(info.path), origin, is_cut, slow, warnings=tuple(warnings))
     with open_container(Path(info.path)) as container:
         for stream in info.streams:
             if stream.kind == "audio" and not audio:
@@ -107,16 +112,48 @@ def plan_streams(
     )
 
 
+def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
+    """A sentence for everything that the video itself says about its pictures and the output cannot."""
+    place = spec.path.suffix or "a pipe"
+    warnings = []
+    pictures = spec.container in SILENT
+    if pictures and info.mastering != Mastering():
+        warnings.append(f"HDR mastering data (display, light levels) cannot be kept in {place} and is left out.")
+    elif info.mastering.is_partial:
+        warnings.append(f"only half of the HDR mastering data is in the source; {place} may not keep that.")
+    if pictures and info.display_matrix is not None and info.display_matrix[:5] != UPRIGHT:
+        warnings.append(f"players turn or mirror this video; {place} cannot say so and holds it as it is stored.")
+    if spec.container in ("gif", "webp", "png") and info.sample_aspect_ratio != 1:
+        warnings.append(f"{place} cannot say that its pixels are {info.sample_aspect_ratio} as wide as high.")
+    if tags := _lost_tags(info, spec):
+        warnings.append(f"{place} cannot hold the source's tags {', '.join(tags)}; they are left out.")
+    warnings += [f"the source's frames carry {kind}, which cannot be kept." for kind in info.lost]
+    return warnings
+
+
 def add_copy(container: OutputContainer, template: Any, source: Any) -> Any:
     """Add a stream that takes the packets of `source` as they are; its header comes from `template`."""
     stream = container.add_stream_from_template(template, opaque=True)
     stream.metadata.update(kept_metadata(source.metadata))
-    stream.disposition = source.disposition
+    # MP4's muxer knows a cover by this flag alone.
+    stream.disposition = Disposition.attached_pic if is_cover(source) else source.disposition
     return stream
+
+
+def add_cover(container: OutputContainer, source: Path, index: int, number: int) -> None:
+    """Add a cover picture to Matroska, which has it as an attachment; `number` counts them from 0."""
+    with open_container(source) as original:
+        stream = original.streams[index]
+        data = next(bytes(packet) for packet in original.demux(stream) if packet.size)
+        kind, suffix = ("image/png", "png") if stream.codec_context.name == "png" else ("image/jpeg", "jpg")
+        name = stream.metadata.get("filename") or f"cover{number or ''}.{suffix}"
+        container.add_attachment(name, stream.metadata.get("mimetype") or kind, data)
 
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
     """Metadata that is about the work, not about the file that it was in."""
+    if "name" in metadata and "title" not in metadata:
+        metadata = {**metadata, "title": metadata["name"]}  # what MP4 and MOV call a track's title
     return {
         key: value
         for key, value in metadata.items()
@@ -124,14 +161,34 @@ def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
+def _lost_tags(info: VideoInfo, spec: OutputSpec) -> list[str]:
+    """Names of the file's tags that the container does not take: a header with them is written to memory and read."""
+    tags = kept_metadata(info.metadata)
+    if not tags or spec.container in SILENT:
+        return sorted(tags)
+    if spec.container in ("matroska", "webm"):
+        return []  # these take any
+    file = io.BytesIO()
+    with av.open(file, "w", format=spec.container) as trial:
+        trial.metadata.update(tags)
+        trial.add_stream("mpeg4", rate=24, width=16, height=16, pix_fmt="yuv420p")
+        trial.start_encoding()
+    file.seek(0)
+    with av.open(file, "r", format=spec.container) as written:
+        found = {name.lower() for name in written.metadata}
+    return sorted(name for name in tags if name.lower() not in found)
+
+
 def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
     """Whether the container takes the stream: its header is written to memory to find out."""
     original: Any = source.streams[stream.index]
-    if stream.kind == "video" and not original.disposition & Disposition.attached_pic:
+    if stream.kind == "video" and not is_cover(original):
         return False  # a second film; which one is meant cannot be known
+    if stream.kind == "video":
+        return stream.codec in COVERS.get(spec.container, ())  # the other muxers take it and write nothing
     if stream.kind == "attachment" and spec.container != "matroska":
-        return False  # the other muxers take it and write nothing
-    if stream.kind in ("data", "unknown") or (stream.kind == "video" and spec.container not in ("mp4", "mov")):
+        return False  # likewise
+    if stream.kind in ("data", "unknown"):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=spec.container) as trial:
@@ -144,7 +201,8 @@ def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
 
 def _left_out(stream: StreamInfo, spec: OutputSpec) -> str:
     language = f", {stream.language}" if stream.language and stream.language != "und" else ""
+    kind = "cover picture, video" if stream.is_cover else stream.kind
     return (
-        f"{stream.kind} stream {stream.index} ({stream.codec}{language}) cannot be copied into "
+        f"{kind} stream {stream.index} ({stream.codec}{language}) cannot be copied into "
         f"{spec.path.suffix or 'a pipe'} and is left out."
     )

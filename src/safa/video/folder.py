@@ -12,11 +12,9 @@ import av
 from safa.errors import MediaError
 from safa.video import source
 from safa.video.colour import ToRgb
-from safa.video.names import for_ffmpeg
+from safa.video.names import PICTURE_SUFFIXES, for_ffmpeg
 from safa.video.reader import VideoReader
 from safa.video.source import Frame, VideoInfo
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 class FolderReader:
@@ -65,6 +63,11 @@ class FolderReader:
 
     def close(self) -> None:
         """Nothing is held open between pictures."""
+
+    def times(self) -> list[Fraction]:
+        """When each selected picture is shown, and the end of the last one, in seconds."""
+        last = self._pictures[-1][0] + 1
+        return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
 
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
         """The selected pictures in order. `alpha` off gives three channels throughout."""
@@ -133,7 +136,7 @@ def open_reader(
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """(number, file) by the last number in each name; by name, counted from 0, where some have none or share one."""
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
     digits = [re.findall(r"\d+", file.stem) for file in files]
     numbers = [int(found[-1]) if found else None for found in digits]
     if None in numbers or len(set(numbers)) < len(files):

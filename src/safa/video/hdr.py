@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import av
+
+from safa.video.side_data import side_data
 
 
 @dataclass(frozen=True)
@@ -24,23 +25,34 @@ class Mastering:
         """Whether the mastering display is described in full."""
         return self.primaries is not None and self.luminance is not None
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether only half is said of the display or the light (0 is unknown), which most containers do not take."""
+        half_lit = self.light is not None and any(self.light) and not all(self.light)
+        return (self.primaries is None) != (self.luminance is None) or half_lit
+
     @staticmethod
     def of(frame: av.VideoFrame) -> "Mastering":
         """What a frame carries, from FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata."""
         primaries = luminance = light = None
-        entries: Any = frame.side_data  # iterating yields the entries themselves, not keys
-        for entry in entries:
-            if entry.type.name == "MASTERING_DISPLAY_METADATA" and len(bytes(entry)) >= 88:
-                words = memoryview(bytes(entry)[:88]).cast("i")
+        for name, data in side_data(frame):
+            if name == "MASTERING_DISPLAY_METADATA" and len(data) >= 88:
+                words = memoryview(data[:88]).cast("i")
                 values = [Fraction(words[i], words[i + 1] or 1) for i in range(0, 20, 2)]
                 if words[20]:
                     primaries = tuple(zip(values[0:8:2], values[1:8:2], strict=True))
                 if words[21]:
                     luminance = (values[8], values[9])
-            elif entry.type.name == "CONTENT_LIGHT_LEVEL" and len(bytes(entry)) >= 8:
-                words = memoryview(bytes(entry)[:8]).cast("I")
+            elif name == "CONTENT_LIGHT_LEVEL" and len(data) >= 8:
+                words = memoryview(data[:8]).cast("I")
                 light = (words[0], words[1])
         return Mastering(primaries, luminance, light)
+
+    def x264(self) -> list[str]:
+        """Parameters for x264: the numbers of `x265` under other names."""
+        names = {"master-display": "mastering-display", "max-cll": "cll"}
+        parts = [parameter.partition("=") for parameter in self.x265()]
+        return [f"{names[name]}={value}" for name, _, value in parts]
 
     def x265(self) -> list[str]:
         """Parameters for x265: chromaticities in 0.00002, luminances in 0.0001 cd/m2."""

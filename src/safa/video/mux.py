@@ -18,6 +18,7 @@ from safa.video.codecs import codec_entry
 from safa.video.copying import StreamPlan, kept_metadata
 from safa.video.disk import disk_errors, publish
 from safa.video.journal import Journal, Segment
+from safa.video.mastered import open_mastered
 from safa.video.names import for_ffmpeg
 from safa.video.output import OutputSpec
 from safa.video.proof import Expected, ExpectedStream
@@ -118,7 +119,7 @@ def _track_timescale(spec: OutputSpec) -> str:
 
 
 def _add_video(container: OutputContainer, segments: list[Segment], spec: OutputSpec) -> av.VideoStream:
-    with av.open(for_ffmpeg(segments[0].path)) as first:
+    with open_mastered(segments[0].path, spec.mastering) as first:
         stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
     stream.time_base = spec.time_base
     stream.codec_context.framerate = spec.rate

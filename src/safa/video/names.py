@@ -3,6 +3,13 @@
 import re
 from pathlib import Path
 
+# What counts as a video, and as a picture, when a folder is searched.
+VIDEO_SUFFIXES = {
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
+    *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".y4m"),
+}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+
 # Only this makes a name a pattern; any other "%" is a character like the rest.
 NUMBER = re.compile(r"%\d{0,2}d")
 

@@ -16,6 +16,7 @@ from safa.errors import MediaError
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
 from safa.video.names import for_ffmpeg
+from safa.video.side_data import lost_kinds, side_data
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
@@ -38,13 +39,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream that is not the video: `kind` is audio, subtitle, data or attachment."""
+    """One stream that is not the video: `kind` is audio, subtitle, data, attachment, or video for a cover or another
+    film.
+    """
 
     index: int
     kind: str
     codec: str
     language: str | None
     title: str | None
+    is_cover: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class VideoInfo:
 
     `width` and `height` are as stored, before `rotation` (degrees counter-clockwise, 0, 90, 180 or -90) and
     `sample_aspect_ratio` are applied for display. `display_matrix` is the full matrix where there is one.
+    `lost` names what the first frame carries beside its pixels and no output can hold (HDR10+, captions ...).
     `colour` is as tagged; `colour.resolved(height)` is what it means.
     `frames` and `duration` are what the file claims, or None; `clock_zero` is the file time that players show
     as 0.
@@ -80,6 +85,7 @@ class VideoInfo:
     frames: int | None
     colour: Colour
     mastering: Mastering
+    lost: tuple[str, ...]
     streams: tuple[StreamInfo, ...]
     metadata: dict[str, str]
 
@@ -129,7 +135,7 @@ def _open_standard_input() -> InputContainer:
 
 def find_video(container: InputContainer, path: Path) -> av.VideoStream:
     """The first video stream that is no attached picture. Raises MediaError if there is none to decode."""
-    streams = [s for s in container.streams if s.type == "video" and not s.disposition & Disposition.attached_pic]
+    streams = [stream for stream in container.streams if stream.type == "video" and not is_cover(stream)]
     if not streams:
         kinds = sorted({s.type for s in container.streams})
         held = f"only {' and '.join(kinds)}" if kinds else "nothing"
@@ -139,6 +145,11 @@ def find_video(container: InputContainer, path: Path) -> av.VideoStream:
         raise MediaError(f"{path}: its video codec is not known to this build of FFmpeg; convert it to H.264 first.")
     assert isinstance(stream, av.VideoStream)
     return stream
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether an open file's stream is one picture that belongs to the whole file."""
+    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
 def describe(
@@ -173,6 +184,7 @@ def describe(
         frames=stream.frames or None,
         colour=Colour.of(frame, pixel.name),
         mastering=Mastering.of(frame),
+        lost=lost_kinds(frame),
         streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
         metadata=dict(container.metadata),
     )
@@ -224,10 +236,9 @@ def latest_time(container: InputContainer, stream: av.VideoStream) -> Fraction |
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    entries: Any = frame.side_data  # iterating yields the entries themselves, not keys
-    for data in entries:
-        if data.type.name == "DISPLAYMATRIX":
-            words = memoryview(bytes(data)).cast("i")
+    for name, data in side_data(frame):
+        if name == "DISPLAYMATRIX":
+            words = memoryview(data).cast("i")
             return tuple(words) if len(words) == 9 else None
     return None
 
@@ -243,7 +254,8 @@ def _stream_info(stream: Any) -> StreamInfo:
     codec = getattr(stream, "name", None) or "unknown"  # streams of no known kind have no name at all
     if stream.codec_context:
         codec = stream.codec_context.codec.canonical_name
-    return StreamInfo(stream.index, stream.type, codec, stream.language, stream.metadata.get("title"))
+    title = stream.metadata.get("title")
+    return StreamInfo(stream.index, stream.type, codec, stream.language, title, is_cover(stream))
 
 
 def _starts_like_mp4(path: Path) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
-from safa.video.copying import StreamPlan, add_copy, kept_metadata
+from safa.video.copying import StreamPlan, add_copy, add_cover, kept_metadata
 from safa.video.padding import padded_template
-from safa.video.source import open_container, time_base
+from safa.video.source import is_cover, open_container, time_base
 from safa.video.stretch import Stretcher
 
 Timed = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
@@ -47,11 +47,15 @@ class OtherStreams:
         self._records: dict[int, CopiedStream] = {}
         self._outputs: dict[int, Any] = {}
         self._stretchers: dict[int, Stretcher] = {}
+        self._covers: list[int] = []  # those that are attachments in the output
         # In the source's order, so that the first sound track stays the first.
         for index in sorted(plan.copied + plan.stretched):
             stream = self._source.streams[index]
             self._records[index] = CopiedStream(stream.type)
-            if index in plan.stretched:
+            if is_cover(stream) and container.format.name == "matroska":
+                self._covers.append(index)
+                add_cover(container, plan.source, index, len(self._covers) - 1)
+            elif index in plan.stretched:
                 self._stretchers[index] = Stretcher(container, stream, plan.slow, kept_metadata(stream.metadata))
             else:
                 self._outputs[index] = _add_output(container, self._source, plan, index)
@@ -66,7 +70,11 @@ class OtherStreams:
     def packets(self) -> Iterator[Timed]:
         """All packets, in the source's order, on the output's clock."""
         source = self._source
-        wanted = [source.streams[index] for index in self._records if source.streams[index].type != "attachment"]
+        wanted = [
+            source.streams[index]
+            for index in self._records
+            if source.streams[index].type != "attachment" and index not in self._covers
+        ]
         for stream in source.streams:
             if stream not in wanted:
                 stream.discard = Discard.all
@@ -85,7 +93,7 @@ class OtherStreams:
                 yield from self._counted(stretcher.finish(), index)
 
     def _is_inside(self, packet: Any) -> bool:
-        if not self._plan.is_cut or packet.stream.disposition & packet.stream.disposition.attached_pic:
+        if not self._plan.is_cut or is_cover(packet.stream):
             return True
         time = packet.pts * packet.time_base - self._plan.origin
         if packet.stream.type == "subtitle" and time < 0 < time + (packet.duration or 0) * packet.time_base:

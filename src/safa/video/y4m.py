@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -20,7 +20,9 @@ CHROMA = {"yuv420p": "420mpeg2", "yuv420p10le": "420p10", "yuv444p": "444", "yuv
 class Y4mWriter:
     """Takes frames as `SegmentWriter` does and writes them at once; nothing is kept, so nothing can be resumed.
 
-    The format has one frame rate, `spec.rate`, and no times: use the fps plan, or a source of constant rate.
+    The format has one frame rate, `spec.rate`, and no times: use the fps plan, or a source of constant rate. Where a
+    frame does not come when it is due, as after damage, the one before is repeated, or it is left out, so that none is
+    further than half a frame from its time.
     """
 
     frames_done = 0
@@ -29,6 +31,9 @@ class Y4mWriter:
         """`spec.pixel_format` must be one of `CHROMA`; `stream` is a binary file such as sys.stdout.buffer."""
         self._stream, self._spec = stream, spec
         self._convert = FromRgb(spec.colour, spec.pixel_format)
+        self._first: Fraction | None = None  # time of the first frame, seconds
+        self._written = 0
+        self._data = b""  # of the frame written last
         aspect = spec.sample_aspect_ratio
         colour_range = "FULL" if spec.colour.range == FULL else "LIMITED"
         size, rate = f"W{spec.width} H{spec.height}", f"F{spec.rate.numerator}:{spec.rate.denominator}"
@@ -48,13 +53,24 @@ class Y4mWriter:
         return True
 
     def write(self, image: np.ndarray, moment: Moment) -> None:
-        """Write one frame, H,W,3 uint8 or uint16. Raises OutputError when nobody reads any more."""
-        frame = self._convert(image)
-        self._write(b"FRAME\n")
-        for plane in frame.planes:
-            size = 2 if self._spec.pixel_format.endswith("10le") else 1
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-            self._write(rows[:, : plane.width * size].tobytes())
+        """Write one frame, H,W,3 uint8 or uint16, due at `moment.time`.
+
+        Raises OutputError when nobody reads any more.
+        """
+        self._first = moment.time if self._first is None else self._first
+        place = round((moment.time - self._first) * self._spec.rate)
+        if place < self._written:
+            return
+        for _ in range(place - self._written):
+            self._write(self._data)
+        self._data = b"FRAME\n" + b"".join(self._rows(plane) for plane in self._convert(image).planes)
+        self._write(self._data)
+        self._written = place + 1
+
+    def _rows(self, plane: Any) -> bytes:
+        size = 2 if self._spec.pixel_format.endswith("10le") else 1
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        return rows[:, : plane.width * size].tobytes()
 
     def finish(self, end: Fraction) -> None:
         """Flush; the format has no place for the end."""
