@@ -13,6 +13,7 @@ from av.stream import Disposition
 from safa.video.hdr import Mastering
 from safa.video.output import OutputSpec
 from safa.video.source import StreamInfo, VideoInfo, find_video, is_cover, open_container, time_base
+from safa.video.stretch import can_stretch
 
 # Outputs that hold pictures and nothing else.
 SILENT = {"gif", "webp", "png", "yuv4mpegpipe"}
@@ -87,7 +88,10 @@ def plan_streams(
             if spec.container in SILENT:
                 warnings.append(_left_out(stream, spec))
             elif stream.kind == "audio" and slow != 1:
-                stretched.append(stream.index)
+                if can_stretch(Path(info.path), stream.index, spec.container, slow):
+                    stretched.append(stream.index)
+                else:
+                    warnings.append(_left_out(stream, spec, "stretched for"))
             elif _fits(container, stream, spec):
                 copied.append(stream.index)
             else:
@@ -199,10 +203,10 @@ def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
     return True
 
 
-def _left_out(stream: StreamInfo, spec: OutputSpec) -> str:
+def _left_out(stream: StreamInfo, spec: OutputSpec, done: str = "copied into") -> str:
     language = f", {stream.language}" if stream.language and stream.language != "und" else ""
     kind = "cover picture, video" if stream.is_cover else stream.kind
     return (
-        f"{kind} stream {stream.index} ({stream.codec}{language}) cannot be copied into "
+        f"{kind} stream {stream.index} ({stream.codec}{language}) cannot be {done} "
         f"{spec.path.suffix or 'a pipe'} and is left out."
     )

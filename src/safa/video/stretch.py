@@ -1,13 +1,23 @@
 """Sound at another speed and its own pitch, for slow motion."""
 
+import io
 from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import av
 from av.container import OutputContainer
 
+from safa.video.source import open_container
+
 # Bits a second and channel: transparent for either codec.
 BIT_RATE = 96_000
+# What so many channels usually are, FFmpeg's choice first and Opus's last.
+LAYOUTS = {1: ("mono",), 2: ("stereo",), 3: ("2.1", "3.0"), 4: ("4.0", "quad"), 5: ("5.0",), 6: ("5.1",)}
+LAYOUTS |= {7: ("6.1",), 8: ("7.1",)}
+# Packets at the beginning that show whether sound can be stretched.
+TRIED = 8
 # Seconds by which a sound frame may miss its place before the gap is taken for real.
 GAP = Fraction(1, 10)
 
@@ -19,9 +29,11 @@ class Stretcher:
         """Add the encoded stream to `container`. `slow` 2 means twice as long."""
         self._source, self._slow = source, slow
         codec = "libopus" if container.format.name == "webm" else "aac"
-        rate = 48_000 if codec == "libopus" else source.rate
-        stream: Any = container.add_stream(codec, rate=rate, layout=source.layout.name)
+        rate = _rate(codec, source.rate)
+        self._layout = _layout(codec, rate, source.layout)
+        stream: Any = container.add_stream(codec, rate=rate, layout=self._layout)
         self._stream = stream
+        self._kind: tuple[Any, ...] = ()  # of the frames that the filter takes
         self._stream.bit_rate = BIT_RATE * source.layout.nb_channels
         self._stream.metadata.update(metadata)
         self._stream.disposition = source.disposition
@@ -38,8 +50,10 @@ class Stretcher:
         packets = []
         for frame in frames:
             start = frame.pts * self._source.time_base - origin
-            if self._graph is None or abs(start - self._expected) > GAP:
+            kind = frame.format.name, frame.sample_rate, frame.layout.name
+            if self._graph is None or kind != self._kind or abs(start - self._expected) > GAP:
                 packets += self._drain()
+                self._kind = kind
                 self._begin(start)
             self._expected = start + Fraction(frame.samples, frame.sample_rate)
             self._graph.push(frame)
@@ -55,9 +69,12 @@ class Stretcher:
         rate = self._stream.rate
         self._pts = max(self._pts, round(start * self._slow * rate))
         graph = av.filter.Graph()
-        nodes = [graph.add_abuffer(template=self._source)]
+        sample_format, sample_rate, layout = self._kind
+        time_base = self._source.time_base
+        nodes = [graph.add_abuffer(format=sample_format, sample_rate=sample_rate, layout=layout, time_base=time_base)]
         nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in _tempos(1 / self._slow)]
         nodes.append(graph.add("aresample", str(rate)))
+        nodes.append(graph.add("aformat", f"channel_layouts={self._layout}"))
         nodes.append(graph.add("abuffersink"))
         graph.link_nodes(*nodes)
         graph.configure()
@@ -81,6 +98,46 @@ class Stretcher:
             frame.pts, frame.time_base = self._pts, Fraction(1, self._stream.rate)
             self._pts += frame.samples
             packets += self._stream.encode(frame)
+
+
+def can_stretch(source: Path, index: int, container: str, slow: Fraction) -> bool:
+    """Whether the sound stream of that number can be decoded, stretched and encoded for FFmpeg's `container`.
+
+    Its first packets are, to memory.
+    """
+    try:
+        with open_container(source) as original, av.open(io.BytesIO(), "w", format=container) as trial:
+            stream = original.streams[index]
+            stretcher = Stretcher(trial, stream, slow, {})
+            trial.start_encoding()
+            packets = (packet for packet in original.demux(stream) if packet.size and packet.pts is not None)
+            for packet in islice(packets, TRIED):
+                stretcher.push(packet, Fraction(0))
+    except (av.error.FFmpegError, ValueError, AttributeError):  # the last: a codec that this FFmpeg does not know
+        return False
+    return True
+
+
+def _rate(codec: str, wanted: int) -> int:
+    """The lowest rate of the encoder that loses nothing, or its highest."""
+    rates = av.codec.Codec(codec, "w").audio_rates or [wanted]
+    return max(rates) if codec == "libopus" else min((rate for rate in rates if rate >= wanted), default=max(rates))
+
+
+def _layout(codec: str, rate: int, wanted: Any) -> str:
+    """The source's channels as the encoder takes them; PCM in Matroska does not even say which they are."""
+    taken = (name for name in (str(wanted.name), *LAYOUTS.get(wanted.nb_channels, ())) if _opens(codec, rate, name))
+    return next(taken, str(wanted.name))
+
+
+def _opens(codec: str, rate: int, layout: str) -> bool:
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = rate, layout, encoder.codec.audio_formats[0]
+    try:
+        encoder.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _tempos(tempo: Fraction) -> list[Fraction]:
