@@ -3,31 +3,59 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from safa.errors import MediaError, OutputError
 from safa.ops import SCALE
 from safa.pixels import Array, to_8_bits
 from safa.video.reader import VideoReader
 
+# Exif's orientation -> what makes the stored picture upright.
+ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
+    2: np.fliplr,
+    3: lambda picture: np.rot90(picture, 2),
+    4: np.flipud,
+    5: lambda picture: picture.swapaxes(0, 1),
+    6: lambda picture: np.rot90(picture, -1),
+    7: lambda picture: np.rot90(picture, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
 
 def load_picture(path: Path) -> Array:
-    """Read a picture as ``H,W,3`` or ``H,W,4`` RGB(A), uint8 or uint16. Raises MediaError."""
+    """Read a picture as ``H,W,3`` or ``H,W,4`` RGB(A), uint8 or uint16, the way up that a viewer shows it.
+
+    Raises MediaError.
+    """
     if not path.is_file():
         raise MediaError(f"{path}: no such picture.")
     data = np.fromfile(path, np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if picture is None or picture.dtype not in (np.uint8, np.uint16):
         raise MediaError(f"{path} is not a picture that can be read; give a PNG, JPEG, WebP or TIFF file.")
+    turn = ORIENTATIONS.get(_orientation(path))
+    if turn is not None:
+        picture = np.ascontiguousarray(turn(picture))
     if picture.ndim == 2:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB))
     code = cv2.COLOR_BGRA2RGBA if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(picture, code))
+
+
+def _orientation(path: Path) -> int:
+    """What Exif says of how the camera was held; 1, upright, where it says nothing. OpenCV turns TIFF itself."""
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+            return int(picture.getexif().get(0x0112, 1))
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+        return 1
 
 
 def save_picture(picture: Array, path: Path) -> None:
