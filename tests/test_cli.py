@@ -206,6 +206,16 @@ def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Pat
     assert cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
 
 
+def test_compare_knows_what_the_result_was_made_with(shell: Shell, files: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=6, sound=False)
+    made_with = ["--slow", "2", "--start", "0.2"]
+    shell("upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors", *made_with)
+    pair = clip, tmp_path / "out.mp4", "-o", tmp_path / "both.png"
+    assert shell("compare", *pair, *made_with, "--at", "0.3")[0] == 0
+    code, _, error = shell("compare", *pair, *made_with, "--at", "0.1")
+    assert (code, "before the start of the result" in error) == (2, True)
+
+
 def test_evaluate_measures_a_clip_against_itself(shell: Shell, tmp_path: Path, files: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=5, sound=False, size=(128, 96))
     arguments = ["--on", clip, "--times", "2,4", "--markdown", tmp_path / "t.md", "--json"]

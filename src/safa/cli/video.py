@@ -191,15 +191,23 @@ def compare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
     result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
-    at: Annotated[str | None, typer.Option(help="Time in seconds; the middle if not given.")] = None,
+    at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
+    slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
+    start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
+    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
-    from safa.video.parse import parse_time
+    from safa.video.parse import parse_factor, parse_fps, parse_time
 
-    time = parse_time(at) if at is not None else None
+    times: dict[str, Any] = {
+        "at": parse_time(at) if at is not None else None,
+        "slow": parse_factor(slow) if slow is not None else Fraction(1),
+        "start": parse_time(start) if start is not None else None,
+        "source_fps": parse_fps(source_fps) if source_fps is not None else None,
+    }
     from safa.pictures import before_after, save_picture
 
-    save_picture(before_after(source, result, time), output)
+    save_picture(before_after(source, result, **times), output)
     stdout.print(escape(str(output)))
 
 
