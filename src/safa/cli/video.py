@@ -218,7 +218,7 @@ def info(
     """Say what a video or a weights file holds; without one, what this installation has."""
     if file is None:
         facts = _installation()
-    elif file.endswith(".safetensors") or not Path(file).suffix:
+    elif _is_weights(file):
         facts = _weights_facts(file)
     else:
         from safa.video.reader import VideoReader
@@ -230,6 +230,20 @@ def info(
     else:
         for name, value in facts.items():
             stdout.print(f"{name.replace('_', ' ')}: {escape(str(value))}")
+
+
+def _is_weights(name: str) -> bool:
+    """Whether it is the name of shipped weights or a weights file; a film may lack a suffix, too."""
+    from safa.checkpoint import shipped_names
+
+    path = Path(name)
+    if not path.is_file():
+        # What is not there and looks like no file is taken for a name, so that the error lists those that there are.
+        plain = name != "-" and not path.exists() and path.name == name and not path.suffix
+        return name in shipped_names() or path.suffix.lower() == ".safetensors" or plain
+    with path.open("rb") as file:
+        head = file.read(9)
+    return path.suffix.lower() == ".safetensors" or name in shipped_names() or head[8:] == b"{"
 
 
 def _installation() -> dict[str, Any]:
