@@ -35,6 +35,8 @@ class Method:
     among: Among | None = None
     """``(before, frame0, frame1, after, times)`` for a method that looks at the inputs around the two, as far as there
     are any; it is measured instead of ``interpolate``."""
+    any_time: bool = True
+    """Whether it makes pictures at any time, not in the middle alone."""
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
