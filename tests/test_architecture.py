@@ -45,6 +45,19 @@ def test_imports_go_down_the_floors() -> None:
     assert not wrong
 
 
+def test_nothing_private_of_other_packages_is_imported() -> None:
+    """It moves without notice: NumPy's did between 1 and 2."""
+    private = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            foreign = [name for name in names if not name.startswith("safa.")]
+            private += [f"{path.name}: {name}" for name in foreign if any(p.startswith("_") for p in name.split("."))]
+    assert not private
+
+
 def test_video_knows_nothing_of_torch() -> None:
     assert not [path for path in (SOURCE / "video").rglob("*.py") if "import torch" in path.read_text()]
 

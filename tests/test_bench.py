@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from safa.bench import run_bench
+import pytest
+import torch
+
+from safa.bench import run_bench, usable_engines
 from safa.checkpoint import save_checkpoint
+from safa.errors import SafaError
 from tests.conftest import tiny_network
+from tests.test_cli import Shell
 
 
 def test_every_combination_is_measured_in_every_round(tmp_path: Path) -> None:
@@ -34,3 +42,63 @@ def test_operations_grow_with_frames_but_less_than_in_proportion(tmp_path: Path)
     result = run_bench([str(tmp_path / "tiny.safetensors")], [(16, 16)], [1, 4], **options)  # type: ignore[arg-type]
     one, four = (case.operations for case in result.cases)
     assert one < four < 4 * one
+
+
+NO_COMPILER = "there was no usable C++ compiler"
+
+
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where the native engine could not be built."""
+
+    def missing() -> None:
+        raise SafaError(f"The native engine was not built: {NO_COMPILER}.")
+
+    monkeypatch.setattr("safa.engine.library.usable_builds", missing)
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``safa bench`` of a tiny network: exit code, standard output, standard error."""
+    save_checkpoint(tiny_network(grid="input"), tmp_path / "tiny.safetensors")
+    shell = Shell(monkeypatch, capsys)
+    return lambda *options: shell("bench", tmp_path / "tiny.safetensors", "--size", "16x8", *options)
+
+
+@pytest.mark.parametrize("options", [["--rounds", "1", "--json"], ["--stream", "2", "--rounds", "1"], ["--profile"]])
+def test_what_does_not_run_here_is_left_out(without_native: None, bench: Any, options: list[str]) -> None:
+    code, out, error = bench(*options)
+    assert code == 0
+    assert "torch" in out
+    assert "native" not in out
+    assert NO_COMPILER in error
+
+
+def test_an_engine_that_was_asked_for_must_run(without_native: None, bench: Any) -> None:
+    code, out, error = bench("--engines", "torch,native")
+    assert (code, out) == (2, "")
+    assert NO_COMPILER in error
+
+
+def test_engines_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which need not be here: nothing is computed."""
+    monkeypatch.setattr("safa.bench.networks.pick_device", torch.device)
+    monkeypatch.setattr("safa.engine.choice.TorchEngine", lambda *_: None)
+    usable, (obstacle,) = usable_engines("cuda")
+    assert usable == ["torch"]
+    assert "runs on the CPU, not on 'cuda'" in obstacle
+
+
+@pytest.mark.parametrize("options", [[], ["--stream", "2"], ["--profile"]])
+def test_a_device_that_is_not_there_is_one_sentence(bench: Any, options: list[str]) -> None:
+    code, out, error = bench("--device", "cuda:7", *options)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "not available here" in error
+
+
+def test_the_best_device_may_be_asked_for(bench: Any) -> None:
+    code, out, _ = bench("--device", "auto", "--engines", "torch", "--rounds", "1", "--json")
+    assert code == 0
+    assert json.loads(out)["device"] in ("cpu", "cuda", "mps")

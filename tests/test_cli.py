@@ -198,12 +198,51 @@ def test_info_describes_videos_weights_and_the_installation(shell: Shell, files:
     assert json.loads(shell("info", "--json")[1])["torch"]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("film", "width: 48"),
+        ("weights", "channels: 8"),
+        ("capital.SAFETENSORS", "channels: 8"),
+        ("fast", "parameters:"),  # a shipped name wins, as it does for --weights
+        ("nothing", "neither a file nor a shipped name"),
+        ("deep/nothing", "no such file"),
+        ("folder", "is a folder, not a video file"),
+        ("letter", "not a video file"),
+        ("nothing.safetensors", "neither a file nor a shipped name"),
+    ],
+)
+def test_info_looks_into_what_it_is_given(
+    shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(files / "good.mp4", "film")
+    shutil.copy(files / "good.mp4", "fast")
+    shutil.copy(files / "tiny.safetensors", "weights")
+    shutil.copy(files / "tiny.safetensors", "capital.SAFETENSORS")
+    shutil.copy(files / "text.mp4", "letter")
+    Path("folder").mkdir()
+    code, out, error = shell("info", name)
+    assert said in out + error
+    assert code == (0 if out else 2)
+
+
 def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
     code, _, _ = shell("compare", files / "good.mp4", tmp_path / "out.mp4", "-o", tmp_path / "both.png")
     assert code == 0
     assert cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
+
+
+def test_compare_knows_what_the_result_was_made_with(shell: Shell, files: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=6, sound=False)
+    made_with = ["--slow", "2", "--start", "0.2"]
+    shell("upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors", *made_with)
+    pair = clip, tmp_path / "out.mp4", "-o", tmp_path / "both.png"
+    assert shell("compare", *pair, *made_with, "--at", "0.3")[0] == 0
+    code, _, error = shell("compare", *pair, *made_with, "--at", "0.1")
+    assert (code, "before the start of the result" in error) == (2, True)
 
 
 def test_evaluate_measures_a_clip_against_itself(shell: Shell, tmp_path: Path, files: Path) -> None:

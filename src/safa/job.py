@@ -17,7 +17,7 @@ from safa.budget import JobPlan, plan_job
 from safa.errors import OutputError, SafaError
 from safa.ops import SCALE
 from safa.upscaler import Upscaler
-from safa.video.codecs import Choice, choose_codec, container_of
+from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import StreamPlan, plan_streams
 from safa.video.folder import FolderReader
 from safa.video.journal import Journal, is_published, work_folder
@@ -27,7 +27,7 @@ from safa.video.output import OutputSpec, check_encoder, check_output
 from safa.video.proof import Proof, prove
 from safa.video.reader import VideoReader
 from safa.video.source import VideoInfo
-from safa.video.steadiness import TIMELESS, uneven_rate
+from safa.video.steadiness import one_rate
 from safa.video.timeline import Timeline, output_time_base
 
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
@@ -154,8 +154,13 @@ def prepare(
     Raises:
         SafaError: what is asked for cannot be done.
     """
-    settings, uneven = _with_one_rate(reader, output, settings)
-    info = reader.info
+    info, uneven = reader.info, []
+    if settings.fps is None and (found := one_rate(reader, output, settings.start, settings.end, settings.rate)):
+        settings = dataclasses.replace(settings, fps=found / settings.slow)
+        uneven.append(
+            f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made "
+            f"for {settings.fps} a second; choose another with --fps."
+        )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
     spec = _output_spec(reader, output, settings, choice)
     plan = plan_job(memory, spec, _pixel_bytes(info, choice))
@@ -201,23 +206,6 @@ def _put_aside(output: Path) -> None:
 def _aside(output: Path) -> Path:
     whole = whole_output(output)
     return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
-
-
-def _with_one_rate(
-    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings
-) -> tuple[UpscaleSettings, list[str]]:
-    """The settings and what is to be said: frames at one rate where the output has no times and the source's vary."""
-    if settings.fps is not None or container_of(output) not in TIMELESS:
-        return settings, []
-    usual = uneven_rate(reader, settings.start, settings.end, settings.rate)
-    if usual is None:
-        return settings, []
-    fps = usual * settings.rate / settings.slow
-    words = (
-        f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made for "
-        f"{fps} a second; choose another with --fps."
-    )
-    return dataclasses.replace(settings, fps=fps), [words]
 
 
 def _has_alpha(choice: Choice) -> bool:

@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import av
+import cv2
 import pytest
 
 from safa.errors import OutputError
-from safa.video.codecs import CODECS, HARDWARE, choose_codec, codec_entry
+from safa.video.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
 from safa.video.economy import MOST_ECONOMY
+from safa.video.hdr import Mastering
 from safa.video.output import check_encoder
 from safa.video.proof import prove
 from tests.video.making import convert, frame_hashes, make_video, write_frames
@@ -91,6 +93,18 @@ def test_encoder_that_does_not_start_is_an_error_before_work(tmp_path, clip):
         check_encoder(type(spec)(**{**vars(spec), "width": 1, "height": 1, "codec": (missing or ["h264"])[0]}))
     with pytest.raises(OutputError, match="no preset 'warp'"):
         check_encoder(type(spec)(**{**vars(spec), "preset": "warp"}))
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_x264_is_kept_from_the_code_that_differs_from_run_to_run(monkeypatch, found):
+    """Only where the processor has it: a processor without AVX2 could not run what is asked for."""
+    monkeypatch.setattr(cv2, "checkHardwareSupport", lambda feature: found and feature == 13)
+    options = CODECS["h264"].options(17, "medium", Mastering())
+    assert options.get("x264-params") == ("asm=avx2" if found else None)
+
+
+def test_the_processor_feature_is_the_one_that_is_meant():
+    assert cv2.getHardwareFeatureName(AVX_512F) == "AVX512F"
 
 
 @pytest.mark.parametrize("name", CODECS)

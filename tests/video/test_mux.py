@@ -159,22 +159,26 @@ def test_tags_are_written_to_bitstream_and_container(tmp_path):
         assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (6, 6, 6, 2)
 
 
-def test_what_cannot_be_copied_is_named_before_work(tmp_path):
-    source = make_video(tmp_path / "opus.webm", codec="libvpx-vp9", audio=0.2)
-    with av.open(str(tmp_path / "pcm.mkv"), "w") as container, av.open(str(source)) as old:
-        sound = container.add_stream("pcm_s24be", rate=48000, layout="mono")
+@pytest.mark.parametrize(("suffix", "fits"), [(".mkv", True), (".m4v", True), (".mov", False), (".webm", False)])
+def test_sound_is_copied_or_named_before_work(tmp_path, suffix, fits):
+    source = make_video(tmp_path / "plain.mkv", (0, 1))
+    with av.open(str(tmp_path / "flac.mkv"), "w") as container, av.open(str(source)) as old:
+        sound = container.add_stream("flac", rate=48000, layout="mono")
         video = container.add_stream_from_template(old.streams.video[0], opaque=True)
         for packet in old.demux(video=0):
             if packet.size:
                 packet.stream = video
                 container.mux(packet)
-        frame = av.AudioFrame(format="s32", layout="mono", samples=480)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=480)
         frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
-        container.mux(sound.encode(frame))
-    *_, plan, _ = write_frames(tmp_path / "pcm.mkv", tmp_path / "out.mkv")
-    assert plan.warnings == ()
-    *_, plan, _ = write_frames(tmp_path / "pcm.mkv", tmp_path / "out.m4v")
-    assert plan.copied == () or plan.warnings == ()
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    codec = "vp9" if suffix == ".webm" else "h264"
+    journal, spec, plan, _ = write_frames(tmp_path / "flac.mkv", tmp_path / f"out{suffix}", codec=codec)
+    named = f"audio stream 0 (flac) cannot be copied into {suffix} and is left out."
+    assert (plan.copied, plan.warnings) == (((0,), ()) if fits else ((), (named,)))
+    expected = mux(journal, spec, plan)
+    assert len(expected.streams) == fits
+    assert prove(tmp_path / f"out{suffix}", expected).ok
 
 
 def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeypatch):

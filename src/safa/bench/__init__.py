@@ -1,7 +1,8 @@
 """How fast the engines are on this machine, what memory they take and where the time goes."""
 
 from safa.bench.cases import Bench, Case, run_bench
+from safa.bench.networks import usable_engines
 from safa.bench.stages import Profile, run_profile
 from safa.bench.stream import StreamBench, run_stream_bench
 
-__all__ = ["Bench", "Case", "Profile", "StreamBench", "run_bench", "run_profile", "run_stream_bench"]
+__all__ = ["Bench", "Case", "Profile", "StreamBench", "run_bench", "run_profile", "run_stream_bench", "usable_engines"]

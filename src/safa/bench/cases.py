@@ -17,9 +17,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safa.bench.memory import peak_bytes
-from safa.bench.networks import network_called, pair_job
+from safa.bench.networks import ENGINES, network_called, pair_job
 from safa.engine import Engine, pick_engine
-from safa.engine.device import synchronize
+from safa.engine.device import pick_device, synchronize
 from safa.network.safa import Safa
 
 
@@ -103,7 +103,7 @@ def run_bench(
     sizes: Sequence[tuple[int, int]],
     frames: Sequence[int],
     *,
-    engines: Sequence[str] = ("torch", "native"),
+    engines: Sequence[str] = ENGINES,
     scales: Sequence[int | None] = (None,),
     rounds: int = 5,
     device: str = "cpu",
@@ -120,9 +120,9 @@ def run_bench(
         on_progress: called with measurements done and all of them.
 
     Raises:
-        SafaError: unknown weights or engine.
+        SafaError: unknown weights, or an engine or device that is not available here.
     """
-    place = torch.device(device)
+    place = pick_device(device)
     cases: list[tuple[Case, Engine, Callable[[], None]]] = []
     for name in weights:
         network = network_called(name)
@@ -150,7 +150,7 @@ def run_bench(
             done += 1
             if on_progress is not None:
                 on_progress(done, rounds * len(cases))
-    return Bench([case for case, _, _ in cases], _peak(place), torch.get_num_threads(), device)
+    return Bench([case for case, _, _ in cases], _peak(place), torch.get_num_threads(), str(place))
 
 
 def _operations(network: Safa, device: torch.device, size: tuple[int, int], count: int, scale: int | None) -> int:

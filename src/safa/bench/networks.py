@@ -7,14 +7,36 @@ from collections.abc import Callable
 import torch
 
 from safa.checkpoint import load_checkpoint
-from safa.engine import Engine
+from safa.engine import Engine, pick_engine
+from safa.engine.device import pick_device
+from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"
 
+# The engines that a comparison is about.
+ENGINES = ("torch", "native")
+
 PairJob = Callable[[int | None], None]
+
+
+def usable_engines(device: str) -> tuple[list[str], list[str]]:
+    """Those of ``ENGINES`` that run on ``device`` here, and a sentence for each that does not.
+
+    Raises:
+        SafaError: there is no such device here.
+    """
+    place, usable, obstacles = pick_device(device), [], []
+    for name in ENGINES:
+        try:
+            pick_engine(name, Safa(SafaConfig(channels=2, blocks=1, stem_channels=2)).eval(), place)
+        except SafaError as error:
+            obstacles.append(str(error))
+        else:
+            usable.append(name)
+    return usable, obstacles
 
 
 def network_called(name: str) -> Safa:

@@ -13,7 +13,7 @@ from torch import nn
 
 from safa.bench.networks import network_called, pair_job
 from safa.engine import Engine, pick_engine
-from safa.engine.device import synchronize
+from safa.engine.device import pick_device, synchronize
 from safa.engine.native import NativeEngine
 from safa.network.safa import Safa
 
@@ -62,9 +62,9 @@ def run_profile(
     """Profile one engine on pairs of ``frames`` output frames, at the scales that the selector chooses.
 
     Raises:
-        SafaError: unknown weights or engine.
+        SafaError: unknown weights, or an engine or device that is not available here.
     """
-    place = torch.device(device)
+    place = pick_device(device)
     network = network_called(weights)
     engine = pick_engine(engine_name, network, place)
     pair = pair_job(engine, place, size, frames)

@@ -15,8 +15,9 @@ from safa.errors import OutputError, SafaError
 
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
+    from safa.evaluation.datasets import Dataset
     from safa.evaluation.protocols import Compression
-    from safa.evaluation.run import Progress
+    from safa.evaluation.run import Progress, Results
 
 # Sizes of the OUTPUT at which the report counts the selector's choices.
 REPORT_HEIGHTS = (240, 480, 1080, 2160)
@@ -28,7 +29,7 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of the named data set.")] = None,
     times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
-    windows: Annotated[int | None, typer.Option(help="At most this many windows of each sequence.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="At most this many windows of each sequence.")] = None,
     compress: Annotated[
         str | None, typer.Option(help="Compress the inputs: codec and quality from 0 to 1, such as vp9:0.5.")
     ] = None,
@@ -44,17 +45,17 @@ def evaluate(
     for path in (html, markdown):
         if path is not None and not path.parent.is_dir():
             raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
+        if path is not None and path.is_dir():
+            raise OutputError(f"{path} is a folder; give a file name for the output.")
     if protocol not in ("public", "zooming"):
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
-    from safa.evaluation.analysis import cost_by_factor, scales_by_height
     from safa.evaluation.baselines import BASELINES
     from safa.evaluation.datasets import open_dataset
-    from safa.evaluation.page import html_report
-    from safa.evaluation.protocols import windows as cut_windows
     from safa.evaluation.report import as_json as to_json
     from safa.evaluation.report import markdown as to_markdown
     from safa.evaluation.report import terminal_tables
     from safa.evaluation.run import evaluate as run
+    from safa.evaluation.run import find_windows
 
     subjects = [_methods(name, device) for name in (weights or ["fast"])]
     methods = [*(BASELINES if baselines else ()), *(method for some, _ in subjects for method in some)]
@@ -62,6 +63,8 @@ def evaluate(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
+    for part in sets:  # all of them, before the first is measured
+        find_windows(methods, part, windows)
     every = []
     with progress_bar("windows") as bar:
         for part in sets:
@@ -81,13 +84,24 @@ def evaluate(
         markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
     if html is not None:
         (*_, subject), network = subjects[0]
-        if network is None:
-            raise SafaError("The page needs SAFA weights as its first subject.")
-        first = next(iter(cut_windows(dataset.sequences[0], dataset.factor, [0], dataset.compression)))
-        counts = scales_by_height(network, dataset.sequences, REPORT_HEIGHTS)
-        costs = cost_by_factor(subject, *first.inputs(), (2, 4, 8, 16))
-        html.write_text(html_report(every, sets[0], subject, BASELINES[1], network, counts, costs))
+        html.write_text(_page(every, sets[0], subject, network))
         stdout.print(escape(str(html)))
+
+
+def _page(every: list[Results], dataset: Dataset, subject: Method, network: Any) -> str:
+    """The report; of a model that is no SAFA network, or of one whose scale is fixed, without what it cannot tell."""
+    from safa.evaluation.analysis import cost_by_factor, scales_by_height
+    from safa.evaluation.baselines import BASELINES
+    from safa.evaluation.gallery import find_window
+    from safa.evaluation.page import html_report
+
+    counts, costs = [], []
+    if network is not None:
+        score = every[0].scores[0]
+        costs = cost_by_factor(subject, *find_window(dataset, score.sequence, score.start).inputs(), (2, 4, 8, 16))
+        if network.config.selects:
+            counts = scales_by_height(network, dataset.sequences, REPORT_HEIGHTS)
+    return html_report(every, dataset, subject, BASELINES[1], network, counts, costs)
 
 
 def _factors(text: str | None) -> list[int]:

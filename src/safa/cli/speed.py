@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from safa.cli.console import Device, Json, progress_bar, stdout
+from safa.cli.console import Device, Json, progress_bar, stderr, stdout
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def bench(
     weights: Annotated[list[str] | None, typer.Argument(help='Names, files, or "paper" (random weights).')] = None,
     size: Annotated[list[str] | None, typer.Option(help="Size of the input, WIDTHxHEIGHT; may be repeated.")] = None,
     frames: Annotated[str, typer.Option(help="Output frames per pair: 2, or several as 2,4,8,16.")] = "2",
-    engines: Annotated[str, typer.Option(help="Engines to compare.")] = "torch,native",
+    engines: Annotated[
+        str | None, typer.Option(help="Engines to compare, such as torch,native; those that run here if not given.")
+    ] = None,
     forced: Annotated[bool, typer.Option("--forced", help="Also force each scale in every block.")] = False,
     rounds: Annotated[int, typer.Option(help="Measurements of each case.")] = 5,
     stream: Annotated[
@@ -42,15 +44,20 @@ def bench(
         raise SafaError("Give --stream or --profile, not both.")
     counts = [int(count) for count in frames.split(",")]
     names = weights or ["fast"]
-    from safa.bench import run_bench, run_profile, run_stream_bench
+    from safa.bench import run_bench, run_profile, run_stream_bench, usable_engines
 
+    chosen, obstacles = usable_engines(device)
+    if engines is not None:
+        chosen, obstacles = engines.split(","), []
+    for obstacle in obstacles:
+        stderr.print(f"warning: {escape(obstacle)}")
     with progress_bar("cases") as bar:
         task = bar.add_task("measuring", total=None, speed="-")
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        cases = [(name, engine, size) for name in names for engine in engines.split(",") for size in sizes]
+        cases = [(name, engine, size) for name in names for engine in chosen for size in sizes]
         options: dict[str, Any] = {"rounds": rounds, "device": device}
         if stream is not None:
             runs = [
@@ -65,7 +72,7 @@ def bench(
             _print([one.to_dict() for one in profiles], tables, as_json)
             return
         scales = (None, 0, 1, 2) if forced else (None,)
-        result = run_bench(names, sizes, counts, engines=engines.split(","), scales=scales, on_progress=show, **options)
+        result = run_bench(names, sizes, counts, engines=chosen, scales=scales, on_progress=show, **options)
     title = f"{result.device}, {result.threads} threads, {result.peak / 1e9:.0f} GFLOP/s peak"
     _print(result.to_dict(), [_text(result.rows(), title, markdown)], as_json)
 

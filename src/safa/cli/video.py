@@ -191,15 +191,23 @@ def compare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
     result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
-    at: Annotated[str | None, typer.Option(help="Time in seconds; the middle if not given.")] = None,
+    at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
+    slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
+    start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
+    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
-    from safa.video.parse import parse_time
+    from safa.video.parse import parse_factor, parse_fps, parse_time
 
-    time = parse_time(at) if at is not None else None
+    times: dict[str, Any] = {
+        "at": parse_time(at) if at is not None else None,
+        "slow": parse_factor(slow) if slow is not None else Fraction(1),
+        "start": parse_time(start) if start is not None else None,
+        "source_fps": parse_fps(source_fps) if source_fps is not None else None,
+    }
     from safa.pictures import before_after, save_picture
 
-    save_picture(before_after(source, result, time), output)
+    save_picture(before_after(source, result, **times), output)
     stdout.print(escape(str(output)))
 
 
@@ -210,7 +218,7 @@ def info(
     """Say what a video or a weights file holds; without one, what this installation has."""
     if file is None:
         facts = _installation()
-    elif file.endswith(".safetensors") or not Path(file).suffix:
+    elif _is_weights(file):
         facts = _weights_facts(file)
     else:
         from safa.video.reader import VideoReader
@@ -222,6 +230,20 @@ def info(
     else:
         for name, value in facts.items():
             stdout.print(f"{name.replace('_', ' ')}: {escape(str(value))}")
+
+
+def _is_weights(name: str) -> bool:
+    """Whether it is the name of shipped weights or a weights file; a film may lack a suffix, too."""
+    from safa.checkpoint import shipped_names
+
+    path = Path(name)
+    if not path.is_file():
+        # What is not there and looks like no file is taken for a name, so that the error lists those that there are.
+        plain = name != "-" and not path.exists() and path.name == name and not path.suffix
+        return name in shipped_names() or path.suffix.lower() == ".safetensors" or plain
+    with path.open("rb") as file:
+        head = file.read(9)
+    return path.suffix.lower() == ".safetensors" or name in shipped_names() or head[8:] == b"{"
 
 
 def _installation() -> dict[str, Any]:

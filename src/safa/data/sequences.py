@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -70,7 +71,11 @@ class Video:
     path: Path
 
     def count(self) -> int:
-        """Number of frames, by decoding all of them: containers can be wrong about it."""
+        """Number of frames, by decoding all of them once: containers can be wrong about it."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         return sum(1 for _ in self.frames())
 
     def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:

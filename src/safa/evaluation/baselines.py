@@ -37,6 +37,8 @@ class Method:
     stream: Stream | None = None
     """``(inputs, place, times)`` for a method that looks along the stream: all inputs of the sequence, and which of
     them the pair begins with; it is measured instead of ``interpolate``."""
+    any_time: bool = True
+    """Whether it makes pictures at any time, not in the middle alone."""
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:

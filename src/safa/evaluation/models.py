@@ -57,7 +57,7 @@ def model_method(path: Path, multiple: int = 32) -> Method:
                 picture = enlarge(picture)
             yield picture[..., : SCALE * height, : SCALE * width].clamp(0, 1)
 
-    return Method(path.stem, interpolate, parameters)
+    return Method(path.stem, interpolate, parameters, any_time=takes_time)
 
 
 def _torchscript(path: Path) -> tuple[Run, bool, int | None]:

@@ -112,15 +112,8 @@ def evaluate(
         SafaError: two methods of one name, a metric that is not there, or no sequence is long enough for a window.
     """
     metrics = make_metrics(further)
-    if len({method.name for method in methods}) != len(methods):
-        raise SafaError("Two methods have the same name; rename one of them.")
-    starts = {
-        sequence.name: window_starts(sequence.count(), dataset.factor, windows_per_sequence)
-        for sequence in dataset.sequences
-    }
+    starts = find_windows(methods, dataset, windows_per_sequence)
     total = sum(len(of_sequence) for of_sequence in starts.values())
-    if not total:
-        raise SafaError(f"No sequence of {dataset.name} has the {dataset.factor + 1} frames that a window takes.")
     name = dataset.name
     if dataset.compression is not None:
         name += f", inputs through {dataset.compression.codec} at quality {dataset.compression.quality:g}"
@@ -137,6 +130,24 @@ def evaluate(
             if on_progress is not None:
                 on_progress(Progress(done, total, sequence.name))
     return results
+
+
+def find_windows(
+    methods: Sequence[Method], dataset: Dataset, windows_per_sequence: int | None = None
+) -> dict[str, list[int]]:
+    """First frames of the windows of every sequence; raises SafaError where ``evaluate`` could not measure at all."""
+    if len({method.name for method in methods}) != len(methods):
+        raise SafaError("Two methods have the same name; rename one of them.")
+    for method in methods:
+        if not method.any_time and dataset.factor != 2:
+            raise SafaError(f"{method.name} takes no time: it can be measured at a time factor of 2 only.")
+    starts = {
+        sequence.name: window_starts(sequence.count(), dataset.factor, windows_per_sequence)
+        for sequence in dataset.sequences
+    }
+    if not any(starts.values()):
+        raise SafaError(f"No sequence of {dataset.name} has the {dataset.factor + 1} frames that a window takes.")
+    return starts
 
 
 def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> int:

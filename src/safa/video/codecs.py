@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-from numpy._core._multiarray_umath import __cpu_features__  # what np.show_runtime() prints
+import cv2
 
 from safa.errors import OutputError
 from safa.video.hdr import Mastering
@@ -22,6 +22,8 @@ CONTAINERS = {
     ".png": ("png", ("rgb",)),
     "-": ("yuv4mpegpipe", ("y4m",)),
 }
+
+AVX_512F = 13  # OpenCV's number of a processor feature (CV_CPU_AVX_512F), which its Python module has no name for
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -47,7 +49,7 @@ class Codec:
 def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
     # x264 gives other bytes on every run where its AVX-512 code is used and the width is no multiple of 128
     # (mbtree). A resumed run must equal an uninterrupted one, so AVX2 is asked for there.
-    parameters = [*(["asm=avx2"] if __cpu_features__.get("AVX512F") else []), *mastering.x264()]
+    parameters = [*(["asm=avx2"] if cv2.checkHardwareSupport(AVX_512F) else []), *mastering.x264()]
     given = {"x264-params": ":".join(parameters)} if parameters else {}
     return {"crf": f"{crf:g}", "preset": preset, **given}
 

@@ -131,7 +131,7 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
         warnings.append(f"{place} cannot say that its pixels are {info.sample_aspect_ratio} as wide as high.")
     if tags := _lost_tags(info, spec):
         warnings.append(f"{place} cannot hold the source's tags {', '.join(tags)}; they are left out.")
-    warnings += [f"the source's frames carry {kind}, which cannot be kept." for kind in info.lost]
+    warnings += [f"the source's frames carry {kind}, which cannot be kept." for kind in info.not_carried]
     return warnings
 
 

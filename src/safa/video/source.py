@@ -58,7 +58,7 @@ class VideoInfo:
 
     `width` and `height` are as stored, before `rotation` (degrees counter-clockwise, 0, 90, 180 or -90) and
     `sample_aspect_ratio` are applied for display. `display_matrix` is the full matrix where there is one.
-    `lost` names what the first frame carries beside its pixels and no output can hold (HDR10+, captions ...).
+    `not_carried` names what the first frame carries beside its pixels and no output can hold (HDR10+, captions ...).
     `colour` is as tagged; `colour.resolved(height)` is what it means.
     `frames` and `duration` are what the file claims, or None; `clock_zero` is the file time that players show
     as 0.
@@ -85,7 +85,7 @@ class VideoInfo:
     frames: int | None
     colour: Colour
     mastering: Mastering
-    lost: tuple[str, ...]
+    not_carried: tuple[str, ...]
     streams: tuple[StreamInfo, ...]
     metadata: dict[str, str]
 
@@ -184,7 +184,7 @@ def describe(
         frames=stream.frames or None,
         colour=Colour.of(frame, pixel.name),
         mastering=Mastering.of(frame),
-        lost=lost_kinds(frame),
+        not_carried=lost_kinds(frame),
         streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
         metadata=dict(container.metadata),
     )

@@ -9,11 +9,20 @@ from statistics import median
 import av
 
 from safa.video import source
+from safa.video.codecs import container_of
 from safa.video.folder import FolderReader
 from safa.video.reader import VideoReader
 
 # Outputs that show every frame equally long.
 TIMELESS = {"yuv4mpegpipe", "png"}
+
+
+def one_rate(
+    reader: VideoReader | FolderReader, output: Path, start: Fraction | None, end: Fraction | None, rate: int
+) -> Fraction | None:
+    """The one rate, frames a second, that `rate` frames an interval must be made for; None where they may vary."""
+    usual = uneven_rate(reader, start, end, rate) if container_of(output) in TIMELESS else None
+    return None if usual is None else usual * rate
 
 
 def uneven_rate(
