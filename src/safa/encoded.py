@@ -56,9 +56,13 @@ class EncodedWindow:
         """Height, width and type of its frames."""
         return self.frames[0].kind
 
+    def after(self, place: int) -> int:
+        """The place after ``place``; that of the last frame is its own."""
+        return min(place + 1, len(self.frames) - 1)
+
     def ends(self, place: int) -> tuple[EncodedFrame, EncodedFrame]:
         """The frame at ``place`` and the one after it; the last one twice."""
-        return self.frames[place], self.frames[min(place + 1, len(self.frames) - 1)]
+        return self.frames[place], self.frames[self.after(place)]
 
     def flows(self, places: Sequence[int]) -> list[Flow]:
         """Classical flow, both ways, between the frames at ``places`` and those after them."""
@@ -81,6 +85,7 @@ class TileStates:
 
     def __init__(self, engine: Engine, window: EncodedWindow, tile: Tile, whole: bool) -> None:
         self._engine, self._window, self._tile, self._whole = engine, window, tile, whole
+        self._carried: list[Any] = []
         self._states: dict[int, Any] = {}
         self._pair: tuple[int, Any] | None = None
 
@@ -88,7 +93,8 @@ class TileStates:
         """State of the frame at ``place``."""
         if place not in self._states:
             if self._engine.config.propagation:
-                self._encode_all()
+                self._states = {near: self._states[near] for near in (place - 1, place + 1) if near in self._states}
+                self._states[place] = self._engine.finish_frame(self._carry()[place])
             else:
                 self._states[place] = self._alone(self._window.frames[place])
         return self._states[place]
@@ -97,15 +103,17 @@ class TileStates:
         """State of the frame at ``place`` joined with the one after it."""
         if self._pair is None or self._pair[0] != place:
             self._pair = None
-            first, second = self.frame(place), self.frame(min(place + 1, len(self._window.frames) - 1))
+            first, second = self.frame(place), self.frame(self._window.after(place))
             flows = self._flows(place) if self._engine.config.needs_flow else None
             self._pair = place, self._engine.encode_pair(first, second, flows)
         return self._pair[1]
 
-    def _encode_all(self) -> None:
-        frames = [self._colour(frame) for frame in self._window.frames]
-        flows = [self._flows(place) for place in range(len(frames) - 1)]
-        self._states = dict(enumerate(self._engine.encode_window(frames, flows)))
+    def _carry(self) -> list[Any]:
+        if not self._carried:
+            frames = [self._colour(frame) for frame in self._window.frames]
+            flows = [self._flows(place) for place in range(len(frames) - 1)]
+            self._carried = self._engine.encode_window(frames, flows)
+        return self._carried
 
     def _alone(self, frame: EncodedFrame) -> Any:
         if not self._whole:

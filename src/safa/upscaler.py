@@ -267,8 +267,7 @@ class Upscaler:
             place, t = asks[number]
             decision = None
             if self.config.propagation and t in (0, 1):
-                last = len(window.frames) - 1
-                image = self.engine.picture(states.frame(min(place + int(t), last)))
+                image = self.engine.picture(states.frame(window.after(place) if t else place))
             else:
                 made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
                 image, decision = made.image, Decision.of(made)

@@ -154,10 +154,9 @@ def run_bench(
 
 
 def _operations(network: Safa, device: torch.device, size: tuple[int, int], count: int, scale: int | None) -> int:
-    with torch.inference_mode():
-        run = pair_job(network, device, size, count)
-        with FlopCounterMode(display=False) as counter:
-            run(scale)
+    run = pair_job(pick_engine("torch", network, device), device, size, count)
+    with FlopCounterMode(display=False) as counter:
+        run(scale)
     return int(counter.get_total_flops())
 
 

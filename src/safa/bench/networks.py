@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -60,14 +61,13 @@ def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch
     return flow, -flow
 
 
-def pair_job(engine: Engine | Safa, device: torch.device, size: tuple[int, int], count: int) -> PairJob:
+def pair_job(engine: Engine, device: torch.device, size: tuple[int, int], count: int) -> PairJob:
     """One pair as a stream meets it: a new frame is encoded, joined to one that is there, ``count`` times made.
 
-    A network with propagation encodes windows of frames; its share of one for a frame is what counts here, without the
-    margins.
+    A network with propagation encodes windows of frames; here each frame is a window by itself, without what fetching
+    from other frames and the margins cost.
 
     Args:
-        engine: or a network, which has the same steps.
         size: (width, height) of the input.
 
     Returns:
@@ -75,19 +75,17 @@ def pair_job(engine: Engine | Safa, device: torch.device, size: tuple[int, int],
     """
     first, second = random_frames(*size, device)
     flows = constant_prior(*size, device)
-    if engine.config.propagation:
-        (known,) = engine.encode_window([first], [])
-    else:
-        known = engine.encode_frame(first)
+    carries = bool(engine.config.propagation)
+
+    def encoded(frame: torch.Tensor) -> Any:
+        return engine.finish_frame(engine.encode_window([frame], [])[0]) if carries else engine.encode_frame(frame)
+
+    known = encoded(first)
 
     def run(scale: int | None = None) -> None:
-        if engine.config.propagation:
-            (new,) = engine.encode_window([second], [])
-        else:
-            new = engine.encode_frame(second)
-        pair = engine.encode_pair(known, new, flows)
+        pair = engine.encode_pair(known, encoded(second), flows)
         for index in range(count):
-            if engine.config.propagation and not index and not isinstance(engine, Safa):
+            if carries and not index:
                 engine.picture(known)
             else:
                 engine.synthesize(pair, index / count, scale)

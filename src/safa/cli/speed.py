@@ -46,9 +46,7 @@ def bench(
     names = weights or ["fast"]
     from safa.bench import run_bench, run_profile, run_stream_bench, usable_engines
 
-    chosen, obstacles = usable_engines(device)
-    if engines is not None:
-        chosen, obstacles = engines.split(","), []
+    chosen, obstacles = usable_engines(device) if engines is None else (engines.split(","), [])
     for obstacle in obstacles:
         stderr.print(f"warning: {escape(obstacle)}")
     with progress_bar("cases") as bar:

@@ -16,9 +16,9 @@ from safa.pixels import Array
 class Engine(Protocol):
     """One way to run a SAFA network.
 
-    States are opaque: what ``encode_frame`` or ``encode_window`` returns goes into ``encode_pair`` of the same engine,
-    and what that returns into ``synthesize``. None is changed, so a frame can serve both its pairs and a pair any
-    number of times.
+    States are opaque: what ``encode_frame``, or ``encode_window`` and then ``finish_frame``, returns goes into
+    ``encode_pair`` of the same engine, and what that returns into ``synthesize``. None is changed, so a frame can serve
+    both its pairs and a pair any number of times.
     """
 
     name: str
@@ -37,10 +37,16 @@ class Engine(Protocol):
         """Everything about a frame ``1,3,h,w`` float32 in [0, 1], sides multiples of ``config.multiple``."""
 
     def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
-        """Consecutive frames encoded together, for networks with propagation; see ``Safa.encode_window``."""
+        """Consecutive frames encoded together, for networks with propagation; arguments as ``Safa.encode_window``.
+
+        They still want ``finish_frame``: enlarged, a whole window would take as much memory again.
+        """
+
+    def finish_frame(self, frame: Any) -> Any:
+        """One of the frames of ``encode_window``, enlarged."""
 
     def picture(self, frame: Any) -> Tensor:
-        """The picture ``1,3,4h,4w`` in [0, 1] of one of the frames of ``encode_window``."""
+        """The picture ``1,3,4h,4w`` in [0, 1] of a frame from ``finish_frame``."""
 
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> Any:
         """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``."""

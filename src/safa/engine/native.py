@@ -124,6 +124,9 @@ class NativeEngine:
     def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
         raise SafaError("The native engine cannot carry features along a window yet; use the engine 'torch'.")
 
+    def finish_frame(self, frame: Any) -> Any:
+        raise SafaError("The native engine has no networks with propagation yet; use the engine 'torch'.")
+
     def picture(self, frame: Any) -> Tensor:
         raise SafaError("The native engine has no networks with propagation yet; use the engine 'torch'.")
 

@@ -45,17 +45,19 @@ class TorchEngine:
         frames = [frame.to(self.device).contiguous(memory_format=torch.channels_last) for frame in frames]
         with torch.inference_mode(), self._autocast():
             features = self.network.carry(frames, flows)
-        # Enlarged frames are made when a pair needs them: a whole window of them would take as much as its features.
         return list(zip(frames, features, strict=True))
 
-    def picture(self, frame: Any) -> Tensor:
+    def finish_frame(self, frame: tuple[Tensor, Tensor]) -> FrameState:
         with torch.inference_mode(), self._autocast():
-            return self.network.finish_frame(*frame).enlarged.clamp(0, 1)
+            return self.network.finish_frame(*frame)
 
-    def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Tensor, Tensor] | None = None) -> PairState:
+    def picture(self, frame: FrameState) -> Tensor:
+        return frame.enlarged.clamp(0, 1)
+
+    def encode_pair(
+        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
+    ) -> PairState:
         with torch.inference_mode(), self._autocast():
-            if self.config.propagation:
-                frame0, frame1 = self.network.finish_frame(*frame0), self.network.finish_frame(*frame1)
             return self.network.encode_pair(frame0, frame1, prior)
 
     def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:

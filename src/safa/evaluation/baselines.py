@@ -98,13 +98,12 @@ def stream_method(upscaler: Upscaler, name: str) -> Method:
     """A network with propagation, given the whole stream, in windows as in a video."""
     pairs = network_method(upscaler.checkpoint.network, name)
     known: list[tuple[Sequence[Tensor], int, EncodedWindow]] = []
-    length, margin = upscaler.span.length, upscaler.span.margin
 
     def stream(inputs: Sequence[Tensor], place: int, times: Sequence[float]) -> Iterator[Tensor]:
-        begin = place // length * length
-        first, last = max(0, begin - margin), min(len(inputs), begin + length + margin + 1)
+        first, last = upscaler.span.reach(place)
+        first = max(0, first)
         if not known or known[0][0] is not inputs or known[0][1] != first:
-            frames = [upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs[first:last]]
+            frames = [upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs[first : last + 1]]
             known[:] = [(inputs, first, upscaler.window(frames))]
         window = known[0][2]
         for picture in upscaler.pictures(window, [(place - first, t) for t in times]):

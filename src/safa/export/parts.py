@@ -188,4 +188,4 @@ class _Synthesis(_NetworkPart):
         self, enlarged0: Tensor, enlarged1: Tensor, features0: Tensor, features1: Tensor, flow: Tensor, t: Tensor
     ) -> tuple[Tensor]:
         frames = FrameState(enlarged0, features0), FrameState(enlarged1, features1)
-        return (self.network.compose(*frames, flow, t, features0)[0],)
+        return (self.network.compose(*frames, flow, t)[0],)

@@ -57,15 +57,22 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
     height, width = frame0.shape[:2]
     grey0, grey1 = _grey(frame0), _grey(frame1)
     fine0, fine1 = _twice(grey0), _twice(grey1)
+    y, x = np.mgrid[: grey0.shape[0], : grey0.shape[1]].astype(np.float32)
+
+    def error_along(flow: Flow) -> NDArray[np.float32]:
+        """Mean absolute difference, around each pixel of the first frame, to what the second shows along ``flow``."""
+        warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (WINDOW, WINDOW))  # type: ignore[return-value]
+
     flow = _dis(fine0, fine1)
-    error = _warping_error(grey0, grey1, flow)
+    error = error_along(flow)
     for shift in shared_shifts(grey0, grey1):
-        alike = _warping_error(grey0, grey1, np.broadcast_to(np.array(shift, np.float32), flow.shape))
+        alike = error_along(np.broadcast_to(np.array(shift, np.float32), flow.shape))
         # A whole number of pixels explains what moved by a fraction more only roughly: hence the allowance.
         if np.mean(alike < 0.7 * error - 1) < LEAST_SHARE:
             continue
         shifted = _dis(fine0, _shifted(fine1, (2 * shift[0], 2 * shift[1]))) + np.array(shift, np.float32)
-        error_shifted = _warping_error(grey0, grey1, shifted)
+        error_shifted = error_along(shifted)
         np.copyto(flow, shifted, where=(error_shifted < error)[..., None])
         error = np.minimum(error, error_shifted)
     return np.ascontiguousarray(flow[:height, :width])
@@ -120,13 +127,6 @@ def _shifted(grey: Grey, shift: tuple[int, int]) -> Grey:
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(grey, matrix, grey.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
-
-
-def _warping_error(grey0: Grey, grey1: Grey, flow: Flow) -> NDArray[np.float32]:
-    """Mean absolute difference, around each pixel of ``grey0``, to what ``grey1`` shows along ``flow``."""
-    y, x = np.mgrid[: grey0.shape[0], : grey0.shape[1]].astype(np.float32)
-    warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (WINDOW, WINDOW))  # type: ignore[return-value]
 
 
 def release() -> None:

@@ -190,15 +190,21 @@ class Safa(nn.Module):
         return torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, _map_of(t, hidden)), dim=1)
 
     def compose(
-        self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor, hidden: Tensor
+        self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor, hidden: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The image at times ``t`` ``B`` from the last flow and hidden state, the image fusion alone, and the mask."""
+        """The image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask.
+
+        ``hidden``: the last hidden state; a network with propagation needs it, no other looks at it.
+        """
         fused, mask = self._fuse_images(frame0, frame1, flow)
         if self.decoder is None:
             image = fused
         else:
             _, warped0, warped1 = self._warp_features(frame0.features, frame1.features, flow)
-            seen = (_map_of(t, warped0), warped0, warped1, *((hidden,) if self.propagation is not None else ()))
+            seen = [_map_of(t, warped0), warped0, warped1]
+            if self.propagation is not None:
+                assert hidden is not None
+                seen.append(hidden)
             image = self.decoder(torch.cat(seen, dim=1)).float()
             if self.config.fusion == "both":
                 image = image + fused

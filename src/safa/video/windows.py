@@ -28,6 +28,11 @@ class Span:
         """The most frames that a window holds, as long as none are left out as repeats."""
         return self.length + 1 + 2 * self.margin
 
+    def reach(self, number: int) -> tuple[int, int]:
+        """First and last frame, by number, of the window that the pair beginning with frame ``number`` belongs to."""
+        begin = number // self.length * self.length
+        return begin - self.margin, begin + self.length + self.margin
+
 
 PAIR = Span()
 """Of networks that look at the two frames of a pair alone."""
@@ -111,7 +116,6 @@ class WindowGrid(Generic[Moment_]):
 
     def _settled(self, newest: int | None) -> Iterator[Window[Moment_]]:
         """The windows that frames after number ``newest`` cannot change; all if it is None."""
-        length, margin = self._span.length, self._span.margin
         while self._open:
             head = self._open[0]
             if head.first is head.second and self._span == PAIR:
@@ -119,17 +123,15 @@ class WindowGrid(Generic[Moment_]):
                 own = [head]
                 frames: tuple[Numbered, ...] = (head.first,)
             else:
-                number = head.first.number // length
-                end = (number + 1) * length + margin
-                if newest is not None and newest < end:
+                low, high = reach = self._span.reach(head.first.number)
+                if newest is not None and newest < high:
                     return
-                own = [one for one in self._open if one.first.number // length == number]
-                low, high = number * length - margin, max(end, own[-1].second.number)
+                own = [one for one in self._open if self._span.reach(one.first.number) == reach]
+                high = max(high, own[-1].second.number)
                 frames = tuple(frame for frame in self._frames if low <= frame.number <= high)
             if any(one.moments for one in own):
                 yield Window(frames, own)
             self._given = frames
             self._open = self._open[len(own) :]
-            first = self._open[0].first.number if self._open else self._frames[-1].number
-            low = first // length * length - margin
+            low, _ = self._span.reach((self._open[0].first if self._open else self._frames[-1]).number)
             self._frames = [frame for frame in self._frames if frame.number >= low]
