@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from safa.bench import run_bench, usable_engines
+from safa.bench.networks import stream_work
 from safa.checkpoint import save_checkpoint
+from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
-from tests.conftest import tiny_network
+from safa.upscaler import WINDOW
+from tests.conftest import streaming_network, tiny_network
 from tests.test_cli import Shell
 
 
@@ -42,6 +46,18 @@ def test_operations_grow_with_frames_but_less_than_in_proportion(tmp_path: Path)
     result = run_bench([str(tmp_path / "tiny.safetensors")], [(16, 16)], [1, 4], **options)  # type: ignore[arg-type]
     one, four = (case.operations for case in result.cases)
     assert one < four < 4 * one
+
+
+def test_a_window_is_shared_among_its_pairs(tmp_path: Path) -> None:
+    """What a frame costs in a stream includes the frames that a window computes and throws away."""
+    network = streaming_network()
+    save_checkpoint(network, tmp_path / "tiny.safetensors")
+    work = stream_work(TorchEngine(network, torch.device("cpu")), torch.device("cpu"), (16, 8), 2)
+    assert work.pairs == WINDOW.length
+    result = run_bench([str(tmp_path / "tiny.safetensors")], [(16, 8)], [2], engines=["torch"], rounds=1)
+    with FlopCounterMode(display=False) as counter:
+        work.run(None)
+    assert result.cases[0].operations == counter.get_total_flops() // WINDOW.length > 0
 
 
 NO_COMPILER = "there was no usable C++ compiler"

@@ -85,10 +85,17 @@ def compare(
     """Run both engines on one pair, at every forced scale and as the network chooses."""
     frame0, frame1, prior = random_pair(height, width, seed, reach)
     engines = NativeEngine(network, threads, build), TorchEngine(network, CPU)
-    pairs = []
+    pairs, shown = [], []
     for engine in engines:
-        first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
+        if network.config.propagation:
+            window = engine.encode_window([frame0, frame1, frame0], [prior, prior[::-1]])  # type: ignore[attr-defined]
+            first, second, _ = (engine.finish_frame(frame) for frame in window)  # type: ignore[attr-defined]
+            shown.append(engine.picture(first))  # type: ignore[attr-defined]
+        else:
+            first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
         pairs.append(engine.encode_pair(first, second, prior))  # type: ignore[attr-defined]
+    if shown:
+        torch.testing.assert_close(*shown, atol=1e-4, rtol=0)
     for scale in (None, *range(len(network.config.scales))):
         for t in times:
             ours, theirs = (engine.synthesize(pair, t, scale) for engine, pair in zip(engines, pairs, strict=True))  # type: ignore[attr-defined]

@@ -41,6 +41,11 @@ Settings random_settings() {
     s.decoder_blocks = pick(0, 1);
     s.blend_prior = pick(0, 1);
     s.flow_prior = pick(0, 1);
+    if (pick(0, 1)) {
+        s.propagation = pick(1, 2);
+        s.paper_grid = 0;
+        s.image_fusion = s.feature_fusion = s.flow_prior = 1;
+    }
     return s;
 }
 
@@ -67,16 +72,41 @@ void run(const Settings& s, Context* context, int height, int width) {
     const int factor = s.paper_grid ? 2 : 1, state = s.paper_grid ? 4 : 1;
     const size_t grid = static_cast<size_t>(factor * height) * factor * width * ((s.channels + 15) / 16 * 16);
     const size_t low = static_cast<size_t>(height) * width, high = 16 * low;
-    std::vector<float> pictures[2], features[2], prior[2], hidden(grid);
+    std::vector<float> frames[2], pictures[2], features[2], prior[2], hidden(grid);
     const int64_t steps[3] = {static_cast<int64_t>(low), width, 1};
     for (int k = 0; k < 2; ++k) {
         const std::vector<float> frame = random_values(3 * low, 0, 1);
         pictures[k].resize(4 * high);
         features[k].resize(grid);
-        check(safa_encode_frame(context, frame.data(), height, width, steps, pictures[k].data(), features[k].data(),
-                                message, sizeof message), message);
+        frames[k] = frame;
+        if (s.propagation) {
+            check(safa_extract(context, frame.data(), height, width, steps, features[k].data(), message, sizeof message),
+                  message);
+        } else {
+            check(safa_encode_frame(context, frame.data(), height, width, steps, pictures[k].data(),
+                                    features[k].data(), message, sizeof message), message);
+        }
         prior[k] = random_values(2 * low, -200, 200);
         for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) prior[k][pick(0, 2 * static_cast<int>(low) - 1)] = odd;
+    }
+    if (s.propagation) {
+        std::vector<float> backward[2], forward[2], shown(3 * high);
+        for (const int k : {1, 0}) {
+            backward[k].resize(grid);
+            const safa::Step step{height, width, {features[k].data(), nullptr}, k ? nullptr : backward[1].data(),
+                                  k ? nullptr : prior[0].data()};
+            check(safa_carry(context, &step, backward[k].data(), nullptr, message, sizeof message), message);
+        }
+        for (const int k : {0, 1}) {
+            forward[k].resize(grid);
+            const safa::Step step{height, width, {features[k].data(), backward[k].data()},
+                                  k ? forward[0].data() : nullptr, k ? prior[1].data() : nullptr};
+            check(safa_carry(context, &step, forward[k].data(), backward[k].data(), message, sizeof message), message);
+            features[k] = backward[k];
+            check(safa_finish_frame(context, frames[k].data(), height, width, steps, features[k].data(),
+                                    pictures[k].data(), message, sizeof message), message);
+            check(safa_show(context, pictures[k].data(), height, width, shown.data(), message, sizeof message), message);
+        }
     }
     check(safa_encode_pair(context, height, width, features[0].data(), features[1].data(), hidden.data(), message,
                            sizeof message), message);

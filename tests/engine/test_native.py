@@ -14,13 +14,15 @@ from safetensors.torch import load_file
 
 from safa.checkpoint import import_released
 from safa.engine.native import NativeEngine
+from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.pixels import store
-from tests.engine.nets import builds, compare, lively_network, random_pair
+from tests.engine.nets import CPU, builds, compare, lively_network, random_pair
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"
-GRIDS = {"paper": {"grid": "paper"}, "input": {"grid": "input", "blend_prior": True, "flow_prior": "dis"}}
+INPUT = {"grid": "input", "blend_prior": True, "flow_prior": "dis"}
+GRIDS = {"paper": {"grid": "paper"}, "input": INPUT, "window": {**INPUT, "propagation": 1}}
 
 pytestmark = pytest.mark.skipif(not builds(), reason="the native engine was not built here")
 
@@ -43,6 +45,8 @@ def test_every_build_equals_torch(build: str, grid: str) -> None:
         {"scales": (0.5,)},
         {"scales": (1.0, 0.25), "fixed_scale": 1, "grid": "input"},
         {"flow_prior": "dis", "blend_prior": True},
+        {**INPUT, "propagation": 2, "channels": 18, "decoder_blocks": 0},
+        {**INPUT, "propagation": 1, "scales": (0.5, 0.25), "fixed_scale": 1, "extractor": "stem"},
     ],
     ids=str,
 )
@@ -58,7 +62,7 @@ def test_released_layout_equals_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_flow_far_out_of_the_picture(grid: str) -> None:
-    compare(lively_network(grid=grid, flow_prior="dis"), 16, 32, reach=200.0)
+    compare(lively_network(**{**GRIDS[grid], "flow_prior": "dis"}), 16, 32, reach=200.0)
 
 
 @settings(max_examples=8, deadline=None)
@@ -91,6 +95,31 @@ def test_result_depends_neither_on_threads_nor_on_what_ran_before() -> None:
     for first, second, third in zip(images[:3], images[3:6], images[6:], strict=True):
         assert torch.equal(first, second)
         assert torch.equal(first, third)
+
+
+def test_window_depends_neither_on_threads_nor_on_what_ran_before() -> None:
+    network = lively_network(**GRIDS["window"])
+    single, several = NativeEngine(network, 1), NativeEngine(network, 3)
+    frame0, frame1, prior = random_pair(40, 24)
+    results = []
+    for engine in (single, several, single):
+        window = engine.encode_window([frame0, frame1, frame1], [prior, prior])
+        first, second, _ = (engine.finish_frame(frame) for frame in window)
+        results.append((first.picture, engine.synthesize(engine.encode_pair(first, second, prior), 0.5).image))
+    for others in results[1:]:
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(results[0], others, strict=True))
+
+
+def test_window_of_one_frame() -> None:
+    network = lively_network(**GRIDS["window"])
+    frame = random_pair(16, 24)[0]
+    pictures = []
+    for engine in (NativeEngine(network, 2), TorchEngine(network, CPU)):
+        (state,) = engine.encode_window([frame], [])  # type: ignore[attr-defined]
+        pictures.append(engine.picture(engine.finish_frame(state)))  # type: ignore[attr-defined]
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=0)
+    assert pictures[0].min() >= 0
+    assert pictures[0].max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -155,6 +184,8 @@ def test_says_what_it_cannot_take() -> None:
     pair = engine.encode_pair(engine.encode_frame(frame), engine.encode_frame(frame), prior)
     with pytest.raises(SafaError, match="index into"):
         engine.synthesize(pair, 0.5, 3)
+    with pytest.raises(SafaError, match="two frames only"):
+        engine.encode_window([frame, frame], [prior])
 
 
 def test_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

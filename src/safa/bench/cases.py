@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safa.bench.memory import peak_bytes
-from safa.bench.networks import ENGINES, network_called, pair_job
+from safa.bench.networks import ENGINES, Work, network_called, stream_work
 from safa.engine import Engine, pick_engine
 from safa.engine.device import pick_device, synchronize
 from safa.network.safa import Safa
@@ -25,7 +25,7 @@ from safa.network.safa import Safa
 
 @dataclass
 class Case:
-    """One engine on one network at one size; times in seconds for a whole pair with all its output frames."""
+    """One engine on one network at one size; times in seconds for a pair with all its output frames."""
 
     weights: str
     engine: str
@@ -123,41 +123,41 @@ def run_bench(
         SafaError: unknown weights, or an engine or device that is not available here.
     """
     place = pick_device(device)
-    cases: list[tuple[Case, Engine, Callable[[], None]]] = []
+    cases: list[tuple[Case, Engine, Work, Callable[[], None]]] = []
     for name in weights:
         network = network_called(name)
         for engine_name in engines:
             engine = pick_engine(engine_name, network, place)
             for size in sizes:
                 for count in frames:
-                    job = pair_job(engine, place, size, count)
+                    work = stream_work(engine, place, size, count)
                     for scale in scales:
                         label = "selected" if scale is None else f"{network.config.scales[scale]:g}"
                         operations = _operations(network, place, size, count, scale)
                         case = Case(name, engine_name, *size, label, count, operations)
-                        cases.append((case, engine, partial(job, scale)))
-    for case, engine, run in cases:  # this also fills buffers and caches
+                        cases.append((case, engine, work, partial(work.run, scale)))
+    for case, engine, _, run in cases:  # this also fills buffers and caches
         run()
         engine.release()  # what is kept only grows: a smaller case would seem to need nothing
         case.memory = peak_bytes(run, place)
     done = 0
     for _ in range(rounds):
-        for case, _, run in cases:
+        for case, _, work, run in cases:
             began = time.perf_counter()
             run()
             synchronize(place)
-            case.seconds.append(time.perf_counter() - began)
+            case.seconds.append((time.perf_counter() - began) / work.pairs)
             done += 1
             if on_progress is not None:
                 on_progress(done, rounds * len(cases))
-    return Bench([case for case, _, _ in cases], _peak(place), torch.get_num_threads(), str(place))
+    return Bench([case for case, *_ in cases], _peak(place), torch.get_num_threads(), str(place))
 
 
 def _operations(network: Safa, device: torch.device, size: tuple[int, int], count: int, scale: int | None) -> int:
-    run = pair_job(pick_engine("torch", network, device), device, size, count)
+    work = stream_work(pick_engine("torch", network, device), device, size, count)
     with FlopCounterMode(display=False) as counter:
-        run(scale)
-    return int(counter.get_total_flops())
+        work.run(scale)
+    return int(counter.get_total_flops()) // work.pairs
 
 
 def _peak(device: torch.device) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -13,14 +13,13 @@ from safa.engine.device import pick_device
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
+from safa.upscaler import span_of
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"
 
 # The engines that a comparison is about.
 ENGINES = ("torch", "native")
-
-PairJob = Callable[[int | None], None]
 
 
 def usable_engines(device: str) -> tuple[list[str], list[str]]:
@@ -48,11 +47,10 @@ def network_called(name: str) -> Safa:
     return load_checkpoint(name).network
 
 
-def random_frames(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two frames ``1,3,height,width`` of noise."""
+def random_frames(count: int, width: int, height: int, device: torch.device) -> list[torch.Tensor]:
+    """Frames ``1,3,height,width`` of noise."""
     generator = torch.Generator().manual_seed(0)
-    first, second = torch.rand(2, 1, 3, height, width, generator=generator).to(device)
-    return first, second
+    return list(torch.rand(count, 1, 3, height, width, generator=generator).to(device))
 
 
 def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,33 +59,42 @@ def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch
     return flow, -flow
 
 
-def pair_job(engine: Engine, device: torch.device, size: tuple[int, int], count: int) -> PairJob:
-    """One pair as a stream meets it: a new frame is encoded, joined to one that is there, ``count`` times made.
+@dataclass(frozen=True)
+class Work:
+    """A part of a stream that is measured: ``run`` does it once, at the forced scale it is given or as chosen."""
 
-    A network with propagation encodes windows of frames; here each frame is a window by itself, without what fetching
-    from other frames and the margins cost.
+    pairs: int
+    run: Callable[[int | None], None]
+
+
+def stream_work(engine: Engine, device: torch.device, size: tuple[int, int], count: int) -> Work:
+    """What an engine does of a stream, with ``count`` output frames for each pair.
+
+    For networks that look at two frames, one pair: a new frame is encoded and joined to one that is there. For
+    networks with propagation a whole window with its margins, which serves as many pairs as the window is long.
 
     Args:
         size: (width, height) of the input.
-
-    Returns:
-        A function that does it once, at the forced scale it is given or, with None, as the selector chooses.
     """
-    first, second = random_frames(*size, device)
-    flows = constant_prior(*size, device)
+    span, flows = span_of(engine.config), constant_prior(*size, device)
     carries = bool(engine.config.propagation)
-
-    def encoded(frame: torch.Tensor) -> Any:
-        return engine.finish_frame(engine.encode_window([frame], [])[0]) if carries else engine.encode_frame(frame)
-
-    known = encoded(first)
+    frames = random_frames(span.frames, *size, device)
+    known = None if carries else engine.encode_frame(frames[0])
 
     def run(scale: int | None = None) -> None:
-        pair = engine.encode_pair(known, encoded(second), flows)
-        for index in range(count):
-            if carries and not index:
-                engine.picture(known)
-            else:
-                engine.synthesize(pair, index / count, scale)
+        if carries:
+            states = engine.encode_window(frames, [flows] * (len(frames) - 1))
+            states = states[span.margin : span.margin + span.length + 1]
+        else:
+            states = [known, engine.encode_frame(frames[1])]
+        second = engine.finish_frame(states[0]) if carries else states[0]
+        for state in states[1:]:
+            first, second = second, engine.finish_frame(state) if carries else state
+            pair = engine.encode_pair(first, second, flows)
+            for index in range(count):
+                if carries and not index:
+                    engine.picture(first)
+                else:
+                    engine.synthesize(pair, index / count, scale)
 
-    return run
+    return Work(span.length, run)

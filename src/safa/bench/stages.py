@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from safa.bench.networks import network_called, pair_job
+from safa.bench.networks import network_called, stream_work
 from safa.engine import Engine, pick_engine
 from safa.engine.device import pick_device, synchronize
 from safa.engine.native import NativeEngine
@@ -67,13 +67,13 @@ def run_profile(
     place = pick_device(device)
     network = network_called(weights)
     engine = pick_engine(engine_name, network, place)
-    pair = pair_job(engine, place, size, frames)
-    pair(None)  # buffers, caches and lazy initialisation
+    work = stream_work(engine, place, size, frames)
+    work.run(None)  # buffers, caches and lazy initialisation
     with _stages(engine, network, place) as taken:
         for _ in range(rounds):
-            pair(None)
+            work.run(None)
             synchronize(place)
-        seconds = {stage: spent / rounds for stage, spent in taken().items() if spent > 0}
+        seconds = {stage: spent / rounds / work.pairs for stage, spent in taken().items() if spent > 0}
     return Profile(weights, engine.name, *size, frames, seconds)
 
 

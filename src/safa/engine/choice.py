@@ -50,8 +50,6 @@ def _obstacle(network: Safa, device: torch.device, dtype: torch.dtype) -> str:
         return f"it runs on the CPU, not on '{device}'."
     if dtype != torch.float32:
         return f"it computes in float32, not in {str(dtype).removeprefix('torch.')}."
-    if network.config.propagation:
-        return "it cannot carry features along the stream yet, as this network does."
     try:
         library.usable_builds()
     except SafaError as error:

@@ -14,8 +14,12 @@ OUTPUT = SCALE * SCALE
 """Output pixels for each input pixel."""
 
 
-def native_bytes(config: SafaConfig) -> int:
-    """Of the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states."""
+def native_bytes(config: SafaConfig, held: int = 2) -> int:
+    """Of the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states.
+
+    Args:
+        held: frames in a window.
+    """
 
     def padded(channels: int) -> int:
         return -(-channels // 16) * 16
@@ -31,13 +35,17 @@ def native_bytes(config: SafaConfig) -> int:
     unpacked = 8 * (OUTPUT if paper else 1)
     flow = grid * (32 if paper else 16) + 4 + unpacked
     blocks = 3 * grid * c
-    decoder = 0 if config.fusion == "image" else 2 * c + 4 * padded(config.channels // 2) + 4 * OUTPUT
+    decoder = 0 if config.fusion == "image" else 2 * c + 4 * OUTPUT
+    if not config.propagation and config.fusion != "image":
+        decoder += 4 * padded(config.channels // 2)
+    # A window's frames, the flow both ways, features of all and their backward states; one forward state and the next.
+    window = held * (3 + 4 + 2 * c) + 2 * c + 16 if config.propagation else 0
     frame = 4 * OUTPUT + grid * c + 3
     still = 0 if config.flow_prior == "dis" else sum(scale**2 for scale in config.scales)
     pair = grid * c * (1 + still) + 8
     result = 3 * OUTPUT + 5 * (OUTPUT if paper else 1)
     frames = 2 * frame
-    return round(FLOAT * (encoder + flow + blocks + decoder + frames + pair + result))
+    return round(FLOAT * (encoder + flow + blocks + decoder + frames + window + pair + result))
 
 
 def torch_bytes(config: SafaConfig, held: int = 2) -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from safa.errors import OutOfMemory, SafaError
 
-VERSION = 3
+VERSION = 4
 BUILDS = ("baseline", "avx2", "avx512")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
 
 STAGES = (
     "enlarging",
     "extractor",
+    "propagation",
     "first hidden",
     "selector",
     "blocks",
@@ -49,6 +50,7 @@ class Settings(ctypes.Structure):
         ("decoder_blocks", c_int32),
         ("blend_prior", c_int32),
         ("flow_prior", c_int32),
+        ("propagation", c_int32),
     ]
 
 
@@ -65,6 +67,18 @@ class Pair(ctypes.Structure):
         ("still", c_void_p * 4),
         ("prepared", POINTER(c_int32)),
         ("region", c_int * 4),
+    ]
+
+
+class Step(ctypes.Structure):
+    """``Step`` of ``native/propagation.h``."""
+
+    _fields_ = [
+        ("height", c_int),
+        ("width", c_int),
+        ("own", c_void_p * 2),
+        ("state", c_void_p),
+        ("flow", c_void_p),
     ]
 
 
@@ -90,6 +104,16 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c_int,
         [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],
     ),
+    "safa_extract": (
+        c_int,
+        [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_char_p, c_int],
+    ),
+    "safa_carry": (c_int, [c_void_p, POINTER(Step), c_void_p, c_void_p, c_char_p, c_int]),
+    "safa_finish_frame": (
+        c_int,
+        [c_void_p, c_void_p, c_int, c_int, POINTER(c_int64), c_void_p, c_void_p, c_char_p, c_int],
+    ),
+    "safa_show": (c_int, [c_void_p, c_void_p, c_int, c_int, c_void_p, c_char_p, c_int]),
     "safa_encode_pair": (c_int, [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_char_p, c_int]),
     "safa_synthesize": (
         c_int,

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Sequence
 from ctypes import c_double, c_int32, c_int64
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +40,16 @@ class NativeFrame:
     """``4h,4w,4``: enlarged by bicubic interpolation, RGB and an unused channel."""
     features: Tensor
     """``Hf,Wf,c padded``."""
+
+
+@dataclass
+class CarriedFrame:
+    """A frame of an encoded window, not yet enlarged."""
+
+    frame: Tensor
+    """``1,3,h,w`` float32."""
+    features: Tensor
+    """``h,w,c padded``."""
 
 
 @dataclass
@@ -93,7 +102,7 @@ class NativeEngine:
         return int(self._library.safa_workspace(self._context))
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
-        return native_bytes(self.config)
+        return native_bytes(self.config, frames)
 
     def release(self) -> None:
         with self._lock:
@@ -107,28 +116,45 @@ class NativeEngine:
         return dict(zip(library.STAGES, seconds, strict=True))
 
     def encode_frame(self, frame: Tensor) -> NativeFrame:
-        multiple = self.config.multiple
-        if frame.shape[:2] != (1, 3) or frame.ndim != 4 or frame.shape[2] % multiple or frame.shape[3] % multiple:
-            raise SafaError(
-                f"A frame has shape {tuple(frame.shape)}; the native engine wants 1,3,height,width with sides that are "
-                f"multiples of {multiple}."
-            )
-        frame = frame.detach().to("cpu", torch.float32)
+        frame = self._accepted(frame)
         height, width = frame.shape[2:]
         picture = torch.empty(SCALE * height, SCALE * width, 4)
         features = self._grid(height, width)
-        steps = (c_int64 * 3)(*frame.stride()[1:])
-        self._run("safa_encode_frame", frame.data_ptr(), height, width, steps, picture.data_ptr(), features.data_ptr())
+        self._run("safa_encode_frame", *_described(frame), picture.data_ptr(), features.data_ptr())
         return NativeFrame(height, width, picture, features)
 
-    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
-        raise SafaError("The native engine cannot carry features along a window yet; use the engine 'torch'.")
+    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[CarriedFrame]:
+        if not self.config.propagation:
+            raise SafaError("This network looks at two frames only; take weights with propagation.")
+        carried = []
+        for frame in map(self._accepted, frames):
+            carried.append(CarriedFrame(frame, self._grid(*frame.shape[2:])))
+            self._run("safa_extract", *_described(frame), carried[-1].features.data_ptr())
+        backward: list[Tensor] = []
+        for place in reversed(range(len(carried))):
+            state = self._grid(*carried[place].frame.shape[2:])
+            known = (backward[-1], flows[place][0]) if backward else None
+            self._carry((carried[place].features,), known, state, None)
+            backward.append(state)
+        forward: Tensor | None = None
+        for place, frame_state in enumerate(carried):
+            own = frame_state.features, backward.pop()
+            known = (forward, flows[place - 1][1]) if forward is not None else None
+            forward = self._grid(*frame_state.frame.shape[2:])
+            self._carry(own, known, forward, own[1])
+            frame_state.features = own[1]
+        return carried
 
-    def finish_frame(self, frame: Any) -> Any:
-        raise SafaError("The native engine has no networks with propagation yet; use the engine 'torch'.")
+    def finish_frame(self, frame: CarriedFrame) -> NativeFrame:
+        height, width = frame.frame.shape[2:]
+        picture = torch.empty(SCALE * height, SCALE * width, 4)
+        self._run("safa_finish_frame", *_described(frame.frame), frame.features.data_ptr(), picture.data_ptr())
+        return NativeFrame(height, width, picture, frame.features)
 
-    def picture(self, frame: Any) -> Tensor:
-        raise SafaError("The native engine has no networks with propagation yet; use the engine 'torch'.")
+    def picture(self, frame: NativeFrame) -> Tensor:
+        image = torch.empty(SCALE * frame.height, SCALE * frame.width, 3)
+        self._run("safa_show", frame.picture.data_ptr(), frame.height, frame.width, image.data_ptr())
+        return image.permute(2, 0, 1).unsqueeze(0)
 
     def encode_pair(
         self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Tensor, Tensor] | None = None
@@ -183,8 +209,11 @@ class NativeEngine:
             *("safa_synthesize", ctypes.byref(seen), t, indices),
             *(ctypes.byref(result), chosen, logits.data_ptr() if choices else None),
         )
+        image = image.permute(2, 0, 1).unsqueeze(0)
+        if config.propagation and t in (0, 1):  # an input frame has a picture of its own
+            image = self.picture(pair.frame1 if t else pair.frame0)
         return Synthesis(
-            image.permute(2, 0, 1).unsqueeze(0),
+            image,
             None,
             flow,
             mask,
@@ -206,9 +235,35 @@ class NativeEngine:
         channels = -(-self.config.channels // CHANNEL_STEP) * CHANNEL_STEP
         return torch.empty(factor * height, factor * width, channels)
 
+    def _accepted(self, frame: Tensor) -> Tensor:
+        multiple = self.config.multiple
+        if frame.shape[:2] != (1, 3) or frame.ndim != 4 or frame.shape[2] % multiple or frame.shape[3] % multiple:
+            raise SafaError(
+                f"A frame has shape {tuple(frame.shape)}; the native engine wants 1,3,height,width with sides that are "
+                f"multiples of {multiple}."
+            )
+        return frame.detach().to("cpu", torch.float32)
+
+    def _carry(
+        self, own: tuple[Tensor, ...], neighbour: tuple[Tensor, Tensor] | None, state: Tensor, refined: Tensor | None
+    ) -> None:
+        """One step of a pass, see ``Step`` in ``native/propagation.h``."""
+        step = library.Step(*state.shape[:2])
+        for index, features in enumerate(own):
+            step.own[index] = features.data_ptr()
+        if neighbour is not None:
+            flow = neighbour[1].detach().to("cpu", torch.float32).contiguous()
+            step.state, step.flow = neighbour[0].data_ptr(), flow.data_ptr()
+        self._run("safa_carry", ctypes.byref(step), state.data_ptr(), None if refined is None else refined.data_ptr())
+
     def _run(self, function: str, *arguments: object) -> None:
         with self._lock:
             library.call(getattr(self._library, function), self._context, *arguments)
+
+
+def _described(frame: Tensor) -> tuple[object, ...]:
+    """The address, height, width and steps of a frame ``1,3,h,w``."""
+    return frame.data_ptr(), *frame.shape[2:], (c_int64 * 3)(*frame.stride()[1:])
 
 
 def _settings(config: SafaConfig) -> library.Settings:
@@ -230,6 +285,7 @@ def _settings(config: SafaConfig) -> library.Settings:
         decoder_blocks=config.decoder_blocks,
         blend_prior=config.blend_prior,
         flow_prior=config.flow_prior != "none",
+        propagation=config.propagation,
     )
 
 

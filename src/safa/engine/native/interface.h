@@ -31,7 +31,7 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 3; }
+SAFA_PUBLIC int safa_version() { return 4; }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 
@@ -77,6 +77,30 @@ SAFA_PUBLIC int safa_encode_frame(Context* context, const float* frame, int heig
     return guarded(message, size, [&] {
         context->network.encode_frame({frame, height, width, steps[0], steps[1], steps[2]}, picture, features);
     });
+}
+
+SAFA_PUBLIC int safa_extract(Context* context, const float* frame, int height, int width, const int64_t* steps,
+                             float* features, char* message, int size) {
+    return guarded(message, size, [&] {
+        context->network.extract({frame, height, width, steps[0], steps[1], steps[2]}, features);
+    });
+}
+
+SAFA_PUBLIC int safa_carry(Context* context, const safa::Step* step, float* state, float* refined, char* message,
+                           int size) {
+    return guarded(message, size, [&] { context->network.carry(*step, state, refined); });
+}
+
+SAFA_PUBLIC int safa_finish_frame(Context* context, const float* frame, int height, int width, const int64_t* steps,
+                                  const float* features, float* picture, char* message, int size) {
+    return guarded(message, size, [&] {
+        context->network.finish_frame({frame, height, width, steps[0], steps[1], steps[2]}, features, picture);
+    });
+}
+
+SAFA_PUBLIC int safa_show(Context* context, const float* picture, int height, int width, float* image, char* message,
+                          int size) {
+    return guarded(message, size, [&] { context->network.show(picture, height, width, image); });
 }
 
 SAFA_PUBLIC int safa_encode_pair(Context* context, int height, int width, const float* features0,

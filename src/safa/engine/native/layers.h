@@ -28,6 +28,7 @@ enum Slot {
     HIDDEN,
     OTHER_HIDDEN,
     MIDDLE,
+    LOOKED,
     DECODED,
     DECODED_MIDDLE,
     WIDENED,
@@ -90,9 +91,11 @@ class ResidualBlock {
     }
 
     // In place: a task of the second convolution reads and writes the same pixels of x.
-    void run(Machine& machine, const Tensor& x, const Tensor& middle) const {
+    void run(Machine& machine, const Tensor& x, const Tensor& middle) const { run(machine, x, middle, x); }
+
+    void run(Machine& machine, const Tensor& x, const Tensor& middle, const Tensor& result) const {
         first_->run(machine, x, {middle});
-        second_->run(machine, middle, {x, x.data});
+        second_->run(machine, middle, {result, x.data});
     }
 
    private:

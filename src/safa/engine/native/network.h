@@ -4,6 +4,7 @@
 #include "block.h"
 #include "encoder.h"
 #include "picture.h"
+#include "propagation.h"
 
 namespace safa {
 
@@ -56,6 +57,45 @@ class Decoder {
     std::vector<ResidualBlock> body_;
 };
 
+// `synthesis.LightDecoder`.
+class LightDecoder {
+   public:
+    LightDecoder(const Parameters& all, const Settings& settings)
+        : head_(read_cells(all, "decoder.head", settings.channels)) {
+        const int c = settings.channels;
+        std::vector<ChannelMap> sources(3);
+        for (int k = 0; k < 3; ++k) append_channels(sources[k], 1 + k * c, c);  // warped 0, warped 1, hidden
+        append_channels(sources[2], 0, 1);
+        stem_ = std::make_unique<Convolution>(read_conv_prelu(all, "decoder.stem", c, 3 * c + 1, 3), sources,
+                                              channel_map(c));
+        for (int k = 0; k < settings.decoder_blocks; ++k)
+            body_.emplace_back(all, "decoder.body." + std::to_string(k), c);
+    }
+
+    // Residual in cells of 4 x 4 pixels.
+    Tensor run(Machine& machine, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t,
+               const Hidden& hidden) const {
+        Workspace& workspace = machine.workspace;
+        const int height = features0.height, width = features0.width;
+        const Warped warped0(features0, flow, 0, Sampling{}), warped1(features1, flow, 1, Sampling{});
+        const Resampled state(hidden.tensor, hidden.factor, Sampling{});
+        const Tail tail(height, width, t);
+        const Joined end(state, tail);
+        const Tensor x = workspace.tensor(DECODED, height, width, features0.channels);
+        const Tensor middle = workspace.tensor(DECODED_MIDDLE, height, width, features0.channels);
+        stem_->run(machine, {&warped0, &warped1, &end}, {x});
+        for (const ResidualBlock& block : body_) block.run(machine, x, middle);
+        const Tensor residual = workspace.tensor(RESIDUAL, height, width, CELL);
+        head_.run(machine, x, {residual});
+        return residual;
+    }
+
+   private:
+    std::unique_ptr<Convolution> stem_;
+    const Convolution head_;
+    std::vector<ResidualBlock> body_;
+};
+
 // What a pair brings to a synthesis. Sizes follow from the frame's height and width.
 struct Pair {
     int height, width;            // of the frame
@@ -91,7 +131,12 @@ class Network {
         for (int o = 0; o < FLOW_CHANNELS * sub; ++o) cells[(o % sub) * 8 + o / sub] = o;
         flow_head_ = std::make_unique<Convolution>(read_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c, 3),
                                                    std::vector<ChannelMap>{channel_map(c)}, cells);
-        if (settings.feature_fusion) decoder_ = std::make_unique<Decoder>(all, settings);
+        if (settings.propagation) {
+            propagation_ = std::make_unique<Propagation>(all, settings);
+            light_decoder_ = std::make_unique<LightDecoder>(all, settings);
+        } else if (settings.feature_fusion) {
+            decoder_ = std::make_unique<Decoder>(all, settings);
+        }
     }
 
     Machine& machine() { return machine_; }
@@ -105,6 +150,41 @@ class Network {
         }
         const StageTimer timer(machine_.seconds, EXTRACTOR);
         encoder_.run(machine_, settings_.paper_grid ? high : low, grid(frame.height, frame.width, features));
+    }
+
+    // The rest up to `encode_pair` is for networks with propagation: first the features of a window's frames by
+    // themselves, then a step of the backward pass for each, a step of the forward pass for each, then the frames.
+
+    void extract(const Frame& frame, float* features) {
+        const StageTimer timer(machine_.seconds, EXTRACTOR);
+        encoder_.run(machine_, copy_frame(machine_, frame), grid(frame.height, frame.width, features));
+    }
+
+    // `refined` null: a step of the backward pass. Otherwise of the forward pass, see `Propagation::forward`.
+    void carry(const Step& step, float* state, float* refined) {
+        const StageTimer timer(machine_.seconds, PROPAGATION);
+        const Tensor to = grid(step.height, step.width, state);
+        if (refined) {
+            propagation().forward(machine_, step, to, grid(step.height, step.width, refined));
+        } else {
+            propagation().backward(machine_, step, to);
+        }
+    }
+
+    void finish_frame(const Frame& frame, const float* features, float* picture) {
+        Tensor residual;
+        {
+            const StageTimer timer(machine_.seconds, DECODER);
+            residual = propagation().residual(machine_, grid(frame.height, frame.width, features));
+        }
+        const StageTimer timer(machine_.seconds, ENLARGING);
+        enlarge(machine_, copy_frame(machine_, frame), {picture, SCALE * frame.height, SCALE * frame.width, 4}, &residual);
+    }
+
+    // A picture of `finish_frame` or `encode_frame`, 4h, 4w, 4, as a result, 4h, 4w, 3, in [0, 1].
+    void show(const float* picture, int height, int width, float* image) {
+        const StageTimer timer(machine_.seconds, ENLARGING);
+        copy_picture(machine_, {const_cast<float*>(picture), SCALE * height, SCALE * width, 4}, image);
     }
 
     void encode_pair(int height, int width, const float* features0, const float* features1, float* hidden) {
@@ -151,10 +231,15 @@ class Network {
             const Resampled enlarged(hidden.tensor, factor, Sampling{});
             flow_head_->run(machine_, {&enlarged}, {flow.data, flow.data.data});
         }
-        finish(pair, features0, features1, flow, t, result);
+        finish(pair, features0, features1, flow, t, hidden, result);
     }
 
    private:
+    const Propagation& propagation() const {
+        if (!propagation_) throw Error("this network looks at two frames only");
+        return *propagation_;
+    }
+
     Tensor grid(int height, int width, const float* data) const {
         const int factor = settings_.paper_grid ? 2 : 1;  // features live at half the output size, or the frame's
         return {const_cast<float*>(data), factor * height, factor * width, padded(settings_.channels)};
@@ -184,19 +269,22 @@ class Network {
     }
 
     void finish(const Pair& pair, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t,
-                const Result& result) {
+                const Hidden& hidden, const Result& result) {
         Tensor pictures[2], residual;
         for (int k = 0; k < 2; ++k)
             pictures[k] = {const_cast<float*>(pair.pictures[k]), SCALE * pair.height, SCALE * pair.width, 4};
         if (decoder_) {
             const StageTimer timer(machine_.seconds, DECODER);
             residual = decoder_->run(machine_, features0, features1, flow, t);
+        } else if (light_decoder_) {
+            const StageTimer timer(machine_.seconds, DECODER);
+            residual = light_decoder_->run(machine_, features0, features1, flow, t, hidden);
         }
         const StageTimer timer(machine_.seconds, IMAGE_FUSION);
         const Tensor full = unpack_flow(machine_, flow, result);
         const bool fusion = settings_.image_fusion != 0;
         compose(machine_, full, fusion ? &pictures[0] : nullptr, fusion ? &pictures[1] : nullptr,
-                decoder_ ? &residual : nullptr, SCALE * pair.height, SCALE * pair.width, result);
+                residual.data ? &residual : nullptr, SCALE * pair.height, SCALE * pair.width, result);
     }
 
     const Settings settings_;
@@ -208,6 +296,8 @@ class Network {
     std::vector<FirstStem> first_stems_;
     std::unique_ptr<Selector> selector_;
     std::unique_ptr<Decoder> decoder_;
+    std::unique_ptr<Propagation> propagation_;
+    std::unique_ptr<LightDecoder> light_decoder_;
 };
 
 }  // namespace safa

@@ -12,6 +12,17 @@ namespace safa {
 
 constexpr int SCALE = 4;
 
+// A residual's cells: the SCALE x SCALE output pixels of one input pixel, four floats each.
+constexpr int CELL = SCALE * SCALE * 4;
+
+// A 3x3 convolution from `channels` to cells: PixelShuffle(SCALE) of three colours, left as it lies.
+inline Convolution read_cells(const Parameters& all, const std::string& name, int channels) {
+    constexpr int PIXELS = SCALE * SCALE;
+    ChannelMap colours(CELL, -1);
+    for (int o = 0; o < 3 * PIXELS; ++o) colours[(o % PIXELS) * 4 + o / PIXELS] = o;
+    return Convolution(read_filter(all, name, 3 * PIXELS, channels, 3), {channel_map(channels)}, colours);
+}
+
 // Frame as the caller has it, read through strides (in floats) over channels, lines and pixels.
 struct Frame {
     const float* data;
@@ -28,8 +39,8 @@ inline Tensor copy_frame(Machine& machine, const Frame& frame) {
     return copy;
 }
 
-// Bicubic (a = -0.75, edges held), four times: `ops.enlarge`.
-inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to) {
+// Bicubic (a = -0.75, edges held), four times: `ops.enlarge`; plus `residual` in cells, unless null.
+inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, const Tensor* residual = nullptr) {
     float taps[SCALE][4];
     for (int phase = 0; phase < SCALE; ++phase) {
         const double a = -0.75, position = (phase + 0.5) / SCALE - 0.5, share = position - std::floor(position);
@@ -54,6 +65,7 @@ inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to) {
             const int phase = x % SCALE, left = x / SCALE - (phase < 2 ? 2 : 1);
             Vec4 sum{};
             for (int k = 0; k < 4; ++k) sum += taps[phase][k] * load4(row + static_cast<size_t>(left + k + 2) * 4);
+            if (residual) sum += load4(residual->at(y / SCALE, x / SCALE) + (phase_y * SCALE + phase) * 4);
             store4(to.at(y, x), sum);
         }
     });
@@ -177,10 +189,35 @@ inline void interpolate_line(const Tensor& flow, int y, int factor, float* line)
     }
 }
 
-// Blend of the two warped pictures plus the decoder's residual (H/2, W/2, 4 pixels of 4 floats), clamped to [0, 1].
+// Into [0, 1].
+inline Vec4 clamped(Vec4 value) {
+    const Vec4 zero{}, one = zero + 1.0f;
+    value = value > zero ? value : zero;
+    return value < one ? value : one;
+}
+
+// A line of pixels of three floats, from left to right: a pixel's fourth float is overwritten by the next one's first.
+inline void store_next(float* to, Vec4 value, bool last) {
+    if (last) {
+        store_rgb(to, value);
+    } else {
+        store4(to, value);
+    }
+}
+
+// A picture as a result: three floats a pixel, clamped.
+inline void copy_picture(Machine& machine, const Tensor& picture, float* image) {
+    machine.pool.run(picture.height, [&](int y, int) {
+        float* out = image + static_cast<size_t>(y) * picture.width * 3;
+        for (int x = 0; x < picture.width; ++x, out += 3)
+            store_next(out, clamped(load4(picture.at(y, x))), x + 1 == picture.width);
+    });
+}
+
+// Blend of the two warped pictures plus the decoder's residual (in cells, four floats a pixel), clamped to [0, 1].
 inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0, const Tensor* picture1,
                     const Tensor* residual, int height, int width, const Result& result) {
-    const int factor = width / flow.width;
+    const int factor = width / flow.width, cell = residual ? width / residual->width : 1;
     const size_t length = static_cast<size_t>(flow.width + 2) * 8;
     float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), length);
     machine.pool.run(height, [&](int y, int thread) {
@@ -199,15 +236,8 @@ inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0
                         (1 - share) * sample(*picture1, x + step[2], y + step[3]);
                 if (result.fused) store_rgb(result.fused + (static_cast<size_t>(y) * width + x) * 3, value);
             }
-            if (residual) value += load4(residual->at(y / 2, x / 2) + ((y % 2) * 2 + x % 2) * 4);
-            const Vec4 zero{}, one = zero + 1.0f;
-            value = value > zero ? value : zero;
-            value = value < one ? value : one;
-            if (x + 1 < width) {
-                store4(out, value);  // the next pixel's first value is overwritten by it
-            } else {
-                store_rgb(out, value);
-            }
+            if (residual) value += load4(residual->at(y / cell, x / cell) + ((y % cell) * cell + x % cell) * 4);
+            store_next(out, clamped(value), x + 1 == width);
         }
     });
 }

@@ -21,6 +21,7 @@ struct Settings {
     int32_t decoder_blocks;
     int32_t blend_prior;
     int32_t flow_prior;
+    int32_t propagation;  // residual blocks of each pass along a window; 0: none
 };
 
 }  // extern "C"

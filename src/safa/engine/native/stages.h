@@ -6,7 +6,7 @@
 namespace safa {
 
 // In the order of `library.STAGES`.
-enum Stage { ENLARGING, EXTRACTOR, FIRST_HIDDEN, SELECTOR, BLOCKS, FLOW_HEAD, DECODER, IMAGE_FUSION, STAGES };
+enum Stage { ENLARGING, EXTRACTOR, PROPAGATION, FIRST_HIDDEN, SELECTOR, BLOCKS, FLOW_HEAD, DECODER, IMAGE_FUSION, STAGES };
 
 struct StageSeconds {
     double spent[STAGES] = {};

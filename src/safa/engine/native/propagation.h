@@ -1,0 +1,132 @@
+// Features carried along a window of frames (`network/propagation.py`): one step of a pass, and a frame's own picture.
+#pragma once
+
+#include "layers.h"
+#include "picture.h"
+#include "settings.h"
+#include "warp.h"
+
+namespace safa {
+
+// Nothing: what stands in the place of a neighbour's state at the window's end.
+class Nothing final : public Source {
+   public:
+    Nothing(int height, int width, int channels) : Source(height, width, channels) {}
+    void row(int, int x0, int x1, float* out, long stride) const override {
+        for (int x = x0; x < x1; ++x, out += stride) std::memset(out, 0, channels * sizeof(float));
+    }
+};
+
+// What a step of a pass reads. `state` and `flow` (2, h, w: x then y) are null at the window's end.
+struct Step {
+    int height, width;
+    const float* own[2];  // h, w, padded c: the frame's features, in the forward pass also its backward state
+    const float* state;   // of the frame before in this pass
+    const float* flow;    // classical flow to it
+};
+
+// `propagation.PropagationPass`.
+class PropagationPass {
+   public:
+    PropagationPass(const Parameters& all, const std::string& name, const Settings& settings, int own) : own_(own) {
+        const int c = settings.channels;
+        std::vector<ChannelMap> seen(2);
+        append_channels(seen[0], 0, c);
+        append_channels(seen[1], c, c);
+        append_channels(seen[1], 2 * c, 2);
+        look_ = std::make_unique<Convolution>(
+            read_conv_prelu(all, name + ".flow_change.0", FLOW_WIDTH, 2 * c + 2, 3), seen, channel_map(FLOW_WIDTH));
+        change_ = std::make_unique<Convolution>(read_filter(all, name + ".flow_change.1", 2, FLOW_WIDTH, 3),
+                                                std::vector<ChannelMap>{channel_map(FLOW_WIDTH)}, channel_map(2));
+        std::vector<ChannelMap> joined(own + 1);
+        for (int k = 0; k <= own; ++k) append_channels(joined[k], k * c, c);
+        join_ = std::make_unique<Convolution>(read_conv_prelu(all, name + ".join", c, (own + 1) * c, 3), joined,
+                                              channel_map(c));
+        for (int k = 0; k < settings.propagation; ++k) body_.emplace_back(all, name + ".body." + std::to_string(k), c);
+    }
+
+    // The frame's state to `result`, which may be none of what the step reads.
+    void run(Machine& machine, const Step& step, const Tensor& result) const {
+        const auto grid = [&](const float* data) {
+            return Tensor{const_cast<float*>(data), step.height, step.width, result.channels};
+        };
+        const Plain first(grid(step.own[0])), second(grid(step.own[own_ - 1]));
+        std::vector<const Source*> sources{&first};
+        if (own_ == 2) sources.push_back(&second);
+        if (step.state) {
+            const FlowState flow = start(machine, step);
+            const Warped warped(grid(step.state), flow, 0, Sampling{});
+            change_flow(machine, first, warped, flow);
+            sources.push_back(&warped);
+            join_->run(machine, sources, {result});
+        } else {
+            const Nothing nothing(step.height, step.width, result.channels);
+            sources.push_back(&nothing);
+            join_->run(machine, sources, {result});
+        }
+        const Tensor middle = machine.workspace.tensor(MIDDLE, step.height, step.width, result.channels);
+        for (const ResidualBlock& block : body_) block.run(machine, result, middle);
+    }
+
+   private:
+    static constexpr int FLOW_WIDTH = 16;
+
+    static FlowState start(Machine& machine, const Step& step) {
+        const FlowState flow{machine.workspace.tensor(FLOW, step.height, step.width, FlowState::channels(1)), 1};
+        const size_t plane = static_cast<size_t>(step.height) * step.width;
+        machine.pool.run(step.height, [&](int y, int) {
+            for (int x = 0; x < step.width; ++x) {
+                float* to = flow.data.at(y, x);
+                std::memset(to, 0, flow.data.channels * sizeof(float));
+                for (int axis = 0; axis < 2; ++axis)
+                    to[axis] = step.flow[axis * plane + static_cast<size_t>(y) * step.width + x];
+            }
+        });
+        return flow;
+    }
+
+    void change_flow(Machine& machine, const Source& own, const Source& warped, const FlowState& flow) const {
+        const Tensor looked = machine.workspace.tensor(LOOKED, flow.data.height, flow.data.width, FLOW_WIDTH);
+        const Plain vectors(flow.data);
+        const Joined end(warped, vectors);
+        look_->run(machine, {&own, &end}, {looked});
+        change_->run(machine, looked, {flow.data, flow.data.data});
+    }
+
+    const int own_;
+    std::unique_ptr<Convolution> look_, change_, join_;
+    std::vector<ResidualBlock> body_;
+};
+
+// `propagation.Propagation`.
+class Propagation {
+   public:
+    Propagation(const Parameters& all, const Settings& settings)
+        : backward_(all, "propagation.backward_pass", settings, 1),
+          forward_(all, "propagation.forward_pass", settings, 2),
+          refine_(all, "propagation.refine", settings.channels),
+          head_(read_cells(all, "propagation.decoder.head", settings.channels)) {}
+
+    void backward(Machine& machine, const Step& step, const Tensor& state) const { backward_.run(machine, step, state); }
+
+    // `refined`: the features for everything that follows; it may lie where the step's backward state does.
+    void forward(Machine& machine, const Step& step, const Tensor& state, const Tensor& refined) const {
+        forward_.run(machine, step, state);
+        const Tensor middle = machine.workspace.tensor(MIDDLE, step.height, step.width, state.channels);
+        refine_.run(machine, state, middle, refined);
+    }
+
+    // What the frame's bicubic enlargement lacks, in cells of 4 x 4 pixels.
+    Tensor residual(Machine& machine, const Tensor& features) const {
+        const Tensor cells = machine.workspace.tensor(RESIDUAL, features.height, features.width, CELL);
+        head_.run(machine, features, {cells});
+        return cells;
+    }
+
+   private:
+    const PropagationPass backward_, forward_;
+    const ResidualBlock refine_;
+    const Convolution head_;
+};
+
+}  // namespace safa
