@@ -46,7 +46,6 @@ SMALLER = 6
 
 WEIGHTS = {
     "fast": "fast: clean footage",
-    "best": "best: clean footage, sharper, takes two to three times as long",
     "real": "real: damaged by compression",
 }
 """What the shipped weights are for."""
