@@ -39,6 +39,9 @@ class VideoNode:
     def __add__(self, other: VideoNode) -> VideoNode:
         return self._like(self.made + other.made)
 
+    def __mul__(self, times: int) -> VideoNode:
+        return self._like(self.made * times)
+
     def get_frame(self, n: int) -> VideoFrame:
         return self.made[n]()
 
