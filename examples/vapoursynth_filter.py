@@ -41,9 +41,8 @@ def upscale(clip: vs.VideoNode, rate: int = 2, weights: str = "fast", device: st
         while high < min(begin + span.frames, length) - 1 and not near[high - begin].props.get("_SceneChangeNext"):
             high += 1
         with lock:  # VapourSynth asks from several threads
-            frames = [
-                encoded.get(k, lambda k=k: upscaler.encode(planes(near[k - begin]))) for k in range(low, high + 1)
-            ]
+            scene = range(low, high + 1)
+            frames = [encoded.get(k, lambda k=k: upscaler.encode(planes(near[k - begin]))) for k in scene]
             window = joined.get((low, high), lambda: upscaler.window(frames))
             # The last frame of a scene is held.
             picture = upscaler.at(window, step / rate if number < high else 0.0, place=number - low)
@@ -54,7 +53,7 @@ def upscale(clip: vs.VideoNode, rate: int = 2, weights: str = "fast", device: st
                 result.props[name] = value
         return result
 
-    return vs.core.std.ModifyFrame(blank, [blank, first, second], render)
+    return vs.core.std.ModifyFrame(blank, [blank, first, *seen], render)
 
 
 def windows(clip: vs.VideoNode, span: Span, rate: int) -> list[vs.VideoNode]:
