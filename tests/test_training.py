@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.dataset import Sample, TrainingData, collate, open_material
+from safa.data.dataset import TrainingData, open_material
 from safa.data.degrade import Degradation
+from safa.data.sample import Sample, collate
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
@@ -126,7 +127,7 @@ def test_a_collapsed_selector_is_warned_about_once_an_interval(data: Path, tmp_p
     run(config, data, tmp_path / "run", init=str(tmp_path / "start.safetensors"), on_progress=seen.append)
     warnings = [one.warning for one in seen]
     assert [warning is None for warning in warnings] == [True, False, True, False]
-    assert "scale 1 for 100%" in str(warnings[1])
+    assert "scale 1 for 100% of the samples in block 1" in str(warnings[1])
     assert "scale_balance" in str(warnings[1])
 
 
