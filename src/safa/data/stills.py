@@ -56,7 +56,8 @@ def expose(render: Callable[[float], NDArray[np.float32] | Image], time: float, 
         render: the picture ``H,W,3`` of 0..255 at a moment.
     """
     if not shutter:
-        return np.asarray(np.rint(render(time)), np.uint8)
+        picture = render(time)
+        return np.asarray(picture if picture.dtype == np.uint8 else np.rint(picture), np.uint8)
     times = time + shutter * np.linspace(-0.5, 0.5, EXPOSURES)
     exposures = sum(render(float(moment)).astype(np.float32) for moment in times)
     return np.asarray(np.rint(exposures / EXPOSURES), np.uint8)
