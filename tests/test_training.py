@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import TrainingData, open_material
@@ -90,6 +90,14 @@ def test_a_run_leaves_weights_log_and_pictures(data: Path, tmp_path: Path) -> No
 def test_time_ends_a_run_that_can_be_resumed(data: Path, tmp_path: Path) -> None:
     assert run(CONFIG, data, tmp_path / "run", minutes=0) == 1
     assert run(CONFIG, data, tmp_path / "run", resume=True) == 6
+
+
+def test_a_run_from_before_blocks_were_balanced_goes_on(data: Path, tmp_path: Path) -> None:
+    run(dataclasses.replace(CONFIG, steps=2), data, tmp_path)
+    tensors = load_file(tmp_path / "state.safetensors")
+    del tensors["shares"]
+    save_file(tensors, tmp_path / "state.safetensors", {"step": "2"})
+    assert run(CONFIG, data, tmp_path, resume=True) == 6
 
 
 def test_training_starts_from_given_weights(data: Path, tmp_path: Path) -> None:
