@@ -11,71 +11,23 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tests.conftest import TINY
 from tests.data_fixtures import write_pack, write_training_data
+from tests.training.windows import ANY, CHOOSING, CONFIG, NETWORK, SELECTING, batch_of, changed, lively_network, run
 
-from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.dataset import TrainingData, open_material
+from safa.checkpoint import load_checkpoint
 from safa.data.degrade import Degradation
-from safa.data.sample import Sample, collate
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
-from safa.training import Objective, TrainConfig, TrainProgress, train
+from safa.training import Objective, TrainConfig, TrainProgress
 from safa.training.losses import PIXEL_LOSSES
 from safa.training.pretrained import start_from, start_near_identity
 from safa.training.views import synthesize_all
-
-NETWORK = SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis", propagation=1, fixed_scale=1)  # type: ignore[arg-type]
-SELECTING = dataclasses.replace(NETWORK, fixed_scale=None)
-CONFIG = TrainConfig(
-    network=NETWORK,
-    frames=3,
-    steps=4,
-    batch=2,
-    patch=32,
-    warmup=2,
-    workers=0,
-    loss="charbonnier",
-    scale_choice="random",
-    scale_pattern=(0, 1),
-    learning_rate=2e-3,
-    log_every=2,
-    save_every=2,
-    picture_every=2,
-    held_out=0.0,
-)
-CHOOSING = {"network": SELECTING, "scale_choice": "selector"}
-ANY = torch.zeros(4, dtype=torch.long)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_data(tmp_path_factory.mktemp("data") / "train")
-
-
-def run(config: TrainConfig, data: Path, out: Path, **options: object) -> int:
-    return train(config, data, out, accelerator="cpu", devices=1, **options)  # type: ignore[arg-type]
-
-
-def changed(**changes: object) -> TrainConfig:
-    return dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
-
-
-def batch_of(data: Path, config: TrainConfig) -> Sample:
-    samples = TrainingData(open_material(data, 0.0).train, config.sample_settings(), seed=1, length=4)
-    return collate([samples[k] for k in range(4)])
-
-
-def lively_network(config: SafaConfig) -> Safa:
-    """Heads are not zero, so that every part matters."""
-    torch.manual_seed(0)
-    network = Safa(config).train()
-    start_near_identity(network)
-    with torch.no_grad():
-        for head in (network.flow_head[0], network.decoder.head, network.propagation.decoder.head):  # type: ignore[union-attr]
-            head.weight.normal_(std=0.05)
-    return network
 
 
 class Stopped(Exception):
@@ -142,14 +94,6 @@ def test_the_objective_can_be_learnt(data: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_scales_are_drawn_evenly_or_as_the_pattern_says(data: Path) -> None:
-    torch.manual_seed(0)
-    drawn = [Objective(Safa(NETWORK), changed(pattern_share=0.4))._draw_scales() for _ in range(200)]
-    assert 0.4 < sum(list(scales or ()) == [0, 1] for scales in drawn) / 200 < 0.6  # 0.4 + 0.6 / 9
-    assert {tuple(scales or ()) for scales in drawn} == {(a, b) for a in range(3) for b in range(3)}
-    assert Objective(Safa(NETWORK), changed(scale_pattern=None, pattern_share=1.0))._draw_scales() is None
-
-
 def test_gradient_checkpointing_changes_no_gradient(data: Path) -> None:
     gradients = []
     for checkpointing in (False, True):
@@ -162,30 +106,6 @@ def test_gradient_checkpointing_changes_no_gradient(data: Path) -> None:
     pairs = [(a, b) for a, b in zip(*gradients, strict=True) if a is not None and b is not None]
     assert len(pairs) == len(list(network.parameters()))
     assert all(torch.equal(a, b) for a, b in pairs)
-
-
-def test_each_block_is_pulled_towards_the_wanted_shares(data: Path) -> None:
-    """By a running mean over samples, so that a block may take different scales for different samples."""
-    config = changed(**CHOOSING, scale_balance=1.0, scale_shares=(2.0, 1.0, 1.0))
-    network = lively_network(SELECTING)
-    with torch.no_grad():
-        network.selector.decide.bias.fill_(4.0)  # type: ignore[union-attr]  # the finest scale, nearly always
-    objective, batch = Objective(network, config), batch_of(data, config)
-    assert torch.equal(objective.shares, torch.tensor([[0.5, 0.25, 0.25]] * 2))
-    values = [objective(batch, ANY) for _ in range(3)]
-    assert (objective.shares[:, 0] > 0.51).all()
-    imbalances = [float(value["imbalance"].detach()) for value in values]
-    assert 0 < imbalances[0] < imbalances[1] < imbalances[2]
-    (gradient,) = torch.autograd.grad(values[-1]["imbalance"], network.selector.decide.bias)  # type: ignore[union-attr]
-    assert (gradient > 0).all()  # less of the finest scale
-
-
-def test_a_single_choice_may_be_certain_or_not(data: Path) -> None:
-    config = changed(**CHOOSING, scale_balance=1.0)
-    objective = Objective(lively_network(SELECTING), config)
-    certain, open_ = torch.eye(3).repeat(2, 1, 1), torch.full((2, 3, 3), 1 / 3)
-    for share in (certain, open_):  # blocks, samples, scales
-        torch.testing.assert_close(objective._running(share.mean(dim=1)), torch.full((2, 3), 1 / 3))
 
 
 def test_validation_starts_at_bicubic_and_measures_every_input_frame(tmp_path: Path) -> None:
@@ -219,20 +139,6 @@ def test_a_run_in_hours_ends_by_the_clock_and_goes_on_where_it_stood(
     assert rates[first] < 0.75 * CONFIG.learning_rate  # the cosine went on, it did not begin again
     assert rates[-1] < 0.1 * CONFIG.learning_rate
     assert run(config, data, tmp_path / "run", resume=True) == last
-
-
-def test_a_selector_is_added_to_weights_that_have_none(tmp_path: Path) -> None:
-    trained = lively_network(NETWORK)
-    save_checkpoint(trained, tmp_path / "start.safetensors")
-    torch.manual_seed(7)
-    selecting, untouched = Safa(SELECTING), Safa(NETWORK)
-    before = selecting.selector.decide.weight.clone()  # type: ignore[union-attr]
-    for network in (selecting, untouched):
-        start_from(network, str(tmp_path / "start.safetensors"))
-        assert all(torch.equal(network.state_dict()[name], value) for name, value in trained.state_dict().items())
-    assert torch.equal(selecting.selector.decide.weight, before)  # type: ignore[union-attr]
-    with pytest.raises(SafaError, match="channels is 8 instead of 10"):
-        start_from(Safa(dataclasses.replace(NETWORK, channels=10)), str(tmp_path / "start.safetensors"))
 
 
 def test_the_shipped_network_is_the_recipes() -> None:
