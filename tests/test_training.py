@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.dataset import Sample, TrainingData, collate, open_material
+from safa.data.dataset import TrainingData, open_material
 from safa.data.degrade import Degradation
+from safa.data.sample import Sample, collate
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
@@ -91,6 +92,14 @@ def test_time_ends_a_run_that_can_be_resumed(data: Path, tmp_path: Path) -> None
     assert run(CONFIG, data, tmp_path / "run", resume=True) == 6
 
 
+def test_a_run_from_before_blocks_were_balanced_goes_on(data: Path, tmp_path: Path) -> None:
+    run(dataclasses.replace(CONFIG, steps=2), data, tmp_path)
+    tensors = load_file(tmp_path / "state.safetensors")
+    del tensors["shares"]
+    save_file(tensors, tmp_path / "state.safetensors", {"step": "2"})
+    assert run(CONFIG, data, tmp_path, resume=True) == 6
+
+
 def test_training_starts_from_given_weights(data: Path, tmp_path: Path) -> None:
     run(CONFIG, data, tmp_path / "first")
     still = dataclasses.replace(CONFIG, steps=1, learning_rate=0.0, final_learning_rate=0.0)
@@ -126,7 +135,7 @@ def test_a_collapsed_selector_is_warned_about_once_an_interval(data: Path, tmp_p
     run(config, data, tmp_path / "run", init=str(tmp_path / "start.safetensors"), on_progress=seen.append)
     warnings = [one.warning for one in seen]
     assert [warning is None for warning in warnings] == [True, False, True, False]
-    assert "scale 1 for 100%" in str(warnings[1])
+    assert "scale 1 for 100% of the samples in block 1" in str(warnings[1])
     assert "scale_balance" in str(warnings[1])
 
 

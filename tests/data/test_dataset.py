@@ -12,9 +12,10 @@ from tests.data_fixtures import texture, write_training_data
 
 from safa.data.augment import augment, crisp
 from safa.data.clips import Spans
-from safa.data.dataset import SampleSettings, TrainingData, collate, open_material, reduce_quarter
+from safa.data.dataset import SampleSettings, TrainingData, open_material, reduce_quarter
 from safa.data.degrade import Degradation
 from safa.data.material import Material
+from safa.data.sample import collate
 from safa.data.scene import Scene
 from safa.data.stills import Still, draw_motion
 from safa.errors import SafaError
@@ -36,12 +37,14 @@ def make(material: Material, **changes: object) -> TrainingData:
 @pytest.mark.parametrize("still_share", [0.0, 1.0], ids=["clips", "stills"])
 def test_shapes_and_ranges(material: Material, still_share: float) -> None:
     batch = collate([make(material, still_share=still_share)[k] for k in range(3)])
-    assert batch.frame0.shape == batch.frame1.shape == (3, 3, 16, 16)
-    assert batch.targets.shape == (3, 3, 3, 64, 64)
+    assert batch.frames.shape == (3, 2, 3, 16, 16)
+    assert batch.truths.shape == (3, 2, 3, 64, 64)
+    assert batch.between.shape == (3, 3, 64, 64)
     assert batch.prior is not None
-    assert batch.prior[0].shape == (3, 2, 16, 16)
-    assert batch.targets.min() >= 0
-    assert batch.targets.max() <= 1
+    assert batch.prior.shape == (3, 1, 2, 2, 16, 16)
+    assert batch.truths.min() >= 0
+    assert batch.truths.max() <= 1
+    assert (batch.pair == 0).all()
     assert ((batch.t > 0) & (batch.t < 1)).all()
 
 
@@ -49,14 +52,14 @@ def test_shapes_and_ranges(material: Material, still_share: float) -> None:
 def test_a_sample_depends_on_seed_and_number_alone(material: Material, changes: dict[str, object]) -> None:
     first, second = make(material, **changes), make(material, **changes)
     first[5], first[6]
-    assert torch.equal(first[7].targets, second[7].targets)
-    assert torch.equal(first[7].frame0, second[7].frame0)
-    assert not torch.equal(first[7].targets, first[8].targets)
+    assert torch.equal(first[7].between, second[7].between)
+    assert torch.equal(first[7].frames, second[7].frames)
+    assert not torch.equal(first[7].between, first[8].between)
 
 
 def test_low_resolution_frames_show_what_the_targets_show(material: Material) -> None:
     sample = make(material)[4]
-    for low, target in ((sample.frame0, sample.targets[0]), (sample.frame1, sample.targets[2])):
+    for low, target in zip(sample.frames, sample.truths, strict=True):
         reduced = torch.nn.functional.avg_pool2d(target, 4)
         assert (reduced - low).abs().mean() < 0.05
 
@@ -83,7 +86,7 @@ def test_flow_follows_the_frames_through_every_augmentation() -> None:
         rng = np.random.default_rng(seed)
         scene = augment(draw_motion((still,), 128, rng, with_flow=True), rng)
         assert scene.flow is not None
-        low = [torch.tensor(reduce_quarter(f)).permute(2, 0, 1)[None].float() for f in (scene.frame0, scene.target)]
+        low = [torch.tensor(reduce_quarter(f)).permute(2, 0, 1)[None].float() for f in (scene.frames[0], scene.target)]
         flow = torch.from_numpy(scene.flow[1]).permute(2, 0, 1)[None]
         along, unmoved = (low[1] - warp(low[0], flow[:, :2])).abs(), (low[1] - low[0]).abs()
         worse += bool(along.median() > unmoved.median())
@@ -100,21 +103,21 @@ def test_spans_are_what_is_asked_for(material: Material) -> None:
 
 def test_crisp_scenes_are_sharper_in_all_their_frames() -> None:
     frames = [texture(seed)[::4, ::4] for seed in range(3)]
-    scene = Scene(frames[0], frames[1], frames[2], 0.3)
+    scene = Scene([frames[0], frames[2]], frames[1], 0.3)
     sharper = crisp(scene, 2.0, np.random.default_rng(0))
     assert sharper.t == 0.3
-    for name in ("frame0", "target", "frame1"):
-        before, after = getattr(scene, name).astype(float), getattr(sharper, name).astype(float)
+    for old, new in zip([*scene.frames, scene.target], [*sharper.frames, sharper.target], strict=True):
+        before, after = old.astype(float), new.astype(float)
         assert np.abs(np.diff(after, axis=0)).mean() > 1.1 * np.abs(np.diff(before, axis=0)).mean()
         assert abs(after.mean() - before.mean()) < 2
     same = crisp(scene, 0.0, np.random.default_rng(0))
-    assert np.array_equal(same.frame0, scene.frame0)
+    assert np.array_equal(same.frames, scene.frames)
 
 
 def test_without_transposition_rows_stay_rows() -> None:
     frame = np.zeros((8, 16, 3), np.uint8)
-    scene = Scene(frame, frame, frame, 0.5)
-    shapes = {augment(scene, np.random.default_rng(k), transpose=False).frame0.shape for k in range(8)}
+    scene = Scene([frame, frame], frame, 0.5)
+    shapes = {augment(scene, np.random.default_rng(k), transpose=False).target.shape for k in range(8)}
     assert shapes == {(8, 16, 3)}
 
 

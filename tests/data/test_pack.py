@@ -97,7 +97,7 @@ def test_of_too_many_clips_an_even_selection_is_packed(tmp_path: Path) -> None:
 
 def test_training_reads_packs(packed: Path) -> None:
     data = TrainingData(open_material(packed, 0.0).train, SampleSettings(patch=32, with_prior=False), 1, 10)
-    assert data[3].frame0.shape == (3, 8, 8)
+    assert data[3].frames.shape == (2, 3, 8, 8)
 
 
 def test_a_damaged_or_foreign_file_is_one_sentence(packed: Path, tmp_path: Path) -> None:

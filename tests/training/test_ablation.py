@@ -103,5 +103,5 @@ def test_the_papers_axes_differ_from_the_base_in_one_setting() -> None:
 
 def test_every_row_of_the_network_table_differs_from_fast() -> None:
     chosen, *others = read_rows(Path("recipes/network.toml"))
-    assert chosen.config == TrainConfig.from_toml(Path("recipes/fast.toml"))
+    assert chosen.config == TrainConfig.from_toml(Path("recipes/pair.toml"))
     assert all(row.config != chosen.config for row in others)

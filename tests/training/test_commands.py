@@ -39,7 +39,7 @@ def test_from_a_folder_to_weights_and_a_table(safa, tmp_path: Path) -> None:  # 
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "table.toml").write_text('extends = "recipe"\n[rows.a]\n[rows.b]\nlearning_rate = 1e-3\n')
     data = tmp_path / "data.pack"
-    code, out, _ = safa("pack", tmp_path / "clips", "-o", data, "--side", 96, "--held-out", 0.5)
+    code, out, _ = safa("pack", tmp_path / "clips", "-o", data, "--side", 96, "--frames", 5, "--held-out", 0.5)
     assert code == 0
     assert "windows and 0 photographs to train on" in out
 
@@ -47,6 +47,7 @@ def test_from_a_folder_to_weights_and_a_table(safa, tmp_path: Path) -> None:  # 
     code, out, _ = safa("train", *options, "--out", tmp_path / "run", "--config", tmp_path / "recipe.toml")
     assert code == 0
     assert "step 2: inputs" in out
+    assert "over bicubic" in out
     assert (tmp_path / "run" / "last.safetensors").is_file()
     code, out, _ = safa("train", *options, "--out", tmp_path / "run", "--resume", "--set", "steps=3")
     assert code == 0

@@ -48,10 +48,13 @@ def test_flow_error_is_in_low_resolution_pixels(factor: int) -> None:
     assert torch.equal(gradient[1], torch.zeros_like(gradient[1]))
 
 
-def test_imbalance_is_zero_for_certain_equal_choices_and_large_for_collapse() -> None:
-    assert float(imbalance(torch.eye(3))) == pytest.approx(0, abs=1e-4)
-    assert float(imbalance(torch.eye(3)[[0, 0, 0]])) == pytest.approx(math.log(3), abs=1e-4)
-    assert 0 < float(imbalance(torch.full((3, 3), 1 / 3))) < 0.3
+def test_imbalance_looks_at_every_block_by_itself() -> None:
+    equal, wanted = torch.full((3,), 1 / 3), torch.tensor([0.5, 0.25, 0.25])
+    # A scale of its own for every block: balanced over the blocks, but no block chooses anything.
+    assert float(imbalance(torch.eye(3), equal)) == pytest.approx(math.log(3), abs=1e-4)
+    assert float(imbalance(equal.repeat(3, 1), equal)) == pytest.approx(0, abs=1e-4)
+    assert float(imbalance(wanted.repeat(2, 1), wanted)) == pytest.approx(0, abs=1e-4)
+    assert float(imbalance(equal.repeat(2, 1), wanted)) > 0.05
 
 
 def test_perceptual_loss_reads_any_vgg(tmp_path: Path) -> None:

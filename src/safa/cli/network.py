@@ -43,6 +43,7 @@ def pack(
     size: Annotated[float, typer.Option(help="Of the pack in MiB, at most.")] = 56.0,
     side: Annotated[int, typer.Option(help="Of a window in pixels.")] = 384,
     quality: Annotated[int, typer.Option(help="x264's rate factor of the windows; lower is better.")] = 17,
+    frames: Annotated[int, typer.Option(help="Of a window; training on windows of 5 needs 9, of 9 17.")] = 9,
     held_out: Annotated[float, typer.Option(help="Part of the clips that is kept for validation.")] = 0.1,
     layout: Annotated[
         str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
@@ -60,7 +61,7 @@ def pack(
             description = f"{progress.mebibytes:.1f} MiB {escape(progress.name)}"
             bar.update(task, completed=progress.done, total=progress.total, description=description)
 
-        settings = PackSettings(size=size, side=side, quality=quality, held_out=held_out)
+        settings = PackSettings(size=size, side=side, frames=frames, quality=quality, held_out=held_out)
         made = run(source, output, settings, layout, names, show)
     stdout.print(
         f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs to "
@@ -173,8 +174,8 @@ def _report(progress: TrainProgress) -> None:
     held_out = progress.validation
     if held_out is not None and held_out.step == progress.step:
         stdout.print(
-            f"step {held_out.step}: inputs {held_out.inputs:.2f} dB (bicubic {held_out.bicubic:.2f}), "
-            f"between {held_out.between:.2f} dB (blend {held_out.blend:.2f})"
+            f"step {held_out.step}: inputs {held_out.inputs:.2f} dB ({held_out.inputs - held_out.bicubic:+.2f} over "
+            f"bicubic), between {held_out.between:.2f} dB ({held_out.between - held_out.blend:+.2f} over blending)"
         )
     if progress.warning is not None:
         stderr.print(f"warning: {escape(progress.warning)}")

@@ -10,10 +10,10 @@ from safa.data.scene import Image, Scene
 
 def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> Scene:
     """Each of the changes with probability 1/2; ``transpose`` off leaves that one out (the paper has it not)."""
-    frames = [scene.frame0, scene.target, scene.frame1]
-    t, flow = scene.t, scene.flow
+    frames = [*scene.frames, scene.target]
+    t, pair, flow = scene.t, scene.pair, scene.flow
     if rng.random() < 0.5:
-        frames, t = frames[::-1], 1 - t
+        frames, t, pair = [*scene.frames[::-1], scene.target], 1 - t, len(scene.frames) - 2 - pair
         flow = None if flow is None else flow[::-1][..., [2, 3, 0, 1]]
     if rng.random() < 0.5:
         frames = [frame[:, ::-1] for frame in frames]
@@ -26,9 +26,9 @@ def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> S
         flow = None if flow is None else flow.transpose(0, 2, 1, 3)[..., [1, 0, 3, 2]]
     if rng.random() < 0.5:
         frames = [frame[:, :, ::-1] for frame in frames]
-    frame0, target, frame1 = map(np.ascontiguousarray, frames)
+    *inputs, target = map(np.ascontiguousarray, frames)
     flow = None if flow is None else np.ascontiguousarray(flow, dtype=np.float32)
-    return Scene(frame0, target, frame1, t, flow)
+    return Scene(inputs, target, t, pair, flow)
 
 
 def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
@@ -43,5 +43,4 @@ def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
         soft = cv2.GaussianBlur(frame, (0, 0), sigma)
         return np.asarray(cv2.addWeighted(frame, 1 + strength, soft, -strength, 0), np.uint8)
 
-    frame0, target, frame1 = map(sharpened, (scene.frame0, scene.target, scene.frame1))
-    return Scene(frame0, target, frame1, scene.t, scene.flow)
+    return Scene(list(map(sharpened, scene.frames)), sharpened(scene.target), scene.t, scene.pair, scene.flow)

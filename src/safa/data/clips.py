@@ -20,8 +20,8 @@ from safa.data.sequences import FrameSequence, Video
 from safa.errors import SafaError
 from safa.video.reader import VideoReader
 
-# Mean absolute difference (of 255) between the ends of a window outside of which there is nothing to learn: a still
-# picture, or a scene cut.
+# Mean absolute difference (of 255) between the ends of a window below which there is nothing to learn, a still picture,
+# and between neighbouring frames above which there is a scene cut.
 LEAST_CHANGE, MOST_CHANGE = 0.7, 50.0
 LEAST_FRAMES = 3
 # What a folder's clip may take of the memory.
@@ -62,7 +62,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Spans:
-    """How far apart the two input frames of a window are, in source frames, and how often each distance is drawn."""
+    """How far apart neighbouring input frames are, in source frames, and how often each distance is drawn."""
 
     lengths: tuple[int, ...] = (2, 3, 4, 6, 8)
     shares: tuple[float, ...] = (0.45, 0.15, 0.2, 0.1, 0.1)
@@ -115,26 +115,42 @@ def load_clip(sequence: FrameSequence) -> Clip:
     return Clip(sequence.name, np.stack(frames))
 
 
-def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator) -> Scene:
+def longest_span(count: int, frames: int) -> int:
+    """How far apart, in source frames, ``frames`` consecutive ones of a window can be in a reel of ``count``."""
+    return (count - 1) // (frames - 1)
+
+
+def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator, frames: int = 2) -> Scene:
     """A random window of a random reel, cropped at random to at most ``side`` pixels a side.
 
     Windows that hardly move or that contain a cut are drawn again.
+
+    Args:
+        reels: each long enough for a time between neighbouring frames (a ``longest_span`` of at least 2).
+        frames: of the window, the one between two of them not counted.
     """
     scene = None
     for _ in range(8):
         reel = reels[int(rng.integers(len(reels)))]
-        span = spans.draw(reel.count, rng)
-        first = int(rng.integers(reel.count - span))
+        span = spans.draw(longest_span(reel.count, frames) + 1, rng)
+        first = int(rng.integers(reel.count - span * (frames - 1)))
         middle = int(rng.integers(1, span))
-        numbers = [first, first + middle, first + span]
-        frames = reel.pick(numbers)
-        height, width = frames[0].shape[:2]
+        pair = int(rng.integers(frames - 1))
+        numbers = [first + span * k for k in range(frames)]
+        numbers.insert(pair + 1, numbers[pair] + middle)
+        images = reel.pick(numbers)
+        height, width = images[0].shape[:2]
         rows, columns = min(side, height), min(side, width)
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-        near = slice(top, top + rows), slice(left, left + columns)
-        frame0, target, frame1 = (frame[near] for frame in frames)
-        scene = Scene(frame0, target, frame1, middle / span)
-        if LEAST_CHANGE < np.abs(scene.frame0.astype(np.int16) - scene.frame1).mean() < MOST_CHANGE:
+        images = [image[top : top + rows, left : left + columns] for image in images]
+        target = images.pop(pair + 1)
+        scene = Scene(images, target, middle / span, pair)
+        steps = [_change(a, b) for a, b in itertools.pairwise(images)]
+        if _change(images[0], images[-1]) > LEAST_CHANGE and max(steps) < MOST_CHANGE:
             break
     assert scene is not None
     return scene
+
+
+def _change(first: Image, second: Image) -> float:
+    return float(np.abs(first.astype(np.int16) - second).mean())

@@ -6,7 +6,7 @@ Sample ``i`` is a function of the seed and ``i`` alone, so a resumed training se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from safa.data.augment import augment, crisp
-from safa.data.clips import Spans, draw_window
+from safa.data.clips import Reel, Spans, draw_window, longest_span
 from safa.data.degrade import Degradation, degrade, sharpen
+from safa.data.films import draw_film
 from safa.data.material import Material, Split, load_folder
 from safa.data.pack import open_pack
+from safa.data.sample import Sample
 from safa.data.scene import Image, Scene
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
@@ -30,37 +32,8 @@ from safa.network.dis_flow import classical_flow
 from safa.ops import SCALE
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
-# neighbours of the patch.
-FLOW_MARGIN, MARGIN = 16, 4
-
-
-@dataclass
-class Sample:
-    """One training example; batched by ``collate`` along a first axis."""
-
-    frame0: Tensor  # 3,h,w in [0, 1]
-    frame1: Tensor
-    t: Tensor  # scalar in (0, 1)
-    targets: Tensor  # 3,3,4h,4w: truth at 0, t and 1
-    prior: tuple[Tensor, Tensor] | None
-    """Classical flow 0->1 and 1->0, ``2,h,w`` each; None for networks that do not start from it."""
-    flow: Tensor | None
-    """``3,4,h,w``: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution pixels, NaN where
-    it is not known; None when it was not asked for."""
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
-        """The same with ``change`` applied to every tensor."""
-        prior = None if self.prior is None else (change(self.prior[0]), change(self.prior[1]))
-        flow = None if self.flow is None else change(self.flow)
-        return Sample(change(self.frame0), change(self.frame1), change(self.t), change(self.targets), prior, flow)
-
-    def to(self, device: torch.device) -> Sample:
-        """The same on ``device``."""
-        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Sample:
-        """The same in page-locked memory, from which copies to a GPU do not wait (called by the loader)."""
-        return self.mapped(Tensor.pin_memory)
+# neighbours of the patch. Neighbouring frames of a window are nearer to each other than the two of a pair.
+FLOW_MARGIN, WINDOW_MARGIN, MARGIN = 16, 8, 4
 
 
 @dataclass(frozen=True)
@@ -68,18 +41,20 @@ class SampleSettings:
     """How samples are made.
 
     Attributes:
+        frames: 2 for pairs; more for windows of consecutive frames, of clips and of photographs that stay sharp.
         patch: side of the high-resolution patch in pixels, a multiple of 32.
         still_share: probability of a sample made from photographs, when there are reels too.
-        spans: distances of the two input frames.
+        spans: distances of neighbouring input frames.
         motion_blur: probability of motion blur in scenes made from photographs.
         degradation: of the input frames; None for clean ones (antialiased bicubic reduction).
         augment: flips and reversals.
         transpose: among them the exchange of rows and columns.
         with_prior: compute the classical flow.
         crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
-        with_flow: hand out the exact flow of scenes made from photographs.
+        with_flow: hand out the exact flow of scenes made from photographs; for pairs.
     """
 
+    frames: int = 2
     patch: int = 128
     still_share: float = 0.5
     spans: Spans = field(default_factory=Spans)
@@ -94,6 +69,15 @@ class SampleSettings:
     def __post_init__(self) -> None:
         if self.patch % 32 or self.patch < 32:
             raise SafaError(f"The patch size is {self.patch}; it must be a multiple of 32.")
+        if self.frames < 2 or (self.frames > 2 and self.with_flow):
+            raise SafaError("Samples have two frames, or more without exact flow.")
+
+    @property
+    def margin(self) -> int:
+        """Low-resolution pixels around a patch on each side that are made, looked at and cut off."""
+        if not self.with_prior:
+            return MARGIN
+        return FLOW_MARGIN if self.frames == 2 else WINDOW_MARGIN
 
 
 def reduce_quarter(image: Image) -> Image:
@@ -121,14 +105,24 @@ class TrainingData(Dataset[Sample]):
         settings: how they are made.
         seed: of everything random.
         length: number of samples before the data ends.
+
+    Raises:
+        SafaError: nothing to make them from, or reels that are all too short for a window.
     """
 
     def __init__(self, split: Split, settings: SampleSettings, seed: int, length: int) -> None:
         if not split:
             raise SafaError("There is nothing to train on: the data hold neither clips nor photographs.")
         self.split, self.settings, self.seed, self.length = split, settings, seed, length
-        self.still_share = settings.still_share if split.reels and split.stills else float(bool(split.stills))
-        self.side = settings.patch + 2 * SCALE * (FLOW_MARGIN if settings.with_prior else MARGIN)
+        self.reels = fitting_reels(split, settings.frames)
+        if split.reels and not self.reels and (settings.still_share < 1 or not split.stills):
+            needed, longest = 2 * (settings.frames - 1) + 1, max(reel.count for reel in split.reels)
+            raise SafaError(
+                f"Windows of {settings.frames} frames and one between two of them need clips of {needed}, and the "
+                f"longest has {longest}: pack with --frames {needed} or more, or set still_share to 1."
+            )
+        self.still_share = settings.still_share if self.reels and split.stills else float(bool(split.stills))
+        self.side = settings.patch + 2 * SCALE * settings.margin
 
     def __len__(self) -> int:
         return self.length
@@ -136,75 +130,77 @@ class TrainingData(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         settings = self.settings
         rng = np.random.Generator(np.random.Philox(key=(self.seed, index)))
-        if rng.random() < self.still_share:
-            scene = draw_motion(self.split.stills, self.side, rng, settings.motion_blur, settings.with_flow)
-        else:
-            scene = draw_window(self.split.reels, self.side, settings.spans, rng)
+        scene = self._draw(rng)
         if settings.crispness:
             scene = crisp(scene, settings.crispness, rng)
         return self._cut(augment(scene, rng, settings.transpose) if settings.augment else scene, rng)
 
+    def _draw(self, rng: np.random.Generator) -> Scene:
+        settings, stills = self.settings, self.split.stills
+        if rng.random() >= self.still_share:
+            return draw_window(self.reels, self.side, settings.spans, rng, settings.frames)
+        if settings.frames > 2:
+            return draw_film(stills, self.side, settings.frames, rng, settings.motion_blur)
+        return draw_motion(stills, self.side, rng, settings.motion_blur, settings.with_flow)
+
     def _cut(self, scene: Scene, rng: np.random.Generator) -> Sample:
         """Reduce the scene, compute its classical flow, then cut the patch out of the middle or near it."""
         settings = self.settings
-        frames = [scene.frame0, scene.frame1]
         if settings.degradation is None:
-            lows = [reduce_quarter(frame) for frame in frames]
+            lows = [reduce_quarter(frame) for frame in scene.frames]
         else:
-            lows = degrade(frames, settings.degradation, rng)
+            lows = degrade(scene.frames, settings.degradation, rng)
             if settings.degradation.sharpen:
-                sharp = (scene.frame0, scene.target, scene.frame1)
-                first, middle, last = (sharpen(frame, settings.degradation.sharpen) for frame in sharp)
-                scene = Scene(first, middle, last, scene.t, scene.flow)
-        low0, low1 = lows
+                *frames, target = (
+                    sharpen(frame, settings.degradation.sharpen) for frame in (*scene.frames, scene.target)
+                )
+                scene = dataclasses.replace(scene, frames=frames, target=target)
+        top, left = self._place(lows[0], rng)
         low = settings.patch // SCALE
-        if low0.shape[0] < low or low0.shape[1] < low:
-            raise SafaError(f"A clip is smaller than the patch of {settings.patch} pixels; use a smaller patch.")
-        # The busier of two places: flat sky teaches nothing.
-        places = [
-            (int(rng.integers(low0.shape[0] - low + 1)), int(rng.integers(low0.shape[1] - low + 1))) for _ in range(2)
-        ]
-        top, left = max(places, key=lambda place: float(low0[place[0] :, place[1] :][:low, :low].std()))
         near = slice(top, top + low), slice(left, left + low)
         far = slice(top * SCALE, (top + low) * SCALE), slice(left * SCALE, (left + low) * SCALE)
         prior = None
         if settings.with_prior:
-            both = classical_flow(low0, low1), classical_flow(low1, low0)
-            prior = (_channels_first(both[0][near]), _channels_first(both[1][near]))
+            steps = [(classical_flow(a, b), classical_flow(b, a)) for a, b in itertools.pairwise(lows)]
+            prior = torch.stack([torch.stack([_channels_first(flow[near]) for flow in both]) for both in steps])
         flow = None
         if settings.with_flow:
             flow = torch.full((3, 4, low, low), torch.nan)
             if scene.flow is not None:
                 flow = torch.stack([_channels_first(at_time[near]) for at_time in scene.flow])
         return Sample(
-            _to_tensor(low0[near]),
-            _to_tensor(low1[near]),
+            torch.stack([_to_tensor(frame[near]) for frame in lows]),
+            torch.stack([_to_tensor(frame[far]) for frame in scene.frames]),
+            _to_tensor(scene.target[far]),
+            torch.tensor(scene.pair),
             torch.tensor(scene.t, dtype=torch.float32),
-            torch.stack([_to_tensor(frame[far]) for frame in (scene.frame0, scene.target, scene.frame1)]),
             prior,
             flow,
         )
 
+    def _place(self, first: Image, rng: np.random.Generator) -> tuple[int, int]:
+        """Top and left of the patch in the first low-resolution frame."""
+        low = self.settings.patch // SCALE
+        rows, columns = first.shape[0] - low, first.shape[1] - low
+        if rows < 0 or columns < 0:
+            raise SafaError(f"A clip is smaller than the patch of {self.settings.patch} pixels; use a smaller patch.")
+        if self.settings.frames > 2:  # what moves in and out is seen for longer: the margin is needed on all sides
+            return rows // 2, columns // 2
+        # The busier of two places: flat sky teaches nothing.
+        places = [(int(rng.integers(rows + 1)), int(rng.integers(columns + 1))) for _ in range(2)]
+        return max(places, key=lambda place: float(first[place[0] :, place[1] :][:low, :low].std()))
 
-def validation_settings(settings: SampleSettings) -> SampleSettings:
+
+def fitting_reels(split: Split, frames: int) -> tuple[Reel, ...]:
+    """The reels of ``split`` long enough for a window of ``frames`` and a time between each two of them."""
+    return tuple(reel for reel in split.reels if longest_span(reel.count, frames) >= 2)
+
+
+def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSettings:
     """For the same task without augmentation, on real motion where there is some."""
+    still_share = 0.0 if fitting_reels(held_out, settings.frames) else 1.0
     return dataclasses.replace(
-        settings, still_share=0.0, augment=False, motion_blur=0.0, crispness=0.0, with_flow=False
-    )
-
-
-def collate(samples: list[Sample]) -> Sample:
-    """Stack samples along a new first axis."""
-    first = samples[0]
-    priors = [sample.prior for sample in samples if sample.prior is not None]
-    flows = [sample.flow for sample in samples if sample.flow is not None]
-    return Sample(
-        torch.stack([s.frame0 for s in samples]),
-        torch.stack([s.frame1 for s in samples]),
-        torch.stack([s.t for s in samples]),
-        torch.stack([s.targets for s in samples]),
-        None if first.prior is None else (torch.stack([p[0] for p in priors]), torch.stack([p[1] for p in priors])),
-        None if first.flow is None else torch.stack(flows),
+        settings, still_share=still_share, augment=False, motion_blur=0.0, crispness=0.0, with_flow=False
     )
 
 

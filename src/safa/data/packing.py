@@ -61,7 +61,8 @@ class PackSettings:
         size: of the file in MiB, at most.
         side: of a window in pixels, a multiple of 8; patches of training are cut from windows, so it must hold the
             patch and a margin of 64 pixels on each side for networks that start from a classical flow.
-        frames: consecutive frames of a window; 9 is what the paper trains on.
+        frames: consecutive frames of a window; 9 is what the paper trains on. Windows of N frames in training need
+            2 N - 1, for the times between.
         quality: x264's constant rate factor of the windows, lower is better.
         stills: the part of the size that photographs may take, 0..1.
         held_out: the part of the clips and of the photographs that is kept for validation, 0..1.

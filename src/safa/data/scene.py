@@ -13,14 +13,17 @@ Image = NDArray[np.uint8]
 
 @dataclass
 class Scene:
-    """Three frames of one motion at high resolution, all of one size that ``safa.ops.SCALE`` divides."""
+    """Consecutive frames of one motion at high resolution and one between two of them, all of one size that
+    ``safa.ops.SCALE`` divides."""
 
-    frame0: Image
+    frames: list[Image]
+    """Two or more, equally far apart in time: what the network will be shown, reduced."""
     target: Image
-    """The frame at time ``t``."""
-    frame1: Image
+    """The frame at time ``pair + t``, where the time of frame k is k."""
     t: float
     """Strictly between 0 and 1."""
+    pair: int = 0
+    """Number of the frame before ``target``."""
     flow: NDArray[np.float32] | None = None
-    """``3,H/4,W/4,4``: exact flow from times 0, t and 1 to frame 0 (x, y) and to frame 1 (x, y), on the low-resolution
-    grid and in its pixels; None where it is not known."""
+    """``3,H/4,W/4,4``, for two frames: exact flow from times 0, t and 1 to frame 0 (x, y) and to frame 1 (x, y), on the
+    low-resolution grid and in its pixels; None where it is not known."""

@@ -9,6 +9,7 @@ included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,31 @@ def load_still(path: Path) -> Still:
     return Still.from_image(path.stem, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
 
+def expose(render: Callable[[float], NDArray[np.float32] | Image], time: float, shutter: float) -> Image:
+    """What a camera records whose shutter is open from ``time - shutter / 2`` to ``time + shutter / 2``.
+
+    Args:
+        render: the picture ``H,W,3`` of 0..255 at a moment.
+    """
+    if not shutter:
+        picture = render(time)
+        return np.asarray(picture if picture.dtype == np.uint8 else np.rint(picture), np.uint8)
+    times = time + shutter * np.linspace(-0.5, 0.5, EXPOSURES)
+    exposures = sum(render(float(moment)).astype(np.float32) for moment in times)
+    return np.asarray(np.rint(exposures / EXPOSURES), np.uint8)
+
+
+def draw_shutter(rng: np.random.Generator, blur: float) -> float:
+    """The part of the time between two frames in which the shutter is open; 0 unless there is motion blur, which has
+    the probability ``blur``."""
+    return float(rng.uniform(0.1, 0.6)) if rng.random() < blur else 0.0
+
+
+def draw_time(rng: np.random.Generator) -> float:
+    """A time between two frames, strictly between 0 and 1: the middle half of the time."""
+    return float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
+
+
 class Motion:
     """Layers on their paths, the farthest first, that can be rendered at any time.
 
@@ -69,15 +95,11 @@ class Motion:
             depth *= float(rng.uniform(1.2, 2.5))
             path = nearer(camera, depth, rng) if parallax else draw_path(rng, _draw_reach(rng))
             self.layers.append(_Layer(stills[rng.integers(len(stills))], side, rng, path, background=False))
-        self.shutter = float(rng.uniform(0.1, 0.6)) if rng.random() < blur else 0.0
+        self.shutter = draw_shutter(rng, blur)
 
     def frame(self, time: float) -> Image:
         """``side,side,3``: what the camera records around ``time``."""
-        if not self.shutter:
-            return np.asarray(np.rint(self._render(time)), np.uint8)
-        times = time + self.shutter * np.linspace(-0.5, 0.5, EXPOSURES)
-        exposures = sum(self._render(float(moment)).astype(np.float32) for moment in times)
-        return np.asarray(np.rint(exposures / EXPOSURES), np.uint8)
+        return expose(self._render, time, self.shutter)
 
     def flow(self, time: float, to: float, grid: int = SCALE) -> NDArray[np.float32]:
         """Flow of what is seen at ``time`` to where it is at time ``to``.
@@ -114,13 +136,13 @@ def draw_motion(
 ) -> Scene:
     """A random moving scene of ``side`` x ``side`` pixels, with its exact flow if asked for."""
     motion = Motion(stills, side, rng, blur)
-    t = float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
+    t = draw_time(rng)
     times = (0.0, t, 1.0)
     flow = None
     if with_flow:
         flow = np.stack([np.concatenate((motion.flow(s, 0.0), motion.flow(s, 1.0)), axis=-1) for s in times])
     first, target, last = (motion.frame(time) for time in times)
-    return Scene(first, target, last, t, flow)
+    return Scene([first, last], target, t, flow=flow)
 
 
 def _draw_reach(rng: np.random.Generator) -> float:

@@ -21,8 +21,9 @@ from safa.checkpoint import load_checkpoint
 from safa.data.dataset import open_material
 from safa.data.material import Material
 from safa.errors import SafaError
-from safa.training.config import TrainConfig, merge, parse_overrides, read_recipe
+from safa.training.config import TrainConfig
 from safa.training.loop import TrainProgress, train
+from safa.training.recipes import merge, parse_overrides, read_recipe
 from safa.training.validation import Validator
 
 # Size that operations are stated for, in output pixels.
@@ -49,8 +50,9 @@ class Result:
     steps: int = 0
     parameters: int | None = None
     gigaflop: float | None = None
-    """Of an output frame of 384x640 pixels when a pair is asked for three times, at the scales that were chosen on the
-    held-out samples; 2 operations a multiply-add, convolutions and matrix products only."""
+    """Of an output frame of 384x640 pixels when a pair is asked for three times, or a window for its frames and one
+    time between, at the scales that were chosen on the held-out samples; 2 operations a multiply-add, convolutions and
+    matrix products only."""
     inputs: float | None = None
     """Y-PSNR in dB on the held-out samples at the input times."""
     between: float | None = None
@@ -123,7 +125,9 @@ def ablate(
         if result is None:
             result = Result(row.name, row.label, skipped=f"needs {row.missing}")
             if row.missing is None:
-                config = row.config if steps is None else dataclasses.replace(row.config, steps=steps, epochs=None)
+                config = row.config
+                if steps is not None:
+                    config = dataclasses.replace(config, steps=steps, epochs=None, hours=None)
 
                 def report(progress: TrainProgress, row: Row = row) -> None:
                     if on_progress is not None:
@@ -178,7 +182,7 @@ def _measured(row: Row, config: TrainConfig, steps: int, material: Material, fol
     with FlopCounterMode(display=False) as counter:
         validation = validator.measure(network, steps)
     assert validation is not None  # held-out material was checked for
-    frames = 3 * sum(len(batch.t) for batch in validator.batches)
+    frames = sum(len(batch.t) * (config.frames + 1) for batch in validator.batches)
     share = FRAME[0] * FRAME[1] / config.patch**2
     parameters = sum(parameter.numel() for parameter in network.parameters())
     gigaflop = counter.get_total_flops() / frames * share / 1e9

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,11 @@ from safa.data.dataset import SampleSettings
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.training.recipes import given, merge, parse_overrides, read_recipe
 
 Times = Literal["one", "three"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]
+ScaleChoice = Literal["selector", "random"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,15 @@ class TrainConfig:
         network: layout of the network.
         steps: optimiser steps of the whole run; the learning rate's cosine ends there.
         epochs: instead of ``steps``: how often the run sees as many samples as there are windows in the data.
+        hours: instead of ``steps``: training time of the whole run, over all its parts; the learning rate's cosine goes
+            by it, so runs of this kind are resumed with the same samples but do not come out equal to the bit.
         batch: samples per step and device.
 
+        frames: input frames of a sample: 2, or more for a network with propagation, which is trained on windows of
+            consecutive frames. Clips must be twice as long, so that there is a time between.
         patch: side of the high-resolution patch, a multiple of 32.
         still_share: probability of a sample made from photographs.
-        spans: how far apart the two input frames are, in source frames (``lengths``), and how often (``shares``).
+        spans: how far apart neighbouring input frames are, in source frames (``lengths``), and how often (``shares``).
         motion_blur: probability of motion blur in scenes made from photographs.
         crispness: sharpen whole scenes, truth and inputs alike, by a random strength up to this: footage at hand is
             mostly softer than what the network will be asked to enlarge.
@@ -42,22 +47,32 @@ class TrainConfig:
         held_out: the part of a folder's clips that is kept for validation; a pack brings its own.
 
         times: "three" compares the frames at 0, t and 1 of every sample (the paper); "one" draws one of them, which
-            makes nearly three times the steps in the same time.
+            makes nearly three times the steps in the same time. Of a window all input frames are compared and the one
+            at t.
         loss: "l1" (the paper), "charbonnier", its smooth variant, or "psnr", the logarithm of the squared error, for a
             last stage.
         fused_loss: weight of the same loss on the image fusion alone, which teaches motion faster.
+        between_loss: in windows, the weight of all that concerns the time between, beside 1 for the input frames.
         frequency_loss: weight of the L1 distance between the Fourier transforms.
         perceptual_loss: weight of the distance between VGG features; needs ``perceptual_weights``.
         perceptual_weights: safetensors file with torchvision's VGG-16 or VGG-19, or None.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
         teacher: shipped name or file of weights whose flow real scenes are taught with, or None.
+        scale_choice: "selector" draws each block's scale with the selector's probabilities, and the gradient passes the
+            draw straight through; "random" draws it evenly, for the whole batch, to train a network with
+            ``network.fixed_scale`` so that it works at all its scales.
+        scale_pattern, pattern_share: what "random" takes instead of drawing, an index of ``network.scales`` for each
+            block (default: ``network.fixed_scale`` in every block), and in what share of the steps.
         scale_cost: weight of the expected cost of the chosen scales (1 = every block at full scale).
-        scale_balance: weight of a term that is 0 when the scales are used equally often over blocks and samples and
-            each choice is certain; without it the selector soon takes one scale for everything.
+        scale_balance: weight of a term that is 0 when each block's scales are used as often as ``scale_shares`` say, in
+            the running mean of its probabilities over samples; without it the selector soon takes one scale for
+            everything.
+        scale_shares: how often each scale is to be used; default: equally often.
 
         learning_rate, final_learning_rate, warmup: linear warm-up over ``warmup`` steps, then cosine.
         weight_decay, clip: AdamW's decay; largest gradient norm.
+        betas: AdamW's memory of the gradient and of its square.
         average: decay of the averaged weights, which are what is validated and kept.
         extractor_weights: safetensors file with a ResNet-18 in torchvision's names that the feature extractor starts
             from (ablation d), or None.
@@ -75,8 +90,10 @@ class TrainConfig:
     network: SafaConfig = field(default_factory=SafaConfig)
     steps: int = 20_000
     epochs: int | None = None
+    hours: float | None = None
     batch: int = 8
 
+    frames: int = 2
     patch: int = 128
     still_share: float = 0.5
     spans: Spans = field(default_factory=Spans)
@@ -89,19 +106,25 @@ class TrainConfig:
     times: Times = "one"
     loss: PixelLoss = "l1"
     fused_loss: float = 0.5
+    between_loss: float = 0.7
     frequency_loss: float = 0.0
     perceptual_loss: float = 0.0
     perceptual_weights: str | None = None
     flow_loss: float = 0.0
     teacher: str | None = None
+    scale_choice: ScaleChoice = "selector"
+    scale_pattern: tuple[int, ...] | None = None
+    pattern_share: float = 0.4
     scale_cost: float = 0.0
     scale_balance: float = 4e-3
+    scale_shares: tuple[float, ...] | None = None
 
     learning_rate: float = 8e-4
     final_learning_rate: float = 4e-6
     warmup: int = 300
     weight_decay: float = 1e-4
     clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
     average: float = 0.999
     extractor_weights: str | None = None
 
@@ -120,15 +143,52 @@ class TrainConfig:
         for name in ("steps", "batch", "patch", "log_every", "save_every", "picture_every", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least 1.")
-        for name, choices in (("times", Times), ("loss", PixelLoss)):
+        for name, choices in (("times", Times), ("loss", PixelLoss), ("scale_choice", ScaleChoice)):
             if getattr(self, name) not in get_args(choices):
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choices))}.")
+        for name in ("scale_pattern", "scale_shares", "betas"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.patch % 32:
             raise SafaError(f"patch is {self.patch}; it must be a multiple of 32.")
         if self.perceptual_loss and self.perceptual_weights is None:
             raise SafaError("perceptual_loss needs perceptual_weights, a safetensors file with VGG's weights.")
         if not 0 <= self.held_out < 1:
             raise SafaError(f"held_out is {self.held_out!r}; it must be at least 0 and less than 1.")
+        if self.hours is not None and (self.epochs is not None or not self.hours > 0):
+            raise SafaError("hours must be more than 0, and cannot be given beside epochs.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise SafaError(f"betas is {self.betas!r}; it must be two numbers from 0 to less than 1.")
+        self._check_windows()
+        self._check_scales()
+
+    def _check_windows(self) -> None:
+        if not isinstance(self.frames, int) or self.frames < 2:
+            raise SafaError(f"frames is {self.frames!r}; it must be a whole number of at least 2.")
+        if self.network.propagation and self.frames < 3:
+            raise SafaError("A network with propagation is trained on windows: set frames to 3 or more, such as 5.")
+        if self.frames > 2 and not self.network.propagation:
+            raise SafaError(
+                f"frames is {self.frames}, but a network without propagation looks at two frames only: set frames to "
+                "2, or network.propagation to 1 or more."
+            )
+        if self.frames > 2 and (self.flow_loss or self.teacher is not None):
+            raise SafaError("Windows have no exact flow: flow_loss and teacher are for frames = 2.")
+
+    def _check_scales(self) -> None:
+        if self.scale_choice == "random":
+            if self.network.fixed_scale is None:
+                raise SafaError(
+                    'scale_choice "random" does not train the selector: give network.fixed_scale, the scale that is '
+                    "used after training."
+                )
+            if self.scale_pattern is not None:
+                self.network.forced_scales(self.scale_pattern)
+        if not 0 <= self.pattern_share <= 1:
+            raise SafaError(f"pattern_share is {self.pattern_share!r}; it must be from 0 to 1.")
+        shares = self.scale_shares
+        if shares is not None and (len(shares) != len(self.network.scales) or min(shares) <= 0):
+            raise SafaError(f"scale_shares is {shares!r}; it must be one number above 0 for each of network.scales.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -136,8 +196,8 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
-        values = dict(values)
+        """The inverse of ``to_dict``; an unknown name is an error, a missing or "default" one takes its default."""
+        values = given(values)
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise SafaError(f"The training settings have unknown names: {', '.join(unknown)}.")
@@ -167,6 +227,7 @@ class TrainConfig:
     def sample_settings(self) -> SampleSettings:
         """What the data has to deliver."""
         return SampleSettings(
+            frames=self.frames,
             patch=self.patch,
             still_share=self.still_share,
             spans=self.spans,
@@ -178,50 +239,12 @@ class TrainConfig:
             with_flow=self.flow_loss > 0,
         )
 
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of step ``step`` (from 0)."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        progress = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+    def learning_rate_at(self, step: int, passed: float = 0.0) -> float:
+        """Learning rate of step ``step`` (from 0); ``passed`` are the hours of training before it."""
+        if self.hours is None:
+            progress = min(1.0, max(0, step - self.warmup) / max(1, self.steps - self.warmup))
+        else:
+            progress = min(1.0, passed / self.hours)
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
-
-
-def read_recipe(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's values, on top of those of the recipe it ``extends`` (a name in the same folder).
-
-    Raises:
-        SafaError: a file that cannot be read, is not valid TOML, or extends itself.
-    """
-    if path.resolve() in below:
-        raise SafaError(f"The recipe {path} extends itself.")
-    try:
-        values = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise SafaError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SafaError(f"The recipe {path} is not valid TOML: {error}.") from error
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    return merge(read_recipe(path.parent / f"{parent}.toml", (*below, path.resolve())), values)
-
-
-def parse_overrides(lines: Sequence[str]) -> dict[str, Any]:
-    """Values from lines such as ``network.channels = 32``."""
-    values: dict[str, Any] = {}
-    for line in lines:
-        try:
-            values = merge(values, tomllib.loads(line))
-        except tomllib.TOMLDecodeError as error:
-            raise SafaError(f"The setting '{line}' is not valid TOML; write it as network.channels=32.") from error
-    return values
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, table by table."""
-    merged = dict(base)
-    for name, value in changes.items():
-        inner = merged.get(name)
-        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+        rate = self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+        return rate * min(1.0, (step + 1) / self.warmup) if self.warmup else rate

@@ -2,7 +2,8 @@
 
 A run is a folder: ``config.json``, ``state.safetensors`` (weights, averaged weights, optimiser, step),
 ``last.safetensors`` (the averaged weights as a network file), ``log.jsonl`` and TensorBoard events. Everything random
-is a function of the seed and the step, so a run that was stopped and resumed equals one that was not.
+is a function of the seed and the step, so a run that was stopped and resumed equals one that was not; only a run that
+is measured in hours depends on how fast it goes.
 """
 
 from __future__ import annotations
@@ -12,29 +13,32 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.dataset import TrainingData, collate, open_material
+from safa.data.dataset import TrainingData, open_material
+from safa.data.sample import StepSampler, collate
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
 from safa.training.objective import Objective
-from safa.training.pretrained import load_extractor, start_from
+from safa.training.pretrained import load_extractor, start_from, start_near_identity
 from safa.training.state import load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
 
 # With one time per sample: how often it is 0, in between, or 1.
 TIME_SHARES = (0.2, 0.6, 0.2)
+# More steps than a run that is measured in hours can make.
+ENDLESS = 10**9
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class TrainProgress:
 
     step: int
     steps: int
+    """Of the whole run; of one that is measured in hours an estimate."""
     loss: float
     steps_per_second: float
     samples_per_second: float
@@ -68,7 +73,7 @@ def train(
     devices: int | str = "auto",
     on_progress: Callable[[TrainProgress], None] | None = None,
 ) -> int:
-    """Train until ``config.steps`` or for ``minutes`` of wall time, whichever comes first.
+    """Train until ``config.steps`` or ``config.hours``, or for ``minutes`` of wall time, whichever comes first.
 
     Args:
         data: a pack, or a folder with clips and photographs.
@@ -92,7 +97,6 @@ def train(
     if not resume and state_path.exists():
         raise SafaError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
     material = open_material(data, config.held_out)
-    out.mkdir(parents=True, exist_ok=True)
 
     fabric = _fabric(accelerator, devices, config.precision)
     fabric.launch()
@@ -102,25 +106,31 @@ def train(
         config = dataclasses.replace(config, steps=max(1, steps))
     torch.manual_seed(config.seed)
     network = Safa(config.network)
+    if config.network.propagation:
+        start_near_identity(network)
     if config.extractor_weights is not None:
         load_extractor(network, Path(config.extractor_weights))
     if init is not None:
         start_from(network, init)
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    step = load_state(state_path, network, average, optimizer) if resume else 0
+    optimizer = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+    plain = _objective(network, config, fabric.device)
+    step, seconds = load_state(state_path, network, average, optimizer, plain.shares) if resume else (0, 0.0)
     averaged = Safa(config.network).to(fabric.device)
-    objective: nn.Module = _objective(network, config, fabric.device)
+    objective: nn.Module = plain
     if config.compile:
         objective = torch.compile(objective)  # type: ignore[assignment]
     objective, prepared = fabric.setup(objective, optimizer)
 
-    total = config.steps * config.batch * fabric.world_size
+    last = config.steps if config.hours is None else ENDLESS
+    total = last * config.batch * fabric.world_size
     samples = TrainingData(material.train, config.sample_settings(), config.seed, total)
     loader = DataLoader(
         samples,
-        batch_sampler=_Steps(step, config.steps, config.batch, fabric.global_rank, fabric.world_size),
+        batch_sampler=StepSampler(step, last, config.batch, fabric.global_rank, fabric.world_size),
         collate_fn=collate,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
@@ -128,26 +138,39 @@ def train(
     )
     monitor, validator = None, None
     if fabric.is_global_zero:
+        validator = Validator(material, config, fabric.device)
+        out.mkdir(parents=True, exist_ok=True)
         _write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
-        monitor, validator = Monitor(out, config), Validator(material, config, fabric.device)
+        monitor = Monitor(out, config)
     validation: Validation | None = None
     first, began, waited = step, time.monotonic(), 0.0
 
+    def hours_passed() -> float:
+        """Of training in the whole run, the same on all devices; 0 where they do not count."""
+        passed = (seconds + time.monotonic() - began) / 3600
+        return fabric.broadcast(passed) if config.hours is not None else 0.0
+
+    def is_over() -> bool:
+        return step >= last or (config.hours is not None and hours >= config.hours)
+
     def save() -> None:
         if fabric.is_global_zero:
-            save_state(state_path, network, average, optimizer, step)
+            spent = seconds + time.monotonic() - began
+            save_state(state_path, network, average, optimizer, step, spent, plain.shares)
             averaged.load_state_dict(average)
             save_checkpoint(averaged, out / "last.safetensors", {"steps": step, "training": config.to_dict()})
 
+    hours = hours_passed()
     try:
         batches = iter(loader)
-        while step < config.steps:
+        while not is_over():
             asked = time.monotonic()
             sample = next(batches).to(fabric.device)
             waited += time.monotonic() - asked
             torch.manual_seed(config.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
+            learning_rate = config.learning_rate_at(step, hours)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(step)
+                group["lr"] = learning_rate
             pick = torch.multinomial(torch.tensor(TIME_SHARES), config.batch, replacement=True).to(fabric.device)
             losses = objective(sample, pick)
             prepared.zero_grad(set_to_none=True)
@@ -160,7 +183,7 @@ def train(
                     f"and a lower learning rate (now {config.learning_rate:g})."
                 )
             prepared.step()
-            step += 1
+            step, hours = step + 1, hours_passed()
             update_average(average, network, min(config.average, (1 + step) / (10 + step)))
             if monitor is not None and validator is not None:
                 elapsed = time.monotonic() - began
@@ -169,21 +192,23 @@ def train(
                 warning = None
                 if step % config.log_every == 0:
                     speed = {"steps_per_second": rate, "loader_wait": waited / elapsed}
-                    warning = monitor.write(step, learning_rate=config.learning_rate_at(step - 1), **speed)
+                    warning = monitor.write(step, learning_rate=learning_rate, **speed)
                 if step % config.picture_every == 0:
                     monitor.pictures(network, sample, step)
-                if step % config.validate_every == 0 or step == config.steps:
+                if step % config.validate_every == 0 or is_over():
                     averaged.load_state_dict(average)
                     validation = validator.measure(averaged, step)
                     if validation is not None:
                         monitor.validation(validation)
                 if on_progress is not None:
-                    left = min((config.steps - step) / rate, max(0.0, deadline - time.monotonic()))
+                    left = (last - step) / rate if config.hours is None else 3600 * max(0.0, config.hours - hours)
+                    expected = step + round(left * rate)
+                    left = min(left, max(0.0, deadline - time.monotonic()))
                     per_second = rate * config.batch * fabric.world_size
                     loss = float(losses["loss"].detach())
                     on_progress(
                         TrainProgress(
-                            step, config.steps, loss, rate, per_second, waited / elapsed, left, validation, warning
+                            step, expected, loss, rate, per_second, waited / elapsed, left, validation, warning
                         )
                     )
             if step % config.save_every == 0:
@@ -196,21 +221,6 @@ def train(
         if monitor is not None:
             monitor.close()
     return step
-
-
-class _Steps(Sampler[list[int]]):
-    """Sample numbers of each step, from ``first`` on, for one of ``world`` devices."""
-
-    def __init__(self, first: int, steps: int, batch: int, rank: int, world: int) -> None:
-        self.range, self.batch, self.rank, self.world = range(first, steps), batch, rank, world
-
-    def __len__(self) -> int:
-        return len(self.range)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.range:
-            start = (step * self.world + self.rank) * self.batch
-            yield list(range(start, start + self.batch))
 
 
 def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
@@ -71,17 +70,17 @@ def to_low_resolution(flow: Tensor, width: int) -> Tensor:
     return flow if factor == 1 else F.avg_pool2d(flow, factor) / factor
 
 
-def imbalance(share: Tensor) -> Tensor:
-    """How far ``share`` ``N,K`` is from certain choices that use all K scales equally; 0 is ideal, 1.2 log K worst.
+def imbalance(share: Tensor, wanted: Tensor) -> Tensor:
+    """How far the scales that blocks choose are from what is wanted, as a divergence; 0 is ideal.
 
-    The entropy of the average choice is wanted high, the entropy of single choices low (less strongly: certainty too
-    early would freeze a random preference).
+    Blocks are looked at one by one and over many samples: a block that takes one scale for everything is far from it
+    even when the others make up for that, and nothing is said about how certain a single choice is.
+
+    Args:
+        share: ``N,K``: how often each of N blocks takes each of K scales, rows sum to 1.
+        wanted: ``K``, sums to 1, none 0.
     """
-
-    def entropy(distribution: Tensor) -> Tensor:
-        return -(distribution * (distribution + 1e-6).log()).sum(dim=-1)
-
-    return math.log(share.shape[1]) - entropy(share.mean(dim=0)) + 0.2 * entropy(share).mean()
+    return (share * (share / wanted + 1e-6).log()).sum(dim=1).mean()
 
 
 class Perceptual(nn.Module):

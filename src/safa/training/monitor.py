@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from safa.data.dataset import Sample
+from safa.data.sample import Sample
 from safa.network.safa import Safa
+from safa.ops import enlarge
 from safa.training.config import TrainConfig
 from safa.training.objective import SHARE
 from safa.training.validation import Validation
+from safa.training.views import synthesize_all
 
-# A scale that gets this share of all choices has left nothing to the others.
+# A scale that gets this share of a block's choices has left nothing to the others.
 COLLAPSED = 0.97
 
 
@@ -50,14 +52,16 @@ class Monitor:
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         self._sums, self._count = {}, 0
         self._row({"step": step, **means, **further})
-        shares = [value for name, value in sorted(means.items()) if name.startswith(SHARE)]
-        if not shares or max(shares) < COLLAPSED:
+        shares = {name.removeprefix(SHARE): value for name, value in means.items() if name.startswith(SHARE)}
+        most = max(shares, key=lambda name: shares[name], default=None)
+        if most is None or shares[most] < COLLAPSED:
             return None
-        scale = self.config.network.scales[shares.index(max(shares))]
+        block, scale = map(int, most.split("_"))
         return (
-            f"The selector takes scale {scale:g} for {max(shares):.0%} of all blocks: it has collapsed. Raise "
-            f"scale_balance (now {self.config.scale_balance:g}), lower scale_cost (now {self.config.scale_cost:g}), or "
-            "train on larger patches and faster motion so that there is something to choose."
+            f"The selector takes scale {self.config.network.scales[scale]:g} for {shares[most]:.0%} of the samples in "
+            f"block {block + 1}: it has collapsed. Raise scale_balance (now {self.config.scale_balance:g}), lower "
+            f"scale_cost (now {self.config.scale_cost:g}), or train on larger patches and faster motion so that there "
+            "is something to choose."
         )
 
     def validation(self, result: Validation) -> None:
@@ -67,14 +71,14 @@ class Monitor:
 
     @torch.no_grad()
     def pictures(self, network: Safa, sample: Sample, step: int) -> None:
-        """Bicubic frame 0, the network's frame at t and the truth, side by side, for up to four samples."""
+        """The frame before t enlarged, the network's frame at t and the truth, side by side, for up to four samples."""
         few = sample.mapped(lambda tensor: tensor[:4])
         network.eval()
-        pair = network.encode(few.frame0, few.frame1, few.prior)
-        result = network.synthesize(pair, few.t)
+        result = synthesize_all(network, few)[1]
         network.train()
-        row = torch.cat((pair.frame0.enlarged.clamp(0, 1), result.image, few.targets[:, 1]), dim=-1)
-        self._writer.add_image("bicubic 0, result t, truth t", torch.cat(list(row), dim=-2).cpu(), step)
+        before = enlarge(few.frames[torch.arange(len(few.pair), device=few.pair.device), few.pair]).clamp(0, 1)
+        row = torch.cat((before, result.clamp(0, 1), few.between), dim=-1)
+        self._writer.add_image("bicubic before t, result t, truth t", torch.cat(list(row), dim=-2).cpu(), step)
 
     def _row(self, row: dict[str, float]) -> None:
         with (self.out / "log.jsonl").open("a") as file:

@@ -6,18 +6,26 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from safa.data.dataset import Sample
+from safa.data.sample import Sample
+from safa.network.config import Scale
 from safa.network.safa import Safa
 from safa.network.selector import branch_weights
 from safa.network.states import PairState
 from safa.training.config import TrainConfig
 from safa.training.losses import PIXEL_LOSSES, Perceptual, flow_error, frequency, imbalance, to_low_resolution
+from safa.training.views import encode, encode_first
 
 SHARE = "scale_share_"
-"""Values of this name and the index of a scale say how often that scale was drawn, 0..1."""
+"""Values named so, then the block, "_" and the index of a scale, say how often that block took that scale, 0..1."""
+# Part of the running mean of a block's choices that one batch leaves: about 20 batches are remembered.
+MEMORY = 0.95
+
+Term = tuple[float, Tensor]
+"""A weight and what it counts."""
 
 
 class Objective(nn.Module):
@@ -38,49 +46,90 @@ class Objective(nn.Module):
         self.config = config
         # In a tuple, so that they are no submodules: they are not trained, averaged or shared between devices.
         self._fixed = (teacher, perceptual)
+        scales = network.config.scales
+        wanted = torch.tensor(config.scale_shares or [1.0] * len(scales))
+        wanted = wanted / wanted.sum()
         self.costs: Tensor
-        self.register_buffer("costs", torch.tensor([scale**2 for scale in network.config.scales]), persistent=False)
+        self.wanted: Tensor
+        self.shares: Tensor
+        self.register_buffer("costs", torch.tensor([scale**2 for scale in scales]), persistent=False)
+        self.register_buffer("wanted", wanted, persistent=False)
+        # Running mean of each block's probabilities, part of the run's state: one batch says little about a block.
+        self.register_buffer("shares", wanted.repeat(network.config.blocks, 1), persistent=False)
         if config.checkpointing:
             recompute_activations(network)
 
     def forward(self, sample: Sample, pick: Tensor) -> dict[str, Tensor]:
-        """Losses of a batch; ``pick`` ``B`` chooses truth 0, 1 (time t) or 2 when one time per sample is compared."""
-        pair = self.network.encode(sample.frame0, sample.frame1, sample.prior)
+        """Losses of a batch.
+
+        Args:
+            pick: ``B``: truth 0, 1 (time t) or 2 where one time per pair is compared; windows do without.
+        """
+        enlarged, pair = encode(self.network, sample)
+        scale = self._draw_scales()
+        if enlarged is not None:
+            inputs = self._compare(enlarged.flatten(0, 1), sample.truths.flatten(0, 1))
+            between = self._at(pair, sample.t, sample.between, None, scale)
+            total = _sum(inputs) + self.config.between_loss * between.pop("loss")
+            return {"loss": total, **{f"inputs_{name}": term for name, (_, term) in inputs.items()}, **between}
         guide = self._guide(sample)
         times = torch.stack((torch.zeros_like(sample.t), sample.t, torch.ones_like(sample.t)))  # 3,B
+        truths = torch.stack((sample.truths[:, 0], sample.between, sample.truths[:, 1]))  # 3,B,3,4h,4w
         batch = torch.arange(len(pick), device=pick.device)
         picks = [pick] if self.config.times == "one" else [torch.full_like(pick, k) for k in range(3)]
-        parts = [self._at(pair, guide, sample, times[which, batch], (batch, which)) for which in picks]
+        parts = []
+        for which in picks:
+            t = times[which, batch]
+            exact = None if sample.flow is None else self._wanted_flow(sample.flow[batch, which], guide, t)
+            parts.append(self._at(pair, t, truths[which, batch], exact, scale))
         # Losses of several times add up, as the authors' do; shares are an average.
         return {
             name: torch.stack([part[name] for part in parts]).sum() / (len(parts) if name.startswith(SHARE) else 1)
             for name in parts[0]
         }
 
-    def _at(
-        self, pair: PairState, guide: PairState | None, sample: Sample, t: Tensor, which: tuple[Tensor, Tensor]
-    ) -> dict[str, Tensor]:
-        config, truth = self.config, sample.targets[which]
-        result = self.network.synthesize(pair, t)
-        pixels = PIXEL_LOSSES[config.loss]
-        terms: dict[str, tuple[float, Tensor]] = {config.loss: (1.0, pixels(result.image, truth))}
+    def _at(self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale) -> dict[str, Tensor]:
+        """The terms about one time of each sample; ``flow`` is the wanted one, where it is known."""
+        config = self.config
+        result = self.network.synthesize(pair, t, scale)
+        terms = self._compare(result.image, truth)
         if result.fused is not None and config.fused_loss:
-            terms["fused"] = config.fused_loss, pixels(result.fused, truth)
-        if config.frequency_loss:
-            terms["frequency"] = config.frequency_loss, frequency(result.image, truth)
-        if config.perceptual_loss and self._fixed[1] is not None:
-            terms["perceptual"] = config.perceptual_loss, self._fixed[1](result.image, truth)
-        if config.flow_loss and sample.flow is not None:
-            wanted = self._wanted_flow(sample.flow[which], guide, t)
-            terms["flow"] = config.flow_loss, flow_error(result.flow, wanted)
+            terms["fused"] = config.fused_loss, PIXEL_LOSSES[config.loss](result.fused, truth)
+        if config.flow_loss and flow is not None:
+            terms["flow"] = config.flow_loss, flow_error(result.flow, flow)
         shares: dict[str, Tensor] = {}
         if result.probability.shape[-1]:
-            share = branch_weights(result.probability.flatten(0, 1))  # B*blocks,K
-            terms["cost"] = config.scale_cost, (share * self.costs).sum(dim=1).mean()
-            terms["imbalance"] = config.scale_balance, imbalance(share)
-            shares = {f"{SHARE}{k}": (result.scale == k).float().mean() for k in range(len(self.costs))}
-        total = torch.stack([weight * term.float() for weight, term in terms.values()]).sum()
-        return {"loss": total, **{name: term for name, (_, term) in terms.items()}, **shares}
+            share = branch_weights(result.probability.flatten(0, 1)).unflatten(0, result.probability.shape[:2])
+            terms["cost"] = config.scale_cost, (share * self.costs).sum(dim=2).mean()
+            terms["imbalance"] = config.scale_balance, imbalance(self._running(share.mean(dim=0)), self.wanted)
+            taken = F.one_hot(result.scale, len(self.costs)).float().mean(dim=0)  # blocks,K
+            shares = {f"{SHARE}{k}_{s}": taken[k, s] for k in range(taken.shape[0]) for s in range(taken.shape[1])}
+        return {"loss": _sum(terms), **{name: term for name, (_, term) in terms.items()}, **shares}
+
+    def _compare(self, image: Tensor, truth: Tensor) -> dict[str, Term]:
+        """The terms about a picture and its truth, ``B,3,H,W`` both."""
+        config = self.config
+        terms: dict[str, Term] = {config.loss: (1.0, PIXEL_LOSSES[config.loss](image, truth))}
+        if config.frequency_loss:
+            terms["frequency"] = config.frequency_loss, frequency(image, truth)
+        if config.perceptual_loss and self._fixed[1] is not None:
+            terms["perceptual"] = config.perceptual_loss, self._fixed[1](image, truth)
+        return terms
+
+    def _running(self, share: Tensor) -> Tensor:
+        """The running mean of each block's ``share`` ``blocks,K``, with the gradient of this batch's."""
+        fresh = MEMORY * self.shares + (1 - MEMORY) * share.detach()
+        self.shares.copy_(torch.where(fresh.isfinite(), fresh, self.shares))
+        return self.shares.clone() + share - share.detach()
+
+    def _draw_scales(self) -> Scale:
+        """Each block's scale for this step; None leaves it to the selector, or to the one fixed scale."""
+        config, network = self.config, self.config.network
+        if config.scale_choice == "selector":
+            return None
+        if float(torch.rand(())) < config.pattern_share:
+            return config.scale_pattern
+        return torch.randint(len(network.scales), (network.blocks,)).tolist()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _guide(self, sample: Sample) -> PairState | None:
@@ -88,7 +137,7 @@ class Objective(nn.Module):
         teacher = self._fixed[0]
         if teacher is None or sample.flow is None or not bool(sample.flow.isnan().any()):
             return None
-        return teacher.encode(sample.frame0, sample.frame1, sample.prior)
+        return encode_first(teacher, sample)
 
     @torch.no_grad()
     def _wanted_flow(self, exact: Tensor, guide: PairState | None, t: Tensor) -> Tensor:
@@ -98,6 +147,10 @@ class Objective(nn.Module):
             return exact
         taught = to_low_resolution(teacher.synthesize(guide, t).flow, exact.shape[-1])
         return torch.where(exact.isnan(), taught, exact)
+
+
+def _sum(terms: dict[str, Term]) -> Tensor:
+    return torch.stack([weight * term.float() for weight, term in terms.values()]).sum()
 
 
 def recompute_activations(network: Safa) -> None:
@@ -114,3 +167,6 @@ def recompute_activations(network: Safa) -> None:
         wrap(block, "at_scale")
     if network.decoder is not None:
         wrap(network.decoder, "forward")
+    if network.propagation is not None:
+        wrap(network.propagation.backward_pass, "forward")
+        wrap(network.propagation.forward_pass, "forward")

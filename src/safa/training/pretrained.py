@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from safa.checkpoint import load_checkpoint
 from safa.errors import SafaError
+from safa.network.config import SafaConfig
+from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 
 # torchvision's names of a ResNet and ours.
@@ -22,16 +27,46 @@ _RESNET = [
 ]
 
 
+def start_near_identity(network: Safa) -> None:
+    """Let every residual block of a new network pass on what it gets, with a small change of it.
+
+    A network with propagation is deep: a state passes the blocks of every frame of a window. With a nonlinearity after
+    each sum, as residual blocks begin, little of it would arrive.
+    """
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.constant_(module.conv1.act.weight, 0.1)
+            nn.init.ones_(module.act.weight)
+            nn.init.ones_(module.beta)
+            nn.init.zeros_(module.conv2.bias)  # type: ignore[arg-type]
+            with torch.no_grad():
+                module.conv2.weight *= 0.1
+
+
 def start_from(network: Safa, name_or_path: str) -> None:
-    """Load whole weights of the same layout into ``network``.
+    """Load whole weights into ``network``.
+
+    Their layout must be the same; only ``fixed_scale`` may differ, and a selector that they lack begins anew.
 
     Raises:
         SafaError: no such weights, or of another layout.
     """
-    start = load_checkpoint(name_or_path)
-    if start.network.config != network.config:
-        raise SafaError(f"The weights {name_or_path} have another layout than the recipe's [network]; make them agree.")
-    network.load_state_dict(start.network.state_dict())
+    start = load_checkpoint(name_or_path).network
+    differ = [
+        f"{field.name} is {theirs!r} instead of {ours!r}"
+        for field in dataclasses.fields(SafaConfig)
+        if (theirs := getattr(start.config, field.name)) != (ours := getattr(network.config, field.name))
+        and field.name != "fixed_scale"
+    ]
+    if differ:
+        raise SafaError(
+            f"The weights {name_or_path} have another layout than the recipe's [network] ({', '.join(differ)}); make "
+            "them agree."
+        )
+    state = {name: value for name, value in start.state_dict().items() if not name.startswith("selector.")}
+    if start.selector is not None and network.selector is not None:
+        state = start.state_dict()
+    network.load_state_dict(state, strict=False)
 
 
 def load_extractor(network: Safa, path: Path) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safa.data.dataset import Sample, TrainingData, collate, validation_settings
+from safa.data.dataset import TrainingData, validation_settings
 from safa.data.material import Material
+from safa.data.sample import Sample, collate
 from safa.metrics import psnr_y
 from safa.network.safa import Safa
 from safa.ops import enlarge
 from safa.training.config import TrainConfig
+from safa.training.views import synthesize_all
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,9 @@ class Validation:
 
     step: int
     inputs: float
-    """At the times of the two input frames."""
+    """At the times of the input frames."""
     between: float
-    """At the time between them."""
+    """At the time between two of them."""
     bicubic: float
     """What bicubic enlargement reaches at the input times."""
     blend: float
@@ -44,11 +46,11 @@ class Validator:
         self.batches: list[Sample] = []
         if not material.held_out or not config.validation_samples:
             return
-        settings = validation_settings(config.sample_settings())
+        settings = validation_settings(config.sample_settings(), material.held_out)
         data = TrainingData(material.held_out, settings, config.seed, config.validation_samples)
         for first in range(0, len(data), config.batch):
             self.batches.append(collate([data[k] for k in range(first, min(first + config.batch, len(data)))]))
-        parts = [_score(enlarge(batch.frame0), enlarge(batch.frame1), _blend(batch), batch) for batch in self.batches]
+        parts = [_score(*_bicubic(batch), batch) for batch in self.batches]
         self.bicubic, self.blend = _mean(parts)
 
     @torch.no_grad()
@@ -60,21 +62,21 @@ class Validator:
         parts = []
         for held in self.batches:
             batch = held.to(self.device)
-            pair = network.encode(batch.frame0, batch.frame1, batch.prior)
-            first, middle, last = (network.synthesize(pair, t).image for t in (0.0, batch.t, 1.0))
-            parts.append(_score(first, last, middle, batch))
+            parts.append(_score(*synthesize_all(network, batch), batch))
         return Validation(step, *_mean(parts), self.bicubic, self.blend)
 
 
-def _blend(sample: Sample) -> Tensor:
-    t = sample.t.view(-1, 1, 1, 1)
-    return (1 - t) * enlarge(sample.frame0) + t * enlarge(sample.frame1)
+def _bicubic(sample: Sample) -> tuple[Tensor, Tensor]:
+    """All input frames enlarged, and the two around the time between blended."""
+    enlarged = enlarge(sample.frames.flatten(0, 1)).unflatten(0, sample.frames.shape[:2])
+    batch, t = torch.arange(len(sample.t)), sample.t.view(-1, 1, 1, 1)
+    return enlarged, (1 - t) * enlarged[batch, sample.pair] + t * enlarged[batch, sample.pair + 1]
 
 
-def _score(first: Tensor, last: Tensor, middle: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
-    """Y-PSNR ``B`` at the inputs, the mean of both, and between."""
-    at = [psnr_y(image.clamp(0, 1), sample.targets[:, k]) for k, image in enumerate((first, middle, last))]
-    return (at[0] + at[2]) / 2, at[1]
+def _score(inputs: Tensor, between: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
+    """Y-PSNR ``B`` at the inputs, the mean over them, and between."""
+    at_inputs = psnr_y(inputs.clamp(0, 1).flatten(0, 1), sample.truths.flatten(0, 1))
+    return at_inputs.unflatten(0, inputs.shape[:2]).mean(dim=1), psnr_y(between.clamp(0, 1), sample.between)
 
 
 def _mean(parts: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:

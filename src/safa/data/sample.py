@@ -1,0 +1,72 @@
+"""What training is fed with: one example of what the network sees and what it should answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+@dataclass
+class Sample:
+    """One training example of N input frames; batched by ``collate`` along a first axis."""
+
+    frames: Tensor  # N,3,h,w in [0, 1]
+    truths: Tensor  # N,3,4h,4w: truth at the frames
+    between: Tensor  # 3,4h,4w: truth at the time t after frame `pair`
+    pair: Tensor  # scalar, 0 to N-2
+    t: Tensor  # scalar in (0, 1)
+    prior: Tensor | None
+    """``N-1,2,2,h,w``: classical flow from a frame to the next, and from the next back to it; None for networks that do
+    not start from it."""
+    flow: Tensor | None
+    """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
+    pixels, NaN where it is not known; None when it was not asked for."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        """The same with ``change`` applied to every tensor."""
+        prior = None if self.prior is None else change(self.prior)
+        flow = None if self.flow is None else change(self.flow)
+        frames, truths, between = change(self.frames), change(self.truths), change(self.between)
+        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, flow)
+
+    def to(self, device: torch.device) -> Sample:
+        """The same on ``device``."""
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Sample:
+        """The same in page-locked memory, from which copies to a GPU do not wait (called by the loader)."""
+        return self.mapped(Tensor.pin_memory)
+
+
+def collate(samples: list[Sample]) -> Sample:
+    """Stack samples along a new first axis."""
+    priors = [sample.prior for sample in samples if sample.prior is not None]
+    flows = [sample.flow for sample in samples if sample.flow is not None]
+    return Sample(
+        torch.stack([sample.frames for sample in samples]),
+        torch.stack([sample.truths for sample in samples]),
+        torch.stack([sample.between for sample in samples]),
+        torch.stack([sample.pair for sample in samples]),
+        torch.stack([sample.t for sample in samples]),
+        torch.stack(priors) if priors else None,
+        torch.stack(flows) if flows else None,
+    )
+
+
+class StepSampler(Sampler[list[int]]):
+    """Sample numbers of each step from ``first`` to ``steps`` (excluded), for device ``rank`` of ``world`` devices."""
+
+    def __init__(self, first: int, steps: int, batch: int, rank: int, world: int) -> None:
+        self.range, self.batch, self.rank, self.world = range(first, steps), batch, rank, world
+
+    def __len__(self) -> int:
+        return len(self.range)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.range:
+            start = (step * self.world + self.rank) * self.batch
+            yield list(range(start, start + self.batch))
