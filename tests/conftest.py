@@ -32,6 +32,16 @@ def streaming_network(**settings: object) -> Safa:
     )
 
 
+def small_stream() -> Safa:
+    """A network with propagation in few parts, with a change of the classical flow that is not zero."""
+    network = streaming_network(scales=(0.5,), extractor="stem")
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "flow_change.1" in name:
+                parameter.normal_(std=0.2)
+    return network
+
+
 @pytest.fixture
 def input_network() -> Safa:
     """The input grid with both priors, as the shipped default has it."""
@@ -53,3 +63,16 @@ def exported_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(network, folder / "tiny.safetensors")
     export_model(folder / "tiny.safetensors", folder / "tiny")
     return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def exported_stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``exported_onnx``, of a network with propagation whose scale is fixed, as that of "best" is."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the export extra is not installed")
+    from safa.export import export_model
+
+    folder = tmp_path_factory.mktemp("export")
+    save_checkpoint(small_stream(), folder / "stream.safetensors")
+    export_model(folder / "stream.safetensors", folder / "stream")
+    return folder / "stream"

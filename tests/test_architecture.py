@@ -15,7 +15,7 @@ FLOORS = [
     ["errors", "memory", "ops", "metrics"],
     ["network"],
     ["checkpoint", "engine", "pixels", "video", "pictures", "data"],
-    ["tiling", "budget", "encoded", "upscaler", "training", "evaluation", "bench", "export"],
+    ["tiling", "budget", "encoded", "upscaler", "export", "training", "evaluation", "bench"],
     ["sequence", "pipeline", "job", "convert", "batch", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.export.passes import move_to_device_pass
 
 from safa import cli
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.errors import CheckFailed, SafaError
 from safa.export import archive, export_model, folder
 from safa.export.check import compare
-from safa.export.parts import Run, drive, parts_of
+from safa.export.parts import parts_of
+from safa.export.run import Archives, Run, Steps
 from safa.network.safa import Safa
 from tests.conftest import tiny_network
 from tests.engine.nets import lively_network, random_pair
@@ -29,6 +29,7 @@ KINDS = {
     "paper grid with flow": {"flow_prior": "dis", "scales": (0.5, 0.125), "fusion": "feature"},
     "branches of their own": {"grid": "input", "scales": (1.0, 0.25), "shared_branches": False, "fusion": "image"},
     "fixed scale": {"grid": "input", "fixed_scale": 1, "extractor": "stage3"},
+    "propagation": {"grid": "input", "blend_prior": True, "flow_prior": "dis", "blocks": 1, "propagation": 1},
 }
 
 
@@ -43,7 +44,8 @@ def arrive_at_the_same_image(network: Safa, run: Run, height: int, width: int) -
     frame0, frame1, prior = random_pair(height, width)
     with torch.no_grad():
         expected = network.synthesize(network.encode(frame0, frame1, prior), 0.6)
-        image, scales = drive(run, network.config, frame0, frame1, torch.tensor([0.6]), prior)
+        steps = Steps(run, network.config.to_dict(), (frame0, frame1), [prior].__getitem__)
+        image, scales = steps.between(0, torch.tensor([0.6]))
     assert scales == expected.scale[0].tolist()
     torch.testing.assert_close(image, expected.image, atol=1e-4, rtol=0)
 
@@ -55,11 +57,26 @@ def test_parts_together_are_the_network(settings: dict[str, object]) -> None:
     assert found.largest < 1e-6
 
 
-def test_a_part_carries_its_own_weights_only() -> None:
-    network = tiny_network()
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_window_may_have_any_length(count: int) -> None:
+    network = lively_network(**KINDS["propagation"])
+    material = [random_pair(16, 24, seed) for seed in range(count)]
+    frames, flows = [frame for frame, _, _ in material], [prior for _, _, prior in material[1:]]
+    steps = Steps(modules_of(network), network.config.to_dict(), frames, flows.__getitem__)
+    with torch.no_grad():
+        for place, expected in enumerate(network.encode_window(frames, flows)):
+            enlarged, features = steps.frame(place)
+            torch.testing.assert_close(features, expected.features)
+            torch.testing.assert_close(enlarged, expected.enlarged)
+
+
+@pytest.mark.parametrize("settings", [{}, KINDS["propagation"]], ids=["frames alone", "propagation"])
+def test_a_part_carries_its_own_weights_only(settings: dict[str, object]) -> None:
+    network = tiny_network(**settings)
     sizes = [sum(weight.numel() for weight in part.module.parameters()) for part in parts_of(network)]
     head = sum(weight.numel() for weight in network.flow_head.parameters())
-    repeated = sum(weight.numel() for weight in network.blocks.parameters()) * 2 + head * 5
+    graphs = len(network.blocks) * 3
+    repeated = sum(weight.numel() for weight in network.blocks.parameters()) * 2 + head * (graphs - 1)
     assert sum(sizes) == sum(weight.numel() for weight in network.parameters()) + repeated
 
 
@@ -67,21 +84,25 @@ def test_graphs_take_any_size_and_follow_the_selector(exported_onnx: Path) -> No
     from safa.export import onnx as writer
 
     network = load_checkpoint(exported_onnx.with_suffix(".safetensors")).network
-    run = writer.runner(exported_onnx, parts_of(network))
+    run = writer.runner(exported_onnx)
     for height, width in ((8, 8), (16, 48)):
         arrive_at_the_same_image(network, run, height, width)
 
 
-def test_the_description_fits_the_graphs(exported_onnx: Path) -> None:
+@pytest.mark.parametrize("kind", ["exported_onnx", "exported_stream"])
+def test_the_description_fits_the_graphs(kind: str, request: pytest.FixtureRequest) -> None:
+    exported: Path = request.getfixturevalue(kind)
     import onnx
 
-    card = json.loads((exported_onnx / "model.json").read_text())
-    assert sorted(path.name for path in exported_onnx.iterdir()) == sorted([*card["parts"], "flow.py", "model.json"])
-    assert card["weights_sha256"] == load_checkpoint(exported_onnx.with_suffix(".safetensors")).sha256
+    card = json.loads((exported / "model.json").read_text())
+    assert sorted(path.name for path in exported.iterdir()) == sorted(
+        [*card["parts"], "flow.py", "run.py", "model.json"]
+    )
+    assert card["weights_sha256"] == load_checkpoint(exported.with_suffix(".safetensors")).sha256
     assert card["check"]["largest_difference"] <= 1e-3
     types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
     for file, tensors in card["parts"].items():
-        model = onnx.load(exported_onnx / file)
+        model = onnx.load(exported / file)
         assert [entry.version for entry in model.opset_import] == [card["opset"]]
         told = {entry.key: entry.value for entry in model.metadata_props}
         assert told["weights_sha256"] == card["weights_sha256"]
@@ -106,17 +127,15 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_archives_take_any_size_and_follow_the_selector(archives: Path) -> None:
     network = load_checkpoint(archives.with_name("tiny.safetensors")).network
-    arrive_at_the_same_image(network, archive.runner(archives, parts_of(network)), 8, 16)
+    arrive_at_the_same_image(network, archive.runner(archives), 8, 16)
 
 
 def test_archives_move_to_a_device_whole(archives: Path) -> None:
     # "meta" stands for the GPU that is not here: nothing may be left behind on the CPU.
-    files = {path.stem: torch.export.load(path) for path in archives.glob("*.pt2")}
-    moved = {name: move_to_device_pass(program, "meta").module() for name, program in files.items()}
     frame, flow = torch.rand(1, 3, 16, 8, device="meta"), torch.rand(1, 2, 16, 8, device="meta")
-    t = torch.tensor([0.5], device="meta")
-    config = load_checkpoint(archives.with_name("tiny.safetensors")).network.config
-    image, _ = drive(lambda name, *inputs: moved[name](*inputs), config, frame, frame, t, (flow, flow), scales=[1])
+    config = load_checkpoint(archives.with_name("tiny.safetensors")).network.config.to_dict()
+    steps = Steps(Archives(archives, "meta"), config, (frame, frame), lambda place: (flow, flow))
+    image, _ = steps.between(0, torch.tensor([0.5], device="meta"), scales=[1])
     assert image.shape == (1, 3, 64, 32)
     assert image.device.type == "meta"
 
@@ -130,12 +149,17 @@ def test_archives_hold_no_pickles(archives: Path) -> None:
                 assert "sample_inputs" not in name or not content.read(name)
 
 
-def test_the_documented_way_to_run_archives(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def documented(word: str) -> str:
+    """The Python program in docs/export.md in which ``word`` occurs."""
     page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if word in code)
+    return code  # type: ignore[no-any-return]
+
+
+def test_the_documented_way_to_run_archives(archives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archives.parent)
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(documented("move_to_device_pass"), names)
     image = names["image"]
     assert isinstance(image, torch.Tensor)
     assert image.shape == (1, 3, 352, 640)
@@ -149,7 +173,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace
     writer = SimpleNamespace(SUFFIX=".part", RUNTIME="a stand-in", OPSET=0, error=0.0)
     writer.write = lambda part, config, path, facts: path.write_text(part.name)
 
-    def runner(folder: Path, parts: object) -> Run:
+    def runner(folder: Path) -> Run:
         run = modules_of(load_checkpoint(tmp_path / "tiny.safetensors").network)
 
         def erring(name: str, *inputs: torch.Tensor) -> list[torch.Tensor]:

@@ -58,6 +58,10 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
     text = str(name_or_path)
     shipped = text in shipped_names()
     path = SHIPPED / f"{text}.safetensors" if shipped else Path(text)
+    if (path / "model.json").is_file():
+        raise SafaError(
+            f"{path} is an exported network, which 'safa evaluate' can measure; give the weights it was made from."
+        )
     if not path.is_file():
         known = ", ".join(shipped_names()) or "none"
         raise SafaError(f"There are no weights '{text}': it is neither a file nor a shipped name ({known}).")

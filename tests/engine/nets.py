@@ -38,6 +38,8 @@ def lively_network(**settings: object) -> Safa:
         for name, parameter in network.named_parameters():
             if name.endswith("act.weight"):
                 parameter.uniform_(-0.2, 0.5, generator=generator)
+            elif "flow_change.1" in name:
+                parameter.normal_(0, 0.2, generator=generator)
     return network
 
 

@@ -24,7 +24,9 @@ REPORT_HEIGHTS = (240, 480, 1080, 2160)
 
 
 def evaluate(
-    weights: Annotated[list[str] | None, typer.Argument(help="Shipped names, weights files or ONNX models.")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Argument(help="Shipped names, weights files, ONNX models or exported folders.")
+    ] = None,
     on: Annotated[str, typer.Option(help="vid4, gopro, adobe240, vimeo90k, ucf101, middlebury or a path.")] = "vid4",
     data: Annotated[Path | None, typer.Option(help="Folder of the named data set.")] = None,
     times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
@@ -130,11 +132,15 @@ def _compression(text: str | None) -> Compression | None:
 
 def _methods(name: str, device: str) -> tuple[list[Method], Any]:
     """How a subject is measured, most telling first, and its network if it is one of ours."""
+    from safa.checkpoint import shipped_names
     from safa.evaluation.baselines import network_method, stream_method
+    from safa.evaluation.exported import exported_methods
     from safa.evaluation.models import model_method
     from safa.upscaler import load
 
-    if Path(name).suffix in (".onnx", ".pt", ".pth", ".ts"):
+    if Path(name).is_dir() and name not in shipped_names():
+        return exported_methods(Path(name)), None
+    if Path(name).suffix in (".onnx", ".pt", ".pth", ".ts", ".pt2"):
         return [model_method(Path(name))], None
     upscaler = load(name, device, engine="torch")
     network, called = upscaler.checkpoint.network, upscaler.checkpoint.name

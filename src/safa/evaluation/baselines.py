@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,11 @@ from safa.encoded import EncodedWindow
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.ops import SCALE, enlarge, pad_to_multiple, warp
-from safa.upscaler import Upscaler
+from safa.pixels import Array
+from safa.upscaler import Ask, Upscaler
+from safa.video.windows import Span
+
+Window_ = TypeVar("Window_")
 
 Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
 Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
@@ -96,20 +101,38 @@ def network_method(network: Safa, name: str) -> Method:
 
 def stream_method(upscaler: Upscaler, name: str) -> Method:
     """A network with propagation, given the whole stream, in windows as in a video."""
+
+    def join(frames: Sequence[Array]) -> EncodedWindow:
+        return upscaler.window([upscaler.encode(frame) for frame in frames])
+
     pairs = network_method(upscaler.checkpoint.network, name)
-    known: list[tuple[Sequence[Tensor], int, EncodedWindow]] = []
+    return replace(pairs, stream=along_stream(upscaler.span, join, upscaler.pictures))
+
+
+def along_stream(
+    span: Span,
+    join: Callable[[Sequence[Array]], Window_],
+    pictures: Callable[[Window_, Sequence[Ask]], Iterator[Array]],
+) -> Stream:
+    """How a network with propagation is shown a stream: in the windows it is given of a video.
+
+    Args:
+        span: of the windows.
+        join: frames ``h,w,3`` in [0, 1] to a window of them.
+        pictures: what is asked for of a window, in that order.
+    """
+    known: list[tuple[Sequence[Tensor], int, Window_]] = []
 
     def stream(inputs: Sequence[Tensor], place: int, times: Sequence[float]) -> Iterator[Tensor]:
-        first, last = upscaler.span.reach(place)
+        first, last = span.reach(place)
         first = max(0, first)
         if not known or known[0][0] is not inputs or known[0][1] != first:
-            frames = [upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs[first : last + 1]]
-            known[:] = [(inputs, first, upscaler.window(frames))]
-        window = known[0][2]
-        for picture in upscaler.pictures(window, [(place - first, t) for t in times]):
+            window = join([one[0].permute(1, 2, 0).numpy() for one in inputs[first : last + 1]])
+            known[:] = [(inputs, first, window)]
+        for picture in pictures(known[0][2], [(place - first, t) for t in times]):
             yield torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0)
 
-    return replace(pairs, stream=stream)
+    return stream
 
 
 def _bicubic(frame: Tensor) -> Tensor:

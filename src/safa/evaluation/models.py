@@ -19,6 +19,7 @@ from torch import Tensor
 
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
+from safa.export.folder import read_card
 from safa.ops import SCALE, enlarge, pad_to_multiple
 
 Run = Callable[[Tensor, Tensor, float], Tensor]
@@ -31,10 +32,14 @@ def model_method(path: Path, multiple: int = 32) -> Method:
         multiple: frames are padded by edge replication until both sides are multiples of it.
 
     Raises:
-        SafaError: no such file, another kind of file, onnxruntime is missing, or its inputs are others.
+        SafaError: no such file, another kind of file, a part of an exported network, onnxruntime is missing, or its
+            inputs are others.
     """
     if not path.is_file():
         raise SafaError(f"There is no model {path}.")
+    card = read_card(path.parent)
+    if card is not None and path.name in card.get("parts", ()):
+        raise SafaError(f"{path} is one part of an exported network; give the folder, {path.parent}.")
     if path.suffix == ".onnx":
         run, takes_time, parameters = _onnx(path)
     elif path.suffix in {".pt", ".pth", ".ts"}:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from safa.export.parts import Part, Run
+from safa.export.parts import Part
+from safa.export.run import Archives, Run
 from safa.export.sizes import dynamic_shapes, example_inputs
 from safa.network.config import SafaConfig
 
@@ -30,11 +29,6 @@ def write(part: Part, config: SafaConfig, path: Path, facts: dict[str, Any]) -> 
         torch.export.save(program, path, extra_files={"model.json": json.dumps({**facts, "part": part.name})})
 
 
-def runner(folder: Path, parts: Sequence[Part]) -> Run:
+def runner(folder: Path) -> Run:
     """Run the archives in ``folder`` on the CPU."""
-    modules = {part.name: torch.export.load(folder / f"{part.name}{SUFFIX}").module() for part in parts}
-
-    def run(name: str, *inputs: Tensor) -> Sequence[Tensor]:
-        return modules[name](*inputs)  # type: ignore[no-any-return]
-
-    return run
+    return Archives(folder)

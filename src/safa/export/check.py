@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safa.export.parts import Part, Run, drive
+from safa.export.parts import Part
+from safa.export.run import Run, Steps
 from safa.network.safa import Safa
+from safa.network.states import FrameState, PairState
 
 LIMIT = 1e-3
 SIZES = ((24, 40), (72, 40), (56, 72))
 """Height and width: no squares, odd multiples of the network's 8 in both directions."""
-TIMES = (0.0, 0.3)
+TIMES = (0.0, 0.3, 1.0)
+FRAMES = 3
+"""In the window of a network with propagation: the one in the middle has neighbours on both sides."""
 
 
 @dataclass
@@ -25,7 +29,7 @@ class Comparison:
     parts: dict[str, float] = field(default_factory=dict)
     """For each part, given PyTorch's own inputs."""
     image: float = 0.0
-    """Of the image when every part has run in the other runtime."""
+    """Of the images when every part has run in the other runtime."""
 
     @property
     def largest(self) -> float:
@@ -48,31 +52,49 @@ def compare(network: Safa, parts: Sequence[Part], run: Run) -> Comparison:
         return expected
 
     for number, (height, width) in enumerate(SIZES):
-        frame0, frame1, prior = _material(height, width, number)
-        prior = prior if network.config.needs_flow else ()
-        pair = network.encode(frame0, frame1, (prior[0], prior[1]) if prior else None)
+        frames, flows = _material(height, width, number, FRAMES if network.propagation is not None else 2)
+        states, pair = _encoded(network, frames, flows)
+        settings, place = network.config.to_dict(), len(frames) - 2
+        steps, there = (Steps(one, settings, frames, flows.__getitem__) for one in (both, run))
+        for at, state in enumerate(states):
+            expected = state.enlarged
+            for images in (steps, there):
+                result.image = max(result.image, _difference(expected, images.frame(at)[0]))
         for time in TIMES:
             t = torch.tensor([time])
             for scale in (None, *range(len(network.config.scales))):
-                expected = network.synthesize(pair, time, scale)
-                used = expected.scale[0].tolist()
-                inputs = (network.config, frame0, frame1, t, prior, used if scale is not None else None)
-                image, _ = drive(both, *inputs)
-                parts_differ = _difference(expected.image, image)
+                made = network.synthesize(pair, time, scale)
+                used = made.scale[0].tolist()
+                image, _ = steps.between(place, t, used if scale is not None else None)
+                parts_differ = _difference(made.image, image)
                 # The scales are PyTorch's: where the selector is undecided, rounding may decide either way, and that
                 # is no fault. Its own decisions were compared above.
-                image, _ = drive(run, *inputs[:-1], used)
-                result.image = max(result.image, parts_differ, _difference(expected.image, image))
+                image, _ = there.between(place, t, used)
+                result.image = max(result.image, parts_differ, _difference(made.image, image))
     return result
 
 
-def _material(height: int, width: int, seed: int) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """Two frames and smooth flows of up to 3 pixels both ways, some of it out of the picture."""
+def _encoded(
+    network: Safa, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[list[FrameState], PairState]:
+    """The frames of a window, and the last two of them joined, in PyTorch."""
+    if network.propagation is not None:
+        states = network.encode_window(frames, flows)
+    else:
+        states = [network.encode_frame(frame) for frame in frames]
+    return states, network.encode_pair(states[-2], states[-1], flows[-1])
+
+
+def _material(height: int, width: int, seed: int, count: int) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """Frames, and smooth flows of up to 3 pixels both ways between them, some of it out of the picture."""
     generator = torch.Generator().manual_seed(seed)
-    frames = [torch.rand(1, 3, height, width, generator=generator) for _ in range(2)]
-    coarse = [6 * torch.rand(1, 2, 2, 3, generator=generator) - 3 for _ in range(2)]
-    flows = [F.interpolate(field, (height, width), mode="bilinear", align_corners=True) for field in coarse]
-    return frames[0], frames[1], flows
+
+    def flow() -> Tensor:
+        coarse = 6 * torch.rand(1, 2, 2, 3, generator=generator) - 3
+        return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)
+
+    frames = [torch.rand(1, 3, height, width, generator=generator) for _ in range(count)]
+    return frames, [(flow(), flow()) for _ in range(count - 1)]
 
 
 def _difference_of_outputs(expected: Sequence[Tensor], given: Sequence[Tensor]) -> float:

@@ -13,14 +13,18 @@ from typing import Any
 
 from safa.checkpoint import Checkpoint, load_checkpoint, shipped_names
 from safa.errors import CheckFailed, OutputError, SafaError
+from safa.export import run
 from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
 from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
 from safa.network import dis_flow
 from safa.ops import SCALE
+from safa.upscaler import span_of
 
 FORMATS = ("onnx", "torch")
 FORMAT = "safa-export/1"
 CARD = "model.json"
+RUN = "run.py"
+"""What runs the parts: a copy of ``safa.export.run``."""
 FLOW = "flow.py"
 """The classical flow that the network starts from, where it uses one: a copy of ``safa.network.dis_flow``."""
 
@@ -65,8 +69,6 @@ def export_model(
     writer = _writer(format)
     checkpoint = load_checkpoint(weights)
     network = checkpoint.network
-    if network.config.propagation:
-        raise SafaError("Networks that carry features along the stream cannot be exported yet; export 'fast'.")
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     parts = parts_of(network)
@@ -80,10 +82,11 @@ def export_model(
             writer.write(part, network.config, temporary / f"{part.name}{writer.SUFFIX}", facts)
         if on_progress is not None:
             on_progress("checking", len(parts), len(parts))
-        found = compare(network, parts, writer.runner(temporary, parts))
+        found = compare(network, parts, writer.runner(temporary))
         _require_equal(found, writer.RUNTIME)
         card = {**facts, **_description(checkpoint, parts, writer.SUFFIX), "check": _check_facts(found, writer.RUNTIME)}
-        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n")
+        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        shutil.copyfile(run.__file__, temporary / RUN)
         if network.config.needs_flow:
             shutil.copyfile(dis_flow.__file__, temporary / FLOW)
         files = sorted(path.name for path in temporary.iterdir())
@@ -103,15 +106,18 @@ def _check_output(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{output} exists; choose another name or add --overwrite.")
-    if _format_of(output) != FORMAT:
+    if read_card(output) is None:
         raise OutputError(f"{output} was not made by 'safa export' and is not replaced; choose another name.")
 
 
-def _format_of(folder: Path) -> str | None:
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """What ``model.json`` in an exported folder says, "format" for certain; None for any other folder."""
     try:
-        return str(json.loads((folder / CARD).read_text())["format"])
-    except (OSError, ValueError, KeyError, TypeError):
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    ours = isinstance(card, dict) and str(card.get("format", "")).startswith(FORMAT.partition("/")[0] + "/")
+    return card if ours else None
 
 
 def _writer(format: str) -> Any:
@@ -152,12 +158,14 @@ def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict
     def tensors(names: tuple[str, ...]) -> list[dict[str, Any]]:
         return [{"name": name, "shape": shape_of(name, config), "type": type_of(name)} for name in names]
 
-    scales = range(len(config.scales))
+    scales, span = range(len(config.scales)), span_of(config)
     return {
         "enlargement": SCALE,
         "multiple": config.multiple,
         "needs_flow": config.needs_flow,
         "flow": FLOW if config.needs_flow else None,
+        "run": RUN,
+        "window": {"length": span.length, "margin": span.margin},
         "scales": config.scales,
         "blocks": [[f"{block_name(block, scale)}{suffix}" for scale in scales] for block in range(config.blocks)],
         "parts": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import onnxscript  # noqa: F401  PyTorch's exporter needs it; better missed here
 import torch
 from torch import Tensor
 
-from safa.export.parts import Part, Run, shape_of
+from safa.export.parts import Part, shape_of
+from safa.export.run import Graphs, Run
 from safa.export.sizes import dynamic_shapes, example_inputs
 from safa.network.config import SafaConfig
 
@@ -48,19 +49,12 @@ def write(part: Part, config: SafaConfig, path: Path, facts: dict[str, Any]) -> 
     onnx.save(model, str(path))
 
 
-def runner(folder: Path, parts: Sequence[Part]) -> Run:
-    """Run the graphs in ``folder`` on the CPU."""
-    sessions = {
-        part.name: onnxruntime.InferenceSession(
-            str(folder / f"{part.name}{SUFFIX}"), providers=["CPUExecutionProvider"]
-        )
-        for part in parts
-    }
+def runner(folder: Path) -> Run:
+    """Run the graphs in ``folder`` on the CPU, tensors in and out."""
+    graphs = Graphs(folder)
 
     def run(name: str, *inputs: Tensor) -> list[Tensor]:
-        session = sessions[name]
-        feed = {one.name: value.numpy() for one, value in zip(session.get_inputs(), inputs, strict=True)}
-        return [torch.from_numpy(value) for value in session.run(None, feed)]
+        return [torch.from_numpy(value) for value in graphs(name, *(value.numpy() for value in inputs))]
 
     return run
 
@@ -86,13 +80,17 @@ def _tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of packages it would also know, and of names of axes, which are set afterwards."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter tells of packages it would also know, of names of axes, which are set afterwards, and of constants
+    that are an output, as a fixed scale is.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

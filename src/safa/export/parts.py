@@ -7,22 +7,21 @@ that block at that scale. So any runtime can follow it, and what is not chosen c
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from safa.network.config import SafaConfig
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
+from safa.network.propagation import Propagation
 from safa.network.safa import Safa
 from safa.network.selector import chosen_scale
 from safa.network.states import FrameState
 from safa.ops import SCALE
 
-Run = Callable[..., Sequence[Any]]
-"""``run(part name, *inputs)`` gives the part's outputs; tensors or arrays, whatever the runtime takes."""
+Module_ = TypeVar("Module_", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,18 @@ class Part:
 
 
 def parts_of(network: Safa) -> list[Part]:
-    """All parts of a network in evaluation mode, in the order in which ``drive`` runs them."""
+    """All parts of a network in evaluation mode, in the order in which ``safa.export.run`` runs them."""
     config = network.config
     prior = ("forward", "backward") if config.flow_prior == "dis" else ()
     decided = ("scale", "probability") if config.selects else ("scale",)
     features = ("features0", "features1")
     pictures = ("enlarged0", "enlarged1")
-    parts = [
-        Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features")),
+    carried = ("hidden",) if network.propagation is not None else ()
+    if network.propagation is None:
+        parts = [Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features"))]
+    else:
+        parts = _window_parts(network, network.propagation)
+    parts += [
         Part("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
         Part("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
         Part("selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)),
@@ -53,12 +56,29 @@ def parts_of(network: Safa) -> list[Part]:
         for index in range(len(config.scales)):
             work = _Block(_with_branch(block, index), network.flow_head, index)
             parts.append(Part(block_name(number, index), work, ("x", "flow"), ("next_hidden", "next_flow")))
-    parts.append(
-        Part("synthesis", _Synthesis(_with(network, "decoder")), (*pictures, *features, "flow", "t"), ("image",))
-    )
+    seen = (*pictures, *features, *carried, "flow", "t")
+    parts.append(Part("synthesis", _Synthesis(_with(network, "decoder")), seen, ("image",)))
     for part in parts:
         part.module.eval()
     return parts
+
+
+def _window_parts(network: Safa, propagation: Propagation) -> list[Part]:
+    """What encodes the frames of a window: steps for one frame each, so that a window may have any length."""
+    forward_step = _ForwardStep(_only(propagation, "forward_pass", "refine"))
+    finish = _with(network)
+    finish._modules["propagation"] = _only(propagation, "decoder")
+    return [
+        Part("encoder", _Extractor(_with(network, "extractor")), ("frame",), ("own",)),
+        Part(
+            "backward_step",
+            _BackwardStep(_only(propagation, "backward_pass")),
+            ("own", "state", "forward"),
+            ("next_state",),
+        ),
+        Part("forward_step", forward_step, ("own", "back", "state", "backward"), ("next_state", "features")),
+        Part("finish", _Finish(finish), ("frame", "features"), ("enlarged",)),
+    ]
 
 
 def block_name(block: int, scale: int) -> str:
@@ -84,6 +104,9 @@ def shape_of(name: str, config: SafaConfig) -> tuple[int | str, ...]:
         "image": (3, SCALE),
         "features": (c, features),
         "hidden": (c, features),
+        "own": (c, features),
+        "back": (c, features),
+        "state": (c, features),
         "x": (block_channels(c), features),
         "flow": (FLOW_CHANNELS, flow),
     }[kind]
@@ -95,41 +118,19 @@ def type_of(name: str) -> str:
     return "int64" if name == "scale" else "float32"
 
 
-def drive(
-    run: Run,
-    config: SafaConfig,
-    frame0: Any,
-    frame1: Any,
-    t: Any,
-    prior: Sequence[Any] = (),
-    scales: Sequence[int] | None = None,
-) -> tuple[Any, list[int]]:
-    """The image at time ``t`` and the scale of each block: how the parts fit together, in any runtime.
-
-    Args:
-        frame0, frame1: ``1,3,h,w`` float32 in [0, 1], sides multiples of ``SafaConfig.multiple``.
-        t: one float32 in [0, 1].
-        config: of the network.
-        prior: classical flow 0->1 and 1->0 in pixels, each ``1,2,h,w``, where the network uses it.
-        scales: one index for each block; None follows the selector.
-    """
-    (enlarged0, features0), (enlarged1, features1) = run("encoder", frame0), run("encoder", frame1)
-    (hidden,) = run("pair", features0, features1)
-    (flow,) = run("start", hidden, t, *(prior if config.flow_prior == "dis" else ()))
-    used = []
-    for block in range(config.blocks):
-        x, scale, *_ = run("selector", hidden, features0, features1, flow, t)
-        used.append(int(scale[0]) if scales is None else scales[block])
-        hidden, flow = run(block_name(block, used[-1]), x, flow)
-    (image,) = run("synthesis", enlarged0, enlarged1, features0, features1, flow, t)
-    return image, used
+def _only(module: Module_, *names: str) -> Module_:
+    """The module with only some of its children: a part must not carry the weights of the others."""
+    view = copy.copy(module)
+    # A child that is None (no selector, no decoder) stays: the network's steps ask for it.
+    view._modules = {name: child for name, child in module._modules.items() if name in names or child is None}
+    return view
 
 
 def _with(network: Safa, *names: str) -> Safa:
-    """The network with only some of its children: a part must not carry the weights of the others."""
-    view = copy.copy(network)
-    # A child that is None (no selector, no decoder) stays: the network's steps ask for it.
-    view._modules = {name: child for name, child in network._modules.items() if name in names or child is None}
+    """As ``_only``; an empty shell of the propagation stays where there is one: the network's steps ask for it."""
+    view = _only(network, *names)
+    if network.propagation is not None:
+        view._modules["propagation"] = _only(network.propagation)
     return view
 
 
@@ -150,6 +151,35 @@ class _Encoder(_NetworkPart):
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         state = self.network.encode_frame(frame)
         return state.enlarged, state.features
+
+
+class _Extractor(_NetworkPart):
+    def forward(self, frame: Tensor) -> tuple[Tensor]:
+        return (self.network.extractor(frame),)
+
+
+class _BackwardStep(nn.Module):
+    def __init__(self, propagation: Propagation) -> None:
+        super().__init__()
+        self.propagation = propagation
+
+    def forward(self, own: Tensor, state: Tensor, forward: Tensor) -> tuple[Tensor]:
+        return (self.propagation.backward_pass((own,), (state, forward)),)
+
+
+class _ForwardStep(nn.Module):
+    def __init__(self, propagation: Propagation) -> None:
+        super().__init__()
+        self.propagation = propagation
+
+    def forward(self, own: Tensor, back: Tensor, state: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.propagation.forward_pass((own, back), (state, backward))
+        return state, self.propagation.refine(state)
+
+
+class _Finish(_NetworkPart):
+    def forward(self, frame: Tensor, features: Tensor) -> tuple[Tensor]:
+        return (self.network.finish_frame(frame, features).enlarged,)
 
 
 class _Pair(_NetworkPart):
@@ -185,7 +215,8 @@ class _Block(nn.Module):
 
 class _Synthesis(_NetworkPart):
     def forward(
-        self, enlarged0: Tensor, enlarged1: Tensor, features0: Tensor, features1: Tensor, flow: Tensor, t: Tensor
+        self, enlarged0: Tensor, enlarged1: Tensor, features0: Tensor, features1: Tensor, *last: Tensor
     ) -> tuple[Tensor]:
+        *hidden, flow, t = last
         frames = FrameState(enlarged0, features0), FrameState(enlarged1, features1)
-        return (self.network.compose(*frames, flow, t)[0],)
+        return (self.network.compose(*frames, flow, t, *hidden)[0],)
