@@ -67,7 +67,7 @@ def exported_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``exported_onnx``, of a network with propagation whose scale is fixed, as that of "best" is."""
+    """As ``exported_onnx``, of a network with propagation whose scale is fixed, as a shipped one may be."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the export extra is not installed")
     from safa.export import export_model
