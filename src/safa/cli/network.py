@@ -113,7 +113,9 @@ def train(
                 on_progress=show,
             )
         except KeyboardInterrupt:
-            stderr.print(f"safa: stopped; the run is saved in {escape(str(out))}, go on with --resume.")
+            saved = (out / "state.safetensors").is_file()
+            kept = f"the run is saved in {escape(str(out))}, go on with --resume" if saved else "no step was done"
+            stderr.print(f"safa: stopped; {kept}.")
             raise SystemExit(INTERRUPTED) from None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
         stdout.print(f"{escape(str(out))}: {steps} steps done; weights in {escape(str(out / 'last.safetensors'))}")
