@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.data_fixtures import write_training_data
 
 from safa.network.config import SafaConfig
 from safa.training import TrainConfig, TrainProgress, train
-from safa.training.interrupt import ignore_in_worker
+from safa.training.interrupt import SIGNALS, ignore_in_worker
 
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
@@ -33,9 +34,10 @@ CONFIG = TrainConfig(
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C as in a terminal; a test suite in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +70,22 @@ def run(data: Path, out: Path, **options: Any) -> int:
     return train(CONFIG, data, out, accelerator="cpu", devices=1, **options)
 
 
-def press() -> None:
-    signal.raise_signal(signal.SIGINT)
+def press(number: int = signal.SIGINT) -> None:
+    signal.raise_signal(number)
 
 
 def fail() -> None:
     raise RuntimeError("out of memory")
 
 
-def test_ctrl_c_inside_a_step_ends_the_run_after_it(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", SIGNALS, ids=["Ctrl-C", "a polite kill"])
+def test_a_signal_inside_a_step_ends_the_run_after_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     run(data, tmp_path / "whole")
     seen: list[TrainProgress] = []
     with monkeypatch.context() as patch:
-        inside_step(patch, 3, press)
+        inside_step(patch, 3, partial(press, number))
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "parts", on_progress=seen.append)
     assert [progress.step for progress in seen] == [1, 2, 3]

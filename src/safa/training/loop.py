@@ -195,7 +195,7 @@ def train(
                     )
             if step % config.save_every == 0:
                 save()
-            stop = interrupt.asked or time.monotonic() > deadline
+            stop = interrupt.asked is not None or time.monotonic() > deadline
             # All devices must stop after the same step: the first one's word counts.
             if stop if fabric.world_size == 1 else fabric.broadcast(stop):
                 break
@@ -205,8 +205,8 @@ def train(
             save()
         if monitor is not None:
             monitor.close()
-    if interrupt.asked and step < config.steps:
-        raise KeyboardInterrupt
+    if step < config.steps:
+        interrupt.handle()
     return step
 
 
