@@ -203,6 +203,21 @@ def test_a_job_stopped_before_its_check_is_not_finished(
     assert report.resumed_frames == 3
 
 
+def test_a_film_among_its_pictures_goes_on(tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(path: Path, expected: object) -> Proof:
+        raise KeyboardInterrupt
+
+    for number in range(2):
+        save_picture(np.full((8, 8, 3), 60 * number + 40, np.uint8), tmp_path / f"{number}.png")
+    settings = UpscaleSettings(source_fps=Fraction(10))
+    with monkeypatch.context() as patch:
+        patch.setattr("safa.job.prove", stop)
+        with pytest.raises(KeyboardInterrupt):
+            upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
+    report = upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
+    assert (report.proof.ok, report.resumed_frames) == (True, 3)
+
+
 def test_a_file_put_beside_kept_work_is_not_replaced(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def upscale(
     on_progress: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
     on_tiles: Callable[[Tiling], None] | None = None,
+    on_checked: Callable[[Path], None] | None = None,
 ) -> Report:
     """Enlarge a video four times and make it smoother, keeping sound, time and colour.
 
@@ -61,6 +62,7 @@ def upscale(
         on_progress: called after every output frame.
         on_warning: called before work starts for everything that cannot be carried over.
         on_tiles: called before work starts if frames are computed in tiles.
+        on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
         The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
@@ -107,7 +109,7 @@ def upscale(
                 assert timeline.end is not None
                 journal = writer.finish(timeline.end)
             upscaler.engine.release()  # decoding the result needs memory, too
-            return conclude(job, journal, resumed, began, reader.problems)
+            return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
         except KeyboardInterrupt:
             raise interrupted(writer.journal) from None
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from safa.ops import SCALE
 from safa.upscaler import Upscaler
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import StreamPlan, plan_streams
-from safa.video.folder import FolderReader
+from safa.video.folder import FolderReader, pictures_of
 from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.names import whole_output
@@ -32,6 +33,9 @@ from safa.video.timeline import Timeline, output_time_base
 
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
 DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
+
+# What else a finished output depends on.
+ENCODING = ("codec", "crf", "preset", "audio")
 
 PIPE = Path("-")
 
@@ -119,7 +123,7 @@ class Job:
     def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
         """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
         return {
-            "input": _content_digest(self.source),
+            "input": content_digest(self.source),
             "weights": weights,
             "engine": engine,
             **{name: str(getattr(self.settings, name)) for name in DECIDING},
@@ -172,11 +176,34 @@ def prepare(
     return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan)
 
 
-def conclude(job: Job, journal: Journal, resumed: int, began: float, problems: list[str], retries: int = 0) -> Report:
-    """Make the output of a complete journal, check it, and remove the journal if it is as it should be."""
+def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
+    """What a batch must find recorded with a finished output to leave it; ``weights`` is their SHA-256.
+
+    Another engine or number of threads makes another last bit, which is no reason to make a film again.
+    """
+    named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
+    return {"input": content_digest(source), "weights": weights, **named}
+
+
+def conclude(
+    job: Job,
+    journal: Journal,
+    resumed: int,
+    began: float,
+    problems: list[str],
+    retries: int = 0,
+    on_checked: Callable[[Path], None] | None = None,
+) -> Report:
+    """Make the output of a complete journal, check it, and remove the journal if it is as it should be.
+
+    ``on_checked`` is called with an output that is, while the journal is still there: if it fails, the same command
+    comes here again.
+    """
     expected = mux(journal, job.spec, job.streams)
     proof = prove(job.spec.path, expected)
     if proof.ok:
+        if on_checked is not None:
+            on_checked(job.spec.path)
         journal.remove()
     else:
         _put_aside(job.spec.path)
@@ -255,14 +282,14 @@ def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSetting
     return (frames - 1) * settings.rate + 1 if frames else None
 
 
-def _content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files; nothing can be said of a pipe."""
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
     if path == PIPE:
         return "pipe"
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file_path in sorted(child for child in path.iterdir() if child.is_file()):
-        digest.update(f"{file_path.name} {_content_digest(file_path)}\n".encode())
+    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
+        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
     return digest.hexdigest()

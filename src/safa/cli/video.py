@@ -59,7 +59,8 @@ def upscale(
 ) -> None:
     """Enlarge a video four times and make it smoother; sound is kept.
 
-    The same command goes on where an interrupted one stopped.
+    The same command goes on where an interrupted one stopped. Of a folder every video is made larger, but no result of
+    an earlier command; what was finished with the same settings is skipped.
     """
     from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
 
@@ -82,7 +83,7 @@ def upscale(
     # Where standard output carries the video, words go to standard error.
     voice = Voice(as_json, stderr if str(output) == "-" else stdout)
     options: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
-    several = len(sources) > 1 or holds_videos(sources[0])
+    several = len(sources) > 1 or holds_videos(sources[0], output)
     jobs = plan_batch(sources, output) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         task = bar.add_task("", total=None, speed="-")
@@ -130,7 +131,7 @@ def upscale(
                 )
             elif several:
                 upscaler = load(weights, device, engine=engine, memory=ceiling)
-                outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
+                outcomes = upscale_many(jobs, upscaler, on_start=begin, on_outcome=tell, **options)
             else:
                 begin(*jobs[0])
                 report = run(*jobs[0], weights=weights, device=device, engine=engine, memory=ceiling, **options)

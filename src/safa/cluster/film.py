@@ -14,12 +14,13 @@ from typing import Any
 
 from safa import convert
 from safa.cluster.excerpt import Reading
-from safa.cluster.inputs import Source, appearance
+from safa.cluster.inputs import Source
 from safa.cluster.plan import Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
 from safa.errors import OutputError, SafaError
-from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare
-from safa.video.disk import disk_errors
+from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare, request_of
+from safa.video.disk import appearance, disk_errors
+from safa.video.finished import record_finished
 from safa.video.folder import FolderReader, open_reader
 from safa.video.journal import Journal, work_folder
 from safa.video.reader import VideoReader
@@ -150,12 +151,16 @@ class OpenFilm:
         assert self._end is not None
         with disk_errors(self.journal.folder, self.journal.kept):
             self.journal.close(self._end)
-        return conclude(self.job, self.journal, self.resumed, self.began, self.problems, self.retries)
+        keep_record = self._keep_record if self.request.is_batch else None
+        return conclude(self.job, self.journal, self.resumed, self.began, self.problems, self.retries, keep_record)
 
     def release(self) -> None:
         """Let others have the work folder."""
         if self.journal is not None:
             self.journal.release()
+
+    def _keep_record(self, output: Path) -> None:
+        record_finished(output, request_of(self.source, self.request.settings, self.request.weights))
 
     def _once_more(self, plan: SegmentPlan, times: int, limit: int, reason: str) -> str:
         assert self.journal is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -10,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ENDS = 1 << 20
-"""Bytes at a file's beginning and end that are compared; all of it would have to be read on every node."""
+from safa.video.disk import appearance, files_of
+
 CHUNK = 32 << 20
 
 
@@ -34,7 +33,7 @@ class Source:
 
     def chunks(self) -> Iterator[tuple[str, int, bytes]]:
         """All its bytes as (name below the source, "" for a file; offset; bytes), in order."""
-        for file in _files(self.path):
+        for file in files_of(self.path):
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else ""
             with file.open("rb") as opened:
                 offset = 0
@@ -52,24 +51,3 @@ class Source:
     def forget(self) -> None:
         """Delete this machine's copy, if there is one."""
         shutil.rmtree(self.copy.parent, ignore_errors=True)
-
-
-def appearance(path: Path) -> str:
-    """A digest of sizes, names and of the ends of the first and last file; "" where there is nothing."""
-    digest = hashlib.sha256()
-    try:
-        files = _files(path)
-        for file in files:
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        for file in {files[0], files[-1]} if files else ():
-            with file.open("rb") as opened:
-                digest.update(opened.read(ENDS))
-                opened.seek(max(0, file.stat().st_size - ENDS))
-                digest.update(opened.read(ENDS))
-    except OSError:
-        return ""
-    return digest.hexdigest() if files else ""
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]

@@ -134,9 +134,14 @@ def open_reader(
     return VideoReader(path, start, end, deinterlace)
 
 
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder by name."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+
+
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """(number, file) by the last number in each name; by name, counted from 0, where some have none or share one."""
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+    files = pictures_of(folder)
     digits = [re.findall(r"\d+", file.stem) for file in files]
     numbers = [int(found[-1]) if found else None for found in digits]
     if None in numbers or len(set(numbers)) < len(files):

@@ -23,6 +23,7 @@ from safa.video.disk import FolderLock, write_json
 from safa.video.names import whole_output
 
 VERSION = 2
+WORK_SUFFIX = ".safa-work"
 
 
 @dataclass(frozen=True)
@@ -210,4 +211,4 @@ def _identity(path: Path) -> list[int]:
 def work_folder(output: Path) -> Path:
     """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
     output = whole_output(output)
-    return output.with_name(output.name + ".safa-work")
+    return output.with_name(output.name + WORK_SUFFIX)
