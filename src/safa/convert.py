@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
+from safa.budget import Share
 from safa.checkpoint import DEFAULT
 from safa.job import PIPE, Job, Report, UpscaleSettings, check_request, conclude, engine_of, interrupted, prepare
 from safa.pipeline import Meter, Progress, side_by_side
@@ -19,7 +21,7 @@ from safa.sequence import synthesised
 from safa.tiling import Tiling
 from safa.upscaler import Array, Upscaler, load
 from safa.video.folder import open_reader
-from safa.video.journal import work_folder
+from safa.video.journal import Journal, work_folder
 from safa.video.proof import Proof
 from safa.video.source import Frame
 from safa.video.timeline import Moment, Timeline
@@ -85,12 +87,12 @@ def upscale(
                 on_warning(warning)
         upscaler = upscaler or load(weights, device, engine=engine, memory=memory)
         reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
-        tiles = upscaler.tiles(reader.info.height, reader.info.width)
-        if len(tiles) > 1 and on_tiles is not None:
-            on_tiles(Tiling.of(tiles))
+        size = reader.info.height, reader.info.width
+        upscaler.tiles(*size)  # or it is refused before anything is written
         timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
+            _tell_tiles(upscaler, size, on_tiles)
             meter = Meter(job.expected_frames, 0, on_progress)
             with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
                 _run(frames, timeline, upscaler, pipe, meter, job)
@@ -103,6 +105,8 @@ def upscale(
         writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
         try:
             with writer:
+                reserved.enter_context(_settled(upscaler, size, writer.journal))
+                _tell_tiles(upscaler, size, on_tiles)
                 resumed = writer.frames_done
                 meter = Meter(job.expected_frames, resumed, on_progress)
                 _run(frames, timeline, upscaler, writer, meter, job)
@@ -112,6 +116,24 @@ def upscale(
             return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
         except KeyboardInterrupt:
             raise interrupted(writer.journal) from None
+
+
+def _settled(upscaler: Upscaler, size: tuple[int, int], journal: Journal) -> AbstractContextManager[None]:
+    """The tiles of the job's earlier runs, if there were any: what is free now may differ from what was free then."""
+
+    def keep(share: Share) -> None:
+        journal.settle(asdict(share))
+
+    share = Share(**journal.share) if journal.share else upscaler.budget.share(size[0] * size[1])  # type: ignore[arg-type]
+    settled = upscaler.settled(*size, share, keep)
+    keep(share)
+    return settled
+
+
+def _tell_tiles(upscaler: Upscaler, size: tuple[int, int], tell: Callable[[Tiling], None] | None) -> None:
+    tiles = upscaler.tiles(*size)
+    if len(tiles) > 1 and tell is not None:
+        tell(Tiling.of(tiles))
 
 
 def _run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from safa.ops import SCALE
 from safa.upscaler import Upscaler
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import StreamPlan, plan_streams
-from safa.video.folder import FolderReader, pictures_of
+from safa.video.folder import FolderReader, content_digest
 from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.names import whole_output
@@ -280,16 +279,3 @@ def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSetting
         info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
     )
     return (frames - 1) * settings.rate + 1 if frames else None
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
-    if path == PIPE:
-        return "pipe"
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
-        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
-    return digest.hexdigest()

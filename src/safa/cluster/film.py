@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safa import convert
+from safa.budget import Share
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Planner, SegmentPlan
@@ -206,4 +207,5 @@ class OpenFilm:
         (journal.folder / PROBE).write_text(token)
         source, folder = self.source.absolute(), journal.folder.absolute()
         reading = Reading(*times, settings.deinterlace, job.alpha)
-        return Film(Source(source, appearance(source)), reading, job.spec, job.plan, folder, token)
+        share = Share(**journal.share) if journal.share else None  # type: ignore[arg-type]
+        return Film(Source(source, appearance(source)), reading, job.spec, job.plan, folder, token, share)

@@ -1,5 +1,6 @@
 """A folder of numbered pictures as a video."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -137,6 +138,19 @@ def open_reader(
 def pictures_of(folder: Path) -> list[Path]:
     """The pictures of a folder by name."""
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
+    if path == Path("-"):
+        return "pipe"
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
+        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:

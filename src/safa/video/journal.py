@@ -1,6 +1,7 @@
 """The work folder beside an output: finished segments, and what they were made from.
 
-    journal.json     fingerprint of the job; the end time once all frames are there; the output once it has its name
+    journal.json     fingerprint of the job; its share of the memory; the end time once all frames are there; the output
+                     once it has its name
     000000.mkv       segment 0: a closed Matroska file with encoded video only
     000000.json      its record: frame times and size; a segment counts once its record exists
     *.part           unfinished; deleted on the next start
@@ -67,6 +68,7 @@ class Journal:
         self.frames_per_segment = frames_per_segment
         self.end: Fraction | None = None
         self._segments: dict[int, Segment] = {}
+        self.share: dict[str, int | None] | None = None
         self._published: list[int] | None = None
         self._fingerprint = json.loads(json.dumps(fingerprint | {"frames per segment": frames_per_segment}))
         folder.mkdir(exist_ok=True)
@@ -123,6 +125,11 @@ class Journal:
         self.end = end
         self._save()
 
+    def settle(self, share: dict[str, int | None]) -> None:
+        """Record the memory that the job has for computing its frames: on it depends in which tiles that happens."""
+        self.share = share
+        self._save()
+
     def publishing(self, temporary: Path) -> None:
         """Record that `temporary`, the whole output, gets its name next, so that it can be told from others' files."""
         self._published = _identity(temporary)
@@ -138,14 +145,20 @@ class Journal:
         shutil.rmtree(self.folder)
 
     def _save(self) -> None:
-        value = {"version": VERSION, "fingerprint": self._fingerprint, "published": self._published}
-        write_json(self.folder / "journal.json", value | {"end": None if self.end is None else str(self.end)})
+        value = {
+            "version": VERSION,
+            "fingerprint": self._fingerprint,
+            "share": self.share,
+            "end": None if self.end is None else str(self.end),
+            "published": self._published,
+        }
+        write_json(self.folder / "journal.json", value)
 
     def _load(self) -> None:
         try:
             stored = json.loads((self.folder / "journal.json").read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
-            published = stored.get("published")
+            published, share = stored.get("published"), stored.get("share")
         except (ValueError, KeyError, TypeError):
             raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
         if version != VERSION:
@@ -161,7 +174,7 @@ class Journal:
                 "run the earlier command again to go on, or give --restart to start afresh."
             )
         self.end = Fraction(end) if end else None
-        self._published = published
+        self._published, self.share = published, share
         numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
         for number in numbers:
             segment = self._load_segment(number)
