@@ -83,8 +83,9 @@ def test_kept_work_of_other_settings_is_refused_unless_restarted(
     assert report.resumed_frames == 0
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out/%d.png"])
 def test_a_job_stopped_before_its_check_is_not_finished(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def stop(path: Path, expected: object) -> Proof:
         raise KeyboardInterrupt
@@ -92,9 +93,9 @@ def test_a_job_stopped_before_its_check_is_not_finished(
     source = write_clip(tmp_path / "in.mp4", frames=2)
     monkeypatch.setattr("safa.job.prove", stop)
     with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+        upscale(source, tmp_path / name, upscaler=upscaler)
     monkeypatch.undo()
-    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    report = upscale(source, tmp_path / name, upscaler=upscaler)
     assert report.proof.ok
     assert report.resumed_frames == 3
 
@@ -199,3 +200,33 @@ def test_smaller_tiles_after_memory_ran_out_are_kept(tmp_path: Path, monkeypatch
     seen: list[Tiling] = []
     upscale(source, output, upscaler=with_free(monkeypatch, 1 << 30), on_tiles=seen.append)
     assert [tiling.count > 1 for tiling in seen] == [True]
+
+
+def put_there(path: Path, frame: int) -> object:
+    """Somebody else's file takes the name while the job is running."""
+
+    def tick(progress: Progress) -> None:
+        if progress.done == frame:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"precious")
+
+    return tick
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.gif", "out.webp", "out/%d.png"])
+def test_what_came_while_the_job_was_running_is_not_replaced(tmp_path: Path, upscaler: Upscaler, name: str) -> None:
+    source, output = write_clip(tmp_path / "in.mp4", frames=2, sound=False), tmp_path / name
+    others = output.parent / "1.png" if "%" in name else output
+    with pytest.raises(SafaError, match=r"was put there by something else .* 3 finished frames are kept"):
+        upscale(source, output, upscaler=upscaler, on_progress=put_there(others, 2))  # type: ignore[arg-type]
+    assert others.read_bytes() == b"precious"
+    others.unlink()
+    report = upscale(source, output, upscaler=upscaler)
+    assert (report.proof.ok, report.resumed_frames) == (True, 3)
+
+
+def test_who_agreed_to_replace_the_output_agreed_until_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
+    source, output = write_clip(tmp_path / "in.mp4", frames=2, sound=False), tmp_path / "out.mp4"
+    report = upscale(source, output, upscaler=upscaler, overwrite=True, on_progress=put_there(output, 2))  # type: ignore[arg-type]
+    assert report.proof.ok
+    assert len(video_frames(output)) == 3

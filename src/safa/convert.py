@@ -81,7 +81,7 @@ def upscale(
         open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
         ExitStack() as reserved,
     ):
-        job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory)
+        job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
         for warning in job.warnings:
             if on_warning is not None:
                 on_warning(warning)

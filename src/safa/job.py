@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Job:
     expected_frames: int | None
     warnings: list[str]
     plan: JobPlan
+    overwrite: bool = False
+    """Whether what has the output's name may be replaced."""
 
     def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
         """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
@@ -151,8 +154,11 @@ def prepare(
     output: Path,
     settings: UpscaleSettings,
     memory: int | None = None,
+    overwrite: bool = False,
 ) -> Job:
     """Decide how the output is made from what ``reader`` found, by a process that may take ``memory`` bytes.
+
+    ``overwrite``: what has the output's name when it is done may be replaced.
 
     Raises:
         SafaError: what is asked for cannot be done.
@@ -172,7 +178,7 @@ def prepare(
     streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
     warnings = [*uneven, *choice.warnings, *streams.warnings]
     expected = expected_frames(reader, settings)
-    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan)
+    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan, overwrite)
 
 
 def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
@@ -198,7 +204,7 @@ def conclude(
     ``on_checked`` is called with an output that is, while the journal is still there: if it fails, the same command
     comes here again.
     """
-    expected = mux(journal, job.spec, job.streams)
+    expected = mux(journal, job.spec, job.streams, job.overwrite)
     proof = prove(job.spec.path, expected)
     if proof.ok:
         if on_checked is not None:
@@ -226,7 +232,10 @@ def is_finished(output: Path) -> bool:
 
 def _put_aside(output: Path) -> None:
     """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
-    os.replace(whole_output(output), _aside(output))
+    aside = _aside(output)
+    if aside.is_dir():  # of an earlier run; a folder is not replaced by a rename
+        shutil.rmtree(aside)
+    os.replace(whole_output(output), aside)
 
 
 def _aside(output: Path) -> Path:

@@ -182,7 +182,7 @@ class OpenFilm:
         with open_reader(
             self.source, settings.source_fps, settings.start, settings.end, settings.deinterlace
         ) as reader:
-            job = prepare(reader, self.source, self.output, settings, self.request.memory)
+            job = prepare(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
             self.shared = self._shared(job, journal, reader)

@@ -13,6 +13,7 @@ and a run that was killed loses only those it was working on.
 """
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import JournalMismatch, OutputError
-from safa.video.disk import FolderLock, write_json
+from safa.video.disk import FolderLock, publish, sync_folder, write_json
 from safa.video.names import whole_output
 
 VERSION = 2
 WORK_SUFFIX = ".safa-work"
+JOURNAL = "journal.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Journal:
         folder.mkdir(exist_ok=True)
         self._lock = FolderLock(folder)
         try:
-            if (folder / "journal.json").exists() and not restart:
+            if (folder / JOURNAL).exists() and not restart:
                 self._load()
             self._sweep()
             self._save()
@@ -130,18 +132,40 @@ class Journal:
         self.share = share
         self._save()
 
-    def publishing(self, temporary: Path) -> None:
-        """Record that `temporary`, the whole output, gets its name next, so that it can be told from others' files."""
+    def publish(self, temporary: Path, output: Path, replace: bool = False) -> None:
+        """Give `temporary`, the whole output, its name (a folder of pictures that of the folder), and record that.
+
+        What has that name is replaced where an earlier run of this job put it there, or with `replace`; anything else
+        may have come while the job was running, and OutputError is raised. A folder with others' files always stays.
+        """
+        final = whole_output(output)
+        if final.exists() and self._published != _identity(final):
+            is_folder = final.is_dir()
+            if any(final.iterdir()) if is_folder else not replace:
+                raise OutputError(
+                    f"{final} was put there by something else while this was made; move it away and run the same "
+                    f"command again; {self.kept()}."
+                )
         self._published = _identity(temporary)
         self._save()
+        if temporary.is_dir():
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+            sync_folder(final.parent)
+        else:
+            publish(temporary, final)
 
     def release(self) -> None:
         """Let other processes have the folder."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Delete the work folder."""
+        """Delete the work folder. The journal goes last: until then it tells whose the output is."""
         self.release()
+        for path in self.folder.iterdir():
+            if path.name != JOURNAL and path.is_file():
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def _save(self) -> None:
@@ -152,11 +176,11 @@ class Journal:
             "end": None if self.end is None else str(self.end),
             "published": self._published,
         }
-        write_json(self.folder / "journal.json", value)
+        write_json(self.folder / JOURNAL, value)
 
     def _load(self) -> None:
         try:
-            stored = json.loads((self.folder / "journal.json").read_text())
+            stored = json.loads((self.folder / JOURNAL).read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
             published, share = stored.get("published"), stored.get("share")
         except (ValueError, KeyError, TypeError):
@@ -193,7 +217,7 @@ class Journal:
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
-        known = {"journal.json"}
+        known = {JOURNAL}
         for segment in self.segments:
             known |= {segment.path.name, segment.record.name}
         for path in self.folder.iterdir():
@@ -209,8 +233,8 @@ def is_published(output: Path) -> bool:
     Such a job was stopped before its check; its output is not finished, and not somebody else's.
     """
     try:
-        published = json.loads((work_folder(output) / "journal.json").read_text())["published"]
-        return published is not None and published == _identity(output)
+        published = json.loads((work_folder(output) / JOURNAL).read_text())["published"]
+        return published is not None and published == _identity(whole_output(output))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
