@@ -92,6 +92,10 @@ BAD = [
     (["good.mp4", "--start", "99"], "no picture at or after"),
     (["good.mp4", "--device", "cuda:7"], "not available"),
     (["good.mp4", "--unknown"], "--help"),
+    (["good.mp4", "--rate", "2", "--fps", "60"], "choose one"),
+    (["good.mp4", "--workers", "2"], "add --cluster"),
+    (["good.mp4", "--cpus-per-worker", "2"], "add --cluster"),
+    (["good.mp4", "--source-fps", "24"], "folders of pictures"),
 ]
 
 

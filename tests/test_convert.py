@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,20 @@ def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
     assert [p.done for p in seen] == list(range(1, 10))
     assert seen[-1].total == 9
     assert seen[-1].seconds_left == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rate": 8, "settings": UpscaleSettings()}, "Both rate and settings"),
+        ({"weights": "best"}, "and so is weights; give those to safa.load"),
+        ({"device": "cpu", "memory": 1 << 30}, "and so is device and memory"),
+        ({"engine": "torch"}, "and so is engine"),
+    ],
+)
+def test_no_argument_is_ignored(tmp_path: Path, upscaler: Upscaler, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        upscale(tmp_path / "in.mp4", tmp_path / "out.mp4", upscaler=upscaler, **arguments)
 
 
 def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safa.budget import Share
-from safa.checkpoint import DEFAULT
+from safa.errors import SafaError
 from safa.job import PIPE, Job, Report, UpscaleSettings, check_request, conclude, engine_of, interrupted, prepare
 from safa.pipeline import Meter, Progress, side_by_side
 from safa.sequence import synthesised
@@ -36,12 +36,12 @@ def upscale(
     source: str | Path,
     output: str | Path,
     *,
-    rate: int = 2,
+    rate: int | None = None,
     settings: UpscaleSettings | None = None,
     upscaler: Upscaler | None = None,
-    weights: str | Path = DEFAULT,
-    device: str = "auto",
-    engine: str = "auto",
+    weights: str | Path | None = None,
+    device: str | None = None,
+    engine: str | None = None,
     memory: int | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -56,9 +56,9 @@ def upscale(
         source: a video file, a folder of numbered pictures, or "-" (YUV4MPEG2 on standard input).
         output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
             folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
-        rate: short for ``settings=UpscaleSettings(rate=rate)``.
-        upscaler: a loaded network; otherwise ``weights`` are loaded onto ``device`` for ``engine``, with ``memory``
-            bytes as the most that the whole process may take (see ``Upscaler``).
+        rate: short for ``settings=UpscaleSettings(rate=rate)``; 2 without either.
+        upscaler: a loaded network; otherwise ``weights`` (the default ones) are loaded onto ``device`` for ``engine``
+            ("auto"), with ``memory`` bytes as the most that the whole process may take (see ``Upscaler``).
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
         on_progress: called after every output frame.
@@ -70,12 +70,18 @@ def upscale(
         The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
 
     Raises:
-        SafaError: unusable input, output or settings, or no space left.
+        SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
         KeyboardInterrupt: after finished segments are safe.
     """
     source, output = Path(source), Path(output)
-    settings = settings or UpscaleSettings(rate=rate)
     began = time.monotonic()
+    if rate is not None and settings is not None:
+        raise SafaError("Both rate and settings are given; give the rate as settings=UpscaleSettings(rate=...).")
+    settings = settings or UpscaleSettings(rate=2 if rate is None else rate)
+    network = {"weights": weights, "device": device, "engine": engine, "memory": memory}
+    given = {name: value for name, value in network.items() if value is not None}
+    if upscaler is not None and given:
+        raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")
     check_request(source, output, settings, overwrite)
     with (
         open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
@@ -85,7 +91,7 @@ def upscale(
         for warning in job.warnings:
             if on_warning is not None:
                 on_warning(warning)
-        upscaler = upscaler or load(weights, device, engine=engine, memory=memory)
+        upscaler = upscaler or load(**given)  # type: ignore[arg-type]
         reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
         size = reader.info.height, reader.info.width
         upscaler.tiles(*size)  # or it is refused before anything is written
