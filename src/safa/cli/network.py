@@ -132,7 +132,7 @@ def ablate(
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
 ) -> None:
-    """Train variants for the same budget and print how they compare; finished rows are kept."""
+    """Train variants for the same budget and print how they compare; finished rows with the same settings are kept."""
     _require_training()
     from safa.training.ablation import ablate as run
     from safa.training.ablation import as_table, read_rows
