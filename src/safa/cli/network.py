@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
-from safa.errors import SafaError
+from safa.errors import SafaError, to_install
 
 if TYPE_CHECKING:
     from safa.data.packing import PackProgress
@@ -157,7 +157,7 @@ def _require_training() -> None:
     try:
         import safa.training  # noqa: F401
     except ModuleNotFoundError as error:
-        raise SafaError(f"Training needs {error.name}; install it with: pip install 'safa-video[train]'.") from error
+        raise SafaError(f"Training needs {error.name}; install it with: {to_install('train')}.") from error
 
 
 def _devices(text: str) -> int | str:
