@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from safa.errors import SafaError
 from safa.video.disk import appearance, files_of
 
 CHUNK = 32 << 20
@@ -24,12 +27,12 @@ class Source:
     @property
     def copy(self) -> Path:
         """Where a node keeps its copy."""
-        user = getattr(os, "getuid", lambda: "")()
-        return Path(tempfile.gettempdir()) / f"safa-inputs-{user}" / self.look[:32] / self.path.name
+        return copies_folder() / self.look[:32] / self.path.name
 
     def here(self) -> Path | None:
         """The source on this machine, or None."""
-        return next((path for path in (self.path, self.copy) if appearance(path) == self.look), None)
+        places = (self.path, self.copy) if _is_own(copies_folder()) else (self.path,)
+        return next((path for path in places if appearance(path) == self.look), None)
 
     def chunks(self) -> Iterator[tuple[str, int, bytes]]:
         """All its bytes as (name below the source, "" for a file; offset; bytes), in order."""
@@ -42,12 +45,41 @@ class Source:
                     offset += max(1, len(data))
 
     def receive(self, name: str, offset: int, data: bytes) -> None:
-        """Add one of ``chunks`` to this machine's copy."""
+        """Add one of ``chunks`` to this machine's copy.
+
+        Raises:
+            SafaError: somebody else has the folder of the copies.
+        """
+        folder = copies_folder()
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=True)
+        if not _is_own(folder):
+            raise SafaError(
+                f"{folder} is not this user's own, so nothing is copied there; remove it, or set TMPDIR to another one."
+            )
         target = self.copy / name if name else self.copy
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab" if offset else "wb") as file:
             file.write(data)
 
     def forget(self) -> None:
         """Delete this machine's copy, if there is one."""
-        shutil.rmtree(self.copy.parent, ignore_errors=True)
+        if _is_own(copies_folder()):
+            shutil.rmtree(self.copy.parent, ignore_errors=True)
+
+
+def copies_folder() -> Path:
+    """Where this user's copies lie. Anybody can work the name out, and make the folder first: see ``_is_own``."""
+    user = getattr(os, "getuid", lambda: "")()
+    return Path(tempfile.gettempdir()) / f"safa-inputs-{user}"
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether nobody else can change what lies there: a folder, no link to one, of this user, and for no one else."""
+    if not hasattr(os, "getuid"):
+        return folder.is_dir()  # Windows: the temporary folder itself is the user's own
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o022
