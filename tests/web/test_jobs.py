@@ -89,10 +89,12 @@ def test_what_is_old_is_deleted_and_what_is_not_done_is_kept(store: JobStore, cl
     store.change(old, state=DONE, ended=now - 3700)
     store.change(fresh, state=DONE, ended=now - 3500)
     store.change(waiting, created=now - 10**6)
-    forgotten = store.draft(ME)
-    store.change(forgotten, created=now - DRAFT_AGE - 1)
+    forgotten, slow = store.draft(ME), store.draft(ME)
+    for draft in (forgotten, slow):
+        store.change(draft, created=now - DRAFT_AGE - 1)
+    slow.is_arriving = True
     store.sweep()
-    assert {path.name for path in store.folder.iterdir()} == {fresh.id, waiting.id}
+    assert {path.name for path in store.folder.iterdir()} == {fresh.id, waiting.id, slow.id}
     assert {job.id for job in store.of(ME)} == {fresh.id, waiting.id}
 
 
@@ -109,6 +111,12 @@ def test_a_browser_cannot_fill_the_queue(store: JobStore, clip: Path, monkeypatc
     make_job(store, clip, owner=OTHER)
     with pytest.raises(SafaError, match="waiting already"):
         make_job(store, clip)
+    waiting = store.of(ME)[0]
+    store.cancel(waiting)
+    make_job(store, clip)
+    with pytest.raises(SafaError, match="waiting already"):
+        store.again(waiting)
+    assert waiting.state == CANCELLED
 
 
 def test_a_video_becomes_larger_and_smoother(store: JobStore, clip: Path, weights: Path) -> None:
