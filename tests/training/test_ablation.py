@@ -106,6 +106,25 @@ def test_rows_of_other_settings_are_trained_anew(table: Path, packed: Path, tmp_
     assert trained == []
 
 
+def test_a_stopped_row_gets_what_is_left_of_its_minutes(
+    table: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    clock = [0.0]
+
+    def stopped(*arguments: object, minutes: float, **options: object) -> int:
+        given.append(minutes)
+        clock[0] += 4 * 60
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safa.training.ablation.train", stopped)
+    monkeypatch.setattr("safa.training.ablation.monotonic", lambda: clock[0])
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            ablate(read_rows(table, only=["one"]), packed, tmp_path / "out", minutes=10)
+    assert given == [10, 6, 2, 0]
+
+
 def test_wrong_requests_are_one_sentence(table: Path, tmp_path: Path) -> None:
     with pytest.raises(SafaError, match="no row three; it has one, two, again, file"):
         read_rows(table, only=["three"])

@@ -78,17 +78,19 @@ def fail() -> None:
     raise RuntimeError("out of memory")
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=["Ctrl-C", "a polite kill"])
+@pytest.mark.parametrize(
+    ("number", "last"), [*((number, 3) for number in SIGNALS), (signal.SIGINT, 4)], ids=["Ctrl-C", "kill", "at the end"]
+)
 def test_a_signal_inside_a_step_ends_the_run_after_it(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, last: int
 ) -> None:
     run(data, tmp_path / "whole")
     seen: list[TrainProgress] = []
     with monkeypatch.context() as patch:
-        inside_step(patch, 3, partial(press, number))
+        inside_step(patch, last, partial(press, number))
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "parts", on_progress=seen.append)
-    assert [progress.step for progress in seen] == [1, 2, 3]
+    assert [progress.step for progress in seen] == list(range(1, last + 1))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert run(data, tmp_path / "parts", resume=True) == 4
     whole, parts = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))

@@ -12,9 +12,11 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -139,16 +141,17 @@ def ablate(
                     if on_progress is not None:
                         on_progress(row, progress)
 
-                done = train(
-                    config,
-                    data,
-                    out / row.name,
-                    minutes=minutes,
-                    resume=(out / row.name / "state.safetensors").is_file(),
-                    accelerator=accelerator,
-                    devices=devices,
-                    on_progress=report,
-                )
+                with _stopwatch(out / row.name / "spent.json") as spent:
+                    done = train(
+                        config,
+                        data,
+                        out / row.name,
+                        minutes=None if minutes is None else max(0.0, minutes - spent),
+                        resume=(out / row.name / "state.safetensors").is_file(),
+                        accelerator=accelerator,
+                        devices=devices,
+                        on_progress=report,
+                    )
                 result = _measured(row, config, done, material, out / row.name)
                 _write(out / row.name / "result.json", json.dumps(dataclasses.asdict(result), indent=1))
         results.append(result)
@@ -201,6 +204,17 @@ def _make_room(folder: Path, setting: dict[str, Any]) -> None:
         folder.rename(aside)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / SETTING, json.dumps(setting, indent=1))
+
+
+@contextmanager
+def _stopwatch(path: Path) -> Iterator[float]:
+    """Minutes that earlier calls have spent on a run; those of this one are added, however it ends."""
+    spent = float(json.loads(path.read_text())) if path.is_file() else 0.0
+    began = monotonic()
+    try:
+        yield spent
+    finally:
+        _write(path, json.dumps(spent + (monotonic() - began) / 60))
 
 
 def _looks(data: Path) -> str:

@@ -205,8 +205,7 @@ def train(
             save()
         if monitor is not None:
             monitor.close()
-    if step < config.steps:
-        interrupt.handle()
+    interrupt.handle()
     return step
 
 
