@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_nothing_private_of_other_packages_is_imported() -> None:
 
 def test_video_knows_nothing_of_torch() -> None:
     assert not [path for path in (SOURCE / "video").rglob("*.py") if "import torch" in path.read_text()]
+
+
+def test_nobody_is_told_to_install_a_name_that_is_not_ours_yet() -> None:
+    """The distribution is on no package index: whatever comes under its name from there is somebody else's."""
+    root = SOURCE.parents[1]
+    told = [*SOURCE.rglob("*.py"), *(root / "docs").glob("*.md"), root / "README.md"]
+    assert not [path for path in told if re.search(r"pip install\b.*\bsafa-video", path.read_text())]
 
 
 def test_public_names() -> None:

@@ -92,6 +92,10 @@ BAD = [
     (["good.mp4", "--start", "99"], "no picture at or after"),
     (["good.mp4", "--device", "cuda:7"], "not available"),
     (["good.mp4", "--unknown"], "--help"),
+    (["good.mp4", "--rate", "2", "--fps", "60"], "choose one"),
+    (["good.mp4", "--workers", "2"], "add --cluster"),
+    (["good.mp4", "--cpus-per-worker", "2"], "add --cluster"),
+    (["good.mp4", "--source-fps", "24"], "folders of pictures"),
 ]
 
 
@@ -144,6 +148,20 @@ def test_a_folder_is_done_file_by_file_and_failures_are_named(shell: Shell, file
     made = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mp4"))
     assert made == ["a.mp4", "deep/c.mp4"]
     assert shell(*arguments)[1].count("finished before") == 2
+
+
+def test_a_batch_calls_nothing_done_that_it_has_not_done(shell: Shell, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(files / "good.mp4", tmp_path / "in" / "a.mp4")
+    weights = ["--weights", files / "tiny.safetensors"]
+    code, _, err = shell("upscale", tmp_path / "in", "-o", tmp_path / "in", *weights)
+    assert (code, "choose another folder" in err) == (2, True)
+    for _ in range(2):  # the results of the first run are no inputs of the second
+        code, out, _ = shell("upscale", tmp_path / "in", "-o", tmp_path / "in" / "big", *weights)
+        assert (code, "1 of 1 files are done, 0 failed" in out) == (0, True)
+    code, out, err = shell("upscale", tmp_path / "in", "-o", tmp_path / "in" / "big", *weights, "--rate", 4)
+    assert (code, "made with another rate" in err) == (1, True)
+    assert "0 of 1 files are done, 1 failed" in out
 
 
 def test_two_inputs_that_would_become_one_output_are_refused(shell: Shell, files: Path, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from safa import convert
 from safa.checkpoint import Checkpoint, save_checkpoint
 from safa.convert import upscale
-from safa.errors import JournalMismatch, SafaError
+from safa.errors import SafaError
 from safa.job import UpscaleSettings
 from safa.pictures import load_picture, save_picture
 from safa.pipeline import Progress
@@ -86,57 +86,18 @@ def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
     assert seen[-1].seconds_left == 0
 
 
-class Stopped(Exception):
-    """Stands for a crash."""
-
-
-def crash_at(frame: int) -> object:
-    def tick(progress: Progress) -> None:
-        if progress.done == frame:
-            raise Stopped
-
-    return tick
-
-
-@pytest.mark.parametrize("propagation", [0, 1])
-def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
-    tmp_path: Path, propagation: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
-    upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
-    source = write_clip(tmp_path / "in.mp4", frames=8)
-    upscale(source, tmp_path / "whole.mp4", upscaler=upscaler)
-    for frame in (6, 13):
-        with pytest.raises(Stopped):
-            upscale(source, tmp_path / "out.mp4", upscaler=upscaler, on_progress=crash_at(frame))  # type: ignore[arg-type]
-        assert not (tmp_path / "out.mp4").exists()
-    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    assert report.resumed_frames >= 8
-    assert report.proof.ok
-    whole, resumed = video_frames(tmp_path / "whole.mp4"), video_frames(tmp_path / "out.mp4")
-    assert [t for t, _ in whole] == [t for t, _ in resumed]
-    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
-
-
-def stopped_job(folder: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The source of a job to out.mp4 that stopped after 5 of 7 frames, with segments of 2."""
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
-    source = write_clip(folder / "in.mp4", frames=4)
-    with pytest.raises(Stopped):
-        upscale(source, folder / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
-    return source
-
-
-def test_kept_work_of_other_settings_is_refused_unless_restarted(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = stopped_job(tmp_path, upscaler, monkeypatch)
-    with pytest.raises(JournalMismatch, match="--restart"):
-        upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler)
-    report = upscale(source, tmp_path / "out.mp4", rate=3, upscaler=upscaler, restart=True)
-    assert report.frames == 10
-    assert report.resumed_frames == 0
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rate": 8, "settings": UpscaleSettings()}, "Both rate and settings"),
+        ({"weights": "best"}, "and so is weights; give those to safa.load"),
+        ({"device": "cpu", "memory": 1 << 30}, "and so is device and memory"),
+        ({"engine": "torch"}, "and so is engine"),
+    ],
+)
+def test_no_argument_is_ignored(tmp_path: Path, upscaler: Upscaler, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        upscale(tmp_path / "in.mp4", tmp_path / "out.mp4", upscaler=upscaler, **arguments)
 
 
 def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -187,32 +148,6 @@ def test_y4m_on_standard_output(tmp_path: Path) -> None:
     assert [picture.shape for _, picture in video_frames(tmp_path / "out.y4m")] == [(128, 192, 3)] * 3
 
 
-def test_a_job_stopped_before_its_check_is_not_finished(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(path: Path, expected: object) -> Proof:
-        raise KeyboardInterrupt
-
-    source = write_clip(tmp_path / "in.mp4", frames=2)
-    monkeypatch.setattr("safa.job.prove", stop)
-    with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    monkeypatch.undo()
-    report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    assert report.proof.ok
-    assert report.resumed_frames == 3
-
-
-def test_a_file_put_beside_kept_work_is_not_replaced(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = stopped_job(tmp_path, upscaler, monkeypatch)
-    (tmp_path / "out.mp4").write_bytes(b"precious")
-    with pytest.raises(SafaError, match="exists already"):
-        upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
-    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
-
-
 def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,12 +181,3 @@ def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_
     with pytest.raises(SafaError, match="memory ceiling of at least"):
         upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
-
-
-def test_a_ceiling_is_part_of_what_a_resumed_job_must_share(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = stopped_job(tmp_path, upscaler, monkeypatch)
-    bounded = Upscaler(upscaler.checkpoint, device="cpu", memory=1 << 30)
-    with pytest.raises(JournalMismatch, match="settings"):
-        upscale(source, tmp_path / "out.mp4", upscaler=bounded)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from safa import memory
-from safa.errors import OutOfMemory
+from safa.errors import JournalMismatch, OutOfMemory
 from safa.memory import MIB, readable
 from safa.ops import SCALE
 from safa.pixels import Array
@@ -66,6 +66,16 @@ def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int) -> JobPlan
     return plan
 
 
+@dataclass(frozen=True)
+class Share:
+    """What decides in which tiles a job's frames are computed: ``memory`` in bytes for the network and, where memory
+    ran out nevertheless, the pixels ``most`` at once.
+    """
+
+    memory: int
+    most: int | None = None
+
+
 class Budget:
     """The network's share of a ceiling, and what has been learnt about it.
 
@@ -80,6 +90,8 @@ class Budget:
         self._base = max(BASE, -(-memory.resident() // BASE_STEP) * BASE_STEP)
         self._aside: int | None = None
         self._most: int | None = None
+        self._settled: int | None = None
+        self._on_shrink: Callable[[Share], None] | None = None
         if device.type == "cuda":
             self._free = int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
             self._free = min(self._free, ceiling) if ceiling is not None else self._free
@@ -101,6 +113,35 @@ class Budget:
         """Leave room for ``count`` results of frames like ``frame``, and one on its way."""
         return self.reserve(SOURCE * frame.shape[0] * frame.shape[1] + (count + 1) * SCALE**2 * frame.nbytes)
 
+    def share(self, source: int) -> Share:
+        """What a job with frames of ``source`` pixels has from now on."""
+        return Share(self._network(source), self._most)
+
+    @contextmanager
+    def settled(self, share: Share, needed: int, source: int, on_shrink: Callable[[Share], None]) -> Iterator[None]:
+        """Keep to the share of an earlier run, of which ``needed`` bytes are used, for as long as this lasts.
+
+        Raises:
+            JournalMismatch: there is much less memory now.
+        """
+        room = self._network(source)
+        if self._free is not None:
+            # A little more or less is free every moment; this much of the rest was left for that.
+            room = int(room / FREE_SHARE * TOTAL_SHARE)
+        if needed > room:
+            raise JournalMismatch(
+                f"The kept work was computed with {readable(needed)} for the network, and there are only "
+                f"{readable(max(0, room))} now; free some memory or raise --memory, or give --restart to start afresh."
+            )
+        before = self._most
+        self._settled, self._most, self._on_shrink = share.memory, share.most, on_shrink
+        try:
+            yield
+        finally:
+            if self._most == share.most:  # what was learnt on the way stays
+                self._most = before
+            self._settled, self._on_shrink = None, None
+
     def pixels(self, cost: int, source: int) -> int:
         """How many pixels of input frames of ``source`` pixels, ``cost`` bytes each, may be computed at once."""
         share = self._network(source)
@@ -110,6 +151,8 @@ class Budget:
     def shrink(self, pixels: int) -> None:
         """Memory ran out at so many pixels: use half as many from now on."""
         self._most = pixels // 2
+        if self._on_shrink is not None and self._settled is not None:
+            self._on_shrink(Share(self._settled, self._most))
 
     def shortage(self, height: int, width: int, least: int) -> OutOfMemory:
         """What to say where ``least`` bytes for the network are too much."""
@@ -125,6 +168,8 @@ class Budget:
         return OutOfMemory(f"{frames.capitalize()} need a memory ceiling of at least {readable(needed)} here.")
 
     def _network(self, source: int) -> int:
+        if self._settled is not None:
+            return self._settled
         if self._free is not None:
             return self._free
         assert self.ceiling is not None

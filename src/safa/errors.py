@@ -30,3 +30,11 @@ class CheckFailed(SafaError):
     """Something was made and is not what it should be; nothing is left under the asked-for name."""
 
     exit_code = 1
+
+
+def to_install(extra: str) -> str:
+    """The command that installs one of the extras of pyproject.toml, for messages.
+
+    The distribution is on no package index yet: what somebody else may put there under its name is not ours.
+    """
+    return f"pip install '.[{extra}]' in the folder with safa's source"

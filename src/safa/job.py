@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from safa.ops import SCALE
 from safa.upscaler import Upscaler
 from safa.video.codecs import Choice, choose_codec
 from safa.video.copying import StreamPlan, plan_streams
-from safa.video.folder import FolderReader
+from safa.video.folder import FolderReader, content_digest
 from safa.video.journal import Journal, is_published, work_folder
 from safa.video.mux import mux
 from safa.video.names import whole_output
@@ -32,6 +33,9 @@ from safa.video.timeline import Timeline, output_time_base
 
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
 DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
+
+# What else a finished output depends on.
+ENCODING = ("codec", "crf", "preset", "audio")
 
 PIPE = Path("-")
 
@@ -115,11 +119,13 @@ class Job:
     expected_frames: int | None
     warnings: list[str]
     plan: JobPlan
+    overwrite: bool = False
+    """Whether what has the output's name may be replaced."""
 
     def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
         """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
         return {
-            "input": _content_digest(self.source),
+            "input": content_digest(self.source),
             "weights": weights,
             "engine": engine,
             **{name: str(getattr(self.settings, name)) for name in DECIDING},
@@ -148,8 +154,11 @@ def prepare(
     output: Path,
     settings: UpscaleSettings,
     memory: int | None = None,
+    overwrite: bool = False,
 ) -> Job:
     """Decide how the output is made from what ``reader`` found, by a process that may take ``memory`` bytes.
+
+    ``overwrite``: what has the output's name when it is done may be replaced.
 
     Raises:
         SafaError: what is asked for cannot be done.
@@ -169,14 +178,37 @@ def prepare(
     streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
     warnings = [*uneven, *choice.warnings, *streams.warnings]
     expected = expected_frames(reader, settings)
-    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan)
+    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan, overwrite)
 
 
-def conclude(job: Job, journal: Journal, resumed: int, began: float, problems: list[str], retries: int = 0) -> Report:
-    """Make the output of a complete journal, check it, and remove the journal if it is as it should be."""
-    expected = mux(journal, job.spec, job.streams)
+def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
+    """What a batch must find recorded with a finished output to leave it; ``weights`` is their SHA-256.
+
+    Another engine or number of threads makes another last bit, which is no reason to make a film again.
+    """
+    named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
+    return {"input": content_digest(source), "weights": weights, **named}
+
+
+def conclude(
+    job: Job,
+    journal: Journal,
+    resumed: int,
+    began: float,
+    problems: list[str],
+    retries: int = 0,
+    on_checked: Callable[[Path], None] | None = None,
+) -> Report:
+    """Make the output of a complete journal, check it, and remove the journal if it is as it should be.
+
+    ``on_checked`` is called with an output that is, while the journal is still there: if it fails, the same command
+    comes here again.
+    """
+    expected = mux(journal, job.spec, job.streams, job.overwrite)
     proof = prove(job.spec.path, expected)
     if proof.ok:
+        if on_checked is not None:
+            on_checked(job.spec.path)
         journal.remove()
     else:
         _put_aside(job.spec.path)
@@ -200,7 +232,10 @@ def is_finished(output: Path) -> bool:
 
 def _put_aside(output: Path) -> None:
     """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
-    os.replace(whole_output(output), _aside(output))
+    aside = _aside(output)
+    if aside.is_dir():  # of an earlier run; a folder is not replaced by a rename
+        shutil.rmtree(aside)
+    os.replace(whole_output(output), aside)
 
 
 def _aside(output: Path) -> Path:
@@ -253,16 +288,3 @@ def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSetting
         info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
     )
     return (frames - 1) * settings.rate + 1 if frames else None
-
-
-def _content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files; nothing can be said of a pipe."""
-    if path == PIPE:
-        return "pipe"
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file_path in sorted(child for child in path.iterdir() if child.is_file()):
-        digest.update(f"{file_path.name} {_content_digest(file_path)}\n".encode())
-    return digest.hexdigest()

@@ -6,14 +6,16 @@ however many times are asked for, unless it only fits into memory in tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from safa.budget import Budget
+from safa.budget import Budget, Share
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.encoded import EncodedFrame, EncodedWindow, TileStates
 from safa.engine import pick_engine
@@ -221,6 +223,20 @@ class Upscaler:
             if tiles:
                 return tiles
         raise self.budget.shortage(height, width, smallest_cost(*size, multiple, least) * cost)
+
+    def settled(
+        self, height: int, width: int, share: Share, on_shrink: Callable[[Share], None]
+    ) -> AbstractContextManager[None]:
+        """Compute frames of this size as a run of the same job did that had ``share``; ``budget.share`` is today's.
+
+        ``on_shrink`` is told when memory runs out and smaller tiles are used from there on.
+
+        Raises:
+            JournalMismatch: there is too little memory for that now.
+        """
+        cost = self.engine.bytes_per_pixel(self.span.frames)
+        pixels = min(self._whole(height, width).cost, share.most or sys.maxsize)
+        return self.budget.settled(share, min(pixels * cost, share.memory), height * width, on_shrink)
 
     def _whole(self, height: int, width: int) -> Tile:
         bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from safa import convert
 from safa.budget import WRITE_BEHIND
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import LOSSES, TRIES, Request
+from safa.cluster.inputs import Source, copies_folder
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import Member
@@ -28,6 +30,7 @@ from safa.job import Report, UpscaleSettings
 from safa.pictures import save_picture
 from safa.pipeline import Progress
 from safa.upscaler import Upscaler, span_of
+from safa.video.disk import appearance
 from safa.video.journal import work_folder
 from tests.cluster.local import LocalWorkers, Script
 from tests.conftest import tiny_network
@@ -215,6 +218,30 @@ def test_bytes_travel_where_no_disk_is_shared(
     assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
     source.forget()
     assert not source.copy.parent.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="each user has a temporary folder of their own")
+@pytest.mark.parametrize("kind", ["writable", "a link"])
+def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    source = Source(Path("/nowhere/film.mp4"), appearance(film))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    if kind == "a link":
+        copies_folder().symlink_to(theirs)
+    else:
+        copies_folder().mkdir()
+        copies_folder().chmod(0o777)
+    source.copy.parent.mkdir()
+    source.copy.write_bytes(b"film")  # looks like it, and can be changed at any time
+    assert source.here() is None
+    source.forget()
+    assert source.copy.exists()
+    with pytest.raises(SafaError, match="not this user's own"):
+        source.receive("", 0, b"evil")
+    assert source.copy.read_bytes() == b"film"
 
 
 def far_away(give: Callable[..., None], member: Member, work: Any, film: Film, plan: SegmentPlan) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Reading
-from safa.cluster.inputs import Source, appearance
+from safa.cluster.inputs import Source
 from safa.cluster.plan import Needed, Part, Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
 from safa.job import UpscaleSettings, prepare
+from safa.video.disk import appearance
 from safa.video.folder import open_reader
 from tests.conftest import tiny_network
 from tests.video.making import make_video

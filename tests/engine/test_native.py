@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -161,12 +162,21 @@ def test_frame_in_any_memory_layout() -> None:
 def test_works_in_a_forked_child() -> None:
     engine = NativeEngine(lively_network(), 3)
     frame = random_pair(16, 16)[0]
-    engine.encode_frame(frame)
-    child = os.fork()
-    if child == 0:
-        engine.encode_frame(frame)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    expected = engine.encode_frame(frame).features
+    for threads in (None, 3, 2, None, None):  # by the last child the parent's threads are asleep for certain
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(30)  # a child that hangs is killed
+                if threads is not None:
+                    engine.set_threads(threads)
+                code = 0 if torch.equal(engine.encode_frame(frame).features, expected) else 2
+                engine._close()  # as its end would
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+    assert torch.equal(engine.encode_frame(frame).features, expected)
 
 
 def test_says_what_it_cannot_take() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.data_fixtures import write_pack, write_training_data
 
 from safa.errors import SafaError
-from safa.training.ablation import ablate, as_table, read_rows
+from safa.training.ablation import Result, ablate, as_table, read_rows
 from safa.training.config import TrainConfig
 
 TABLE = """
@@ -74,6 +74,55 @@ def test_finished_rows_are_kept(table: Path, packed: Path, tmp_path: Path) -> No
     )
     assert again[0] == first[0]
     assert trained == ["two"]
+
+
+def test_rows_of_other_settings_are_trained_anew(table: Path, packed: Path, tmp_path: Path) -> None:
+    trained: list[tuple[str, int]] = []
+
+    def run(steps: int, *overrides: str, data: Path = packed) -> list[Result]:
+        trained.clear()
+        return ablate(
+            read_rows(table, overrides, only=["one"]),
+            data,
+            tmp_path / "out",
+            steps=steps,
+            accelerator="cpu",
+            devices=1,
+            on_progress=lambda row, progress: trained.append((row.name, progress.step)),
+        )
+
+    assert [row.steps for row in run(1)] == [1]
+    kept = (tmp_path / "out" / "one" / "last.safetensors").read_bytes()
+    assert [row.steps for row in run(2)] == [2]
+    assert trained == [("one", 1), ("one", 2)]  # not the second step of the earlier run
+    assert (tmp_path / "out" / "one.earlier-1" / "last.safetensors").read_bytes() == kept
+    run(2, "learning_rate=1e-3")
+    assert trained == [("one", 1), ("one", 2)]
+    other = write_pack(tmp_path / "other")
+    other.write_bytes(other.read_bytes() + b"x")
+    run(2, "learning_rate=1e-3", data=other)
+    assert trained == [("one", 1), ("one", 2)]
+    run(2, "learning_rate=1e-3", data=other)
+    assert trained == []
+
+
+def test_a_stopped_row_gets_what_is_left_of_its_minutes(
+    table: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    clock = [0.0]
+
+    def stopped(*arguments: object, minutes: float, **options: object) -> int:
+        given.append(minutes)
+        clock[0] += 4 * 60
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safa.training.ablation.train", stopped)
+    monkeypatch.setattr("safa.training.ablation.monotonic", lambda: clock[0])
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            ablate(read_rows(table, only=["one"]), packed, tmp_path / "out", minutes=10)
+    assert given == [10, 6, 2, 0]
 
 
 def test_wrong_requests_are_one_sentence(table: Path, tmp_path: Path) -> None:

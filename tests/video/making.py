@@ -151,7 +151,7 @@ def convert(source: Path, output: Path, **settings: Any) -> Expected:
     result = write_frames(source, output, **settings)
     assert result is not None
     journal, spec, plan, _ = result
-    return mux(journal, spec, plan)
+    return mux(journal, spec, plan, replace=True)
 
 
 def frame_hashes(path: Path) -> list[tuple[Fraction, str]]:

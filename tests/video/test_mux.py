@@ -187,7 +187,7 @@ def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeyp
     def full(temporary, final):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safa.video.mux.publish", full)
+    monkeypatch.setattr("safa.video.journal.publish", full)
     with pytest.raises(OutputError, match="23 finished frames are kept"):
         mux(journal, spec, plan)
     assert not (tmp_path / "out.mp4").exists()

@@ -126,6 +126,17 @@ def test_an_output_tells_whether_this_job_put_it_there(tmp_path, clip):
     assert not is_published(output)
 
 
+def test_the_journal_outlives_the_segments(tmp_path, clip, monkeypatch):
+    output = tmp_path / "out.mp4"
+    journal, spec, plan, _ = write_frames(clip, output)
+    mux(journal, spec, plan)
+    left = []
+    monkeypatch.setattr("shutil.rmtree", lambda folder: left.extend(path.name for path in folder.iterdir()))
+    journal.remove()
+    assert left == ["journal.json"]
+    assert is_published(output)
+
+
 def test_finished_journal_remembers_the_end(tmp_path, clip):
     output = tmp_path / "out.mp4"
     journal, *_ = write_frames(clip, output)

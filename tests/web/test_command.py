@@ -26,7 +26,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert "pip install 'safa-video[web]'" in refusal(monkeypatch, capsys)
+    assert "pip install '.[web]' in the folder with safa's source" in refusal(monkeypatch, capsys)
 
 
 def test_what_cannot_be_served_is_refused(

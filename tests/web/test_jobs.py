@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,12 @@ from PIL import Image
 
 from safa import convert, pipeline
 from safa.errors import SafaError
-from safa.pictures import load_picture
 from safa.video.journal import work_folder
 from safa.web.choices import DEFAULTS, checked, output_frames
 from safa.web.jobs import CANCELLED, DONE, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
 from safa.web.worker import Speeds
 from tests.media import HEIGHT, WIDTH, video_frames, write_clip
-from tests.web.making import ME, OTHER, make_job, tiny_weights, workers_of, write_picture
+from tests.web.making import ME, OTHER, make_job, tiny_weights, workers_of
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +87,12 @@ def test_what_is_old_is_deleted_and_what_is_not_done_is_kept(store: JobStore, cl
     store.change(old, state=DONE, ended=now - 3700)
     store.change(fresh, state=DONE, ended=now - 3500)
     store.change(waiting, created=now - 10**6)
-    forgotten = store.draft(ME)
-    store.change(forgotten, created=now - DRAFT_AGE - 1)
+    forgotten, slow = store.draft(ME), store.draft(ME)
+    for draft in (forgotten, slow):
+        store.change(draft, created=now - DRAFT_AGE - 1)
+    slow.is_arriving = True
     store.sweep()
-    assert {path.name for path in store.folder.iterdir()} == {fresh.id, waiting.id}
+    assert {path.name for path in store.folder.iterdir()} == {fresh.id, waiting.id, slow.id}
     assert {job.id for job in store.of(ME)} == {fresh.id, waiting.id}
 
 
@@ -109,6 +109,12 @@ def test_a_browser_cannot_fill_the_queue(store: JobStore, clip: Path, monkeypatc
     make_job(store, clip, owner=OTHER)
     with pytest.raises(SafaError, match="waiting already"):
         make_job(store, clip)
+    waiting = store.of(ME)[0]
+    store.cancel(waiting)
+    make_job(store, clip)
+    with pytest.raises(SafaError, match="waiting already"):
+        store.again(waiting)
+    assert waiting.state == CANCELLED
 
 
 def test_a_video_becomes_larger_and_smoother(store: JobStore, clip: Path, weights: Path) -> None:
@@ -215,26 +221,6 @@ def test_a_full_disk_stops_no_worker(
     monkeypatch.setattr("safa.web.worker.upscale", full)
     workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
     assert job.state == FAILED
-
-
-def test_two_pictures_give_those_between_and_a_loop(store: JobStore, weights: Path, tmp_path: Path) -> None:
-    pictures = [write_picture(tmp_path / f"{shade}.png", shade) for shade in (20, 140)]
-    job = make_job(store, *pictures, count="3")
-    place = store.place(job)
-    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
-    assert (job.state, job.error) == (DONE, "")
-    with zipfile.ZipFile(place / job.result["file"]) as archive:
-        assert archive.namelist() == [f"{number:02d}.png" for number in range(5)]
-    made = [load_picture(place / "pictures" / f"{number:02d}.png") for number in range(5)]
-    assert {picture.shape for picture in made} == {(56, 80, 3)}
-    with Image.open(place / "loop.webp") as loop:
-        assert loop.n_frames == 8  # type: ignore[attr-defined]
-
-
-def test_one_picture_is_enlarged(store: JobStore, weights: Path, tmp_path: Path) -> None:
-    job = make_job(store, write_picture(tmp_path / "a.png", 50))
-    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
-    assert load_picture(store.place(job) / job.result["file"]).shape == (56, 80, 3)
 
 
 def test_a_choice_that_is_not_on_offer_is_refused() -> None:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from safa.errors import SafaError
 from safa.web import guard
 from safa.web.guard import BROWSER
-from safa.web.jobs import DRAFT, JobStore
+from safa.web.jobs import DRAFT, MOST_DRAFTS, JobStore
 from safa.web.server import ServerSettings, application
 from safa.web.worker import Workers
 from tests.media import write_clip
@@ -110,8 +110,21 @@ def test_what_the_page_does_not_need_is_not_there(server: Server, path: str) -> 
     assert server.client().post("/gradio_api/upload", files={"files": b"x"}).status_code == 404
 
 
-@pytest.mark.parametrize("forged", ["../../../etc/passwd", "/etc/passwd", {"path": "/etc/passwd"}, None])
-def test_a_forged_draft_opens_nothing(server: Server, forged: object, monkeypatch: pytest.MonkeyPatch) -> None:
+NOT_OURS = "File /etc/passwd is not in the cache folder and cannot be accessed."  # gradio's answer, before ours
+
+
+@pytest.mark.parametrize(
+    ("forged", "status", "said"),
+    [
+        ("../../../etc/passwd", 200, "drop it again"),
+        ("/etc/passwd", 200, "drop it again"),
+        (None, 200, "drop it again"),
+        ({"path": "/etc/passwd"}, 500, NOT_OURS),
+    ],
+)
+def test_a_forged_draft_opens_nothing(
+    server: Server, forged: object, status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*arguments: object) -> None:
         raise AssertionError("a file was looked at")
 
@@ -122,8 +135,10 @@ def test_a_forged_draft_opens_nothing(server: Server, forged: object, monkeypatc
     body = {"fn_index": event["id"], "session_hash": "s", "event_data": {"draft": forged}}
     choices = ["2", "1", "mp4", "high", True, True, False, "7", "tiny"]
     answer = server.client().post("/gradio_api/run/predict", json={**body, "data": choices})
-    assert "drop it again" in answer.text or answer.status_code == 500  # gradio's own refusal of what names a file
-    assert "root:" not in server.client().post("/gradio_api/run/predict", json={**body, "data": [sent] * 9}).text
+    assert answer.status_code == status
+    assert said in answer.text
+    answer = server.client().post("/gradio_api/run/predict", json={**body, "data": [sent] * 9})
+    assert (answer.status_code, answer.json()["error"]) == (500, None)
 
 
 def test_files_named_in_requests_are_checked_by_gradio_too(server: Server) -> None:
@@ -145,6 +160,40 @@ def test_the_password_stands_before_everything(tmp_path: Path, server: Server, m
     assert "not the password" in client.post("/login", data={"password": "wrong"}).text
     assert client.post("/login", data={"password": "open sesame"}).status_code == 303
     assert client.get("/config").status_code == 200
+
+
+def test_wrong_passwords_are_limited_by_where_they_come_from(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0)
+    monkeypatch.setattr(guard, "MOST_WRONG", 3)
+    locked = Server(tmp_path, server.folder / "tiny.safetensors", password="open sesame")
+
+    def log_in(password: str, address: str) -> int:
+        client = TestClient(locked.app, base_url=HERE, client=(address, 5000), follow_redirects=False)
+        return client.post("/login", data={"password": password}).status_code
+
+    for near, as_near, elsewhere in (("1.2.3.4", "1.2.3.4", "1.2.3.5"), ("2001:db8::1", "2001:db8::ff", "2001:db9::1")):
+        assert [log_in("wrong", near) for _ in range(4)] == [401, 401, 401, 429]
+        assert log_in("open sesame", as_near) == 429
+        assert log_in("open sesame", elsewhere) == 303
+    monkeypatch.setattr(guard, "WRONG_WINDOW", 0)  # time passes
+    assert log_in("open sesame", "1.2.3.4") == 303
+
+
+def test_uploads_that_are_never_started_give_way(server: Server) -> None:
+    owner = "c" * 32
+    sent = [server.client(owner).post("/upload", params={"name": "a"}, content=b"abc") for _ in range(MOST_DRAFTS + 2)]
+    assert {answer.status_code for answer in sent} == {200}
+    drafts = [server.store.get(owner, answer.json()["draft"]) for answer in sent]
+    assert [draft is None for draft in drafts] == [True, True, *[False] * MOST_DRAFTS]
+    for draft in drafts[2:]:
+        draft.is_arriving = True  # type: ignore[union-attr]
+    refused = server.client(owner).post("/upload", params={"name": "a"}, content=b"abc")
+    assert (refused.status_code, "are arriving already" in refused.json()["error"]) == (429, True)
+    more = server.client(owner).post("/upload", params={"name": "b", "draft": drafts[2].id}, content=b"b")  # type: ignore[union-attr]
+    assert more.status_code == 409
+    assert server.client(OTHER).post("/upload", params={"name": "a"}, content=b"abc").status_code == 200
 
 
 def test_other_addresses_need_a_password_or_consent(tmp_path: Path) -> None:

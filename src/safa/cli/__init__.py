@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import export, network, quality, speed, video, web
+from safa.cli import export, info, network, quality, speed, video, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -28,7 +28,7 @@ for command in (
     video.upscale,
     video.between,
     video.compare,
-    video.info,
+    info.info,
     quality.evaluate,
     quality.inspect,
     speed.bench,

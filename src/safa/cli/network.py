@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
-from safa.errors import SafaError
+from safa.errors import SafaError, to_install
 
 if TYPE_CHECKING:
     from safa.data.packing import PackProgress
@@ -114,7 +114,9 @@ def train(
                 on_progress=show,
             )
         except KeyboardInterrupt:
-            stderr.print(f"safa: stopped; the run is saved in {escape(str(out))}, go on with --resume.")
+            saved = (out / "state.safetensors").is_file()
+            kept = f"the run is saved in {escape(str(out))}, go on with --resume" if saved else "no step was done"
+            stderr.print(f"safa: stopped; {kept}.")
             raise SystemExit(INTERRUPTED) from None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
         stdout.print(f"{escape(str(out))}: {steps} steps done; weights in {escape(str(out / 'last.safetensors'))}")
@@ -131,7 +133,7 @@ def ablate(
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
 ) -> None:
-    """Train variants for the same budget and print how they compare; finished rows are kept."""
+    """Train variants for the same budget and print how they compare; finished rows with the same settings are kept."""
     _require_training()
     from safa.training.ablation import ablate as run
     from safa.training.ablation import as_table, read_rows
@@ -156,7 +158,7 @@ def _require_training() -> None:
     try:
         import safa.training  # noqa: F401
     except ModuleNotFoundError as error:
-        raise SafaError(f"Training needs {error.name}; install it with: pip install 'safa-video[train]'.") from error
+        raise SafaError(f"Training needs {error.name}; install it with: {to_install('train')}.") from error
 
 
 def _devices(text: str) -> int | str:

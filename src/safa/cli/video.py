@@ -1,8 +1,7 @@
-"""Commands for people with a video: upscale, between, compare, info."""
+"""Commands for people with a video: upscale, between, compare."""
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +23,9 @@ def upscale(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
     ],
-    rate: Annotated[str, typer.Option(metavar="N", help="Times the frame rate, a whole number.")] = "2",
+    rate: Annotated[
+        str | None, typer.Option(metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
+    ] = None,
     fps: Annotated[str | None, typer.Option(help="Frames per second instead, such as 60 or 60000/1001.")] = None,
     slow: Annotated[
         str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
@@ -51,7 +52,9 @@ def upscale(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Cluster: workers; as many as it carries if not given.")
     ] = None,
-    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker.")] = 1,
+    cpus_per_worker: Annotated[
+        float | None, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker; 1 if not given.")
+    ] = None,
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, help="Cluster: GPUs of a worker; 1 where there are any.")
     ] = None,
@@ -59,12 +62,21 @@ def upscale(
 ) -> None:
     """Enlarge a video four times and make it smoother; sound is kept.
 
-    The same command goes on where an interrupted one stopped.
+    The same command goes on where an interrupted one stopped. Of a folder every video is made larger, but no result of
+    an earlier command; what was finished with the same settings is skipped.
     """
     from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
 
+    if rate is not None and fps is not None:
+        raise SafaError("Both --rate and --fps are given; choose one of them.")
+    shape = {"--workers": workers, "--cpus-per-worker": cpus_per_worker, "--gpus-per-worker": gpus_per_worker}
+    for name, value in shape.items():
+        if value is not None and cluster is None:
+            raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
+    if source_fps is not None and all(source.is_file() or str(source) == "-" for source in sources):
+        raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
     times: dict[str, Any] = {
-        "rate": parse_rate(rate),
+        "rate": parse_rate(rate) if rate is not None else 2,
         "fps": parse_fps(fps) if fps is not None else None,
         "slow": parse_factor(slow) if slow is not None else Fraction(1),
         "source_fps": parse_fps(source_fps) if source_fps is not None else None,
@@ -82,7 +94,7 @@ def upscale(
     # Where standard output carries the video, words go to standard error.
     voice = Voice(as_json, stderr if str(output) == "-" else stdout)
     options: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
-    several = len(sources) > 1 or holds_videos(sources[0])
+    several = len(sources) > 1 or holds_videos(sources[0], output)
     jobs = plan_batch(sources, output) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         task = bar.add_task("", total=None, speed="-")
@@ -119,7 +131,7 @@ def upscale(
                 outcomes = upscale_on_cluster(
                     jobs,
                     ClusterSettings(
-                        cluster, WorkerShape(workers, cpus_per_worker, gpus_per_worker), device, engine, ceiling
+                        cluster, WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker), device, engine, ceiling
                     ),
                     settings=settings,
                     weights=weights,
@@ -130,7 +142,7 @@ def upscale(
                 )
             elif several:
                 upscaler = load(weights, device, engine=engine, memory=ceiling)
-                outcomes = upscale_many(jobs, on_start=begin, on_outcome=tell, upscaler=upscaler, **options)
+                outcomes = upscale_many(jobs, upscaler, on_start=begin, on_outcome=tell, **options)
             else:
                 begin(*jobs[0])
                 report = run(*jobs[0], weights=weights, device=device, engine=engine, memory=ceiling, **options)
@@ -209,74 +221,3 @@ def compare(
 
     save_picture(before_after(source, result, **times), output)
     stdout.print(escape(str(output)))
-
-
-def info(
-    file: Annotated[str | None, typer.Argument(metavar="[FILE|WEIGHTS]", help="Video, weights file or name.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Say what a video or a weights file holds; without one, what this installation has."""
-    if file is None:
-        facts = _installation()
-    elif _is_weights(file):
-        facts = _weights_facts(file)
-    else:
-        from safa.video.reader import VideoReader
-
-        with VideoReader(Path(file)) as reader:
-            facts = reader.info.to_dict()
-    if as_json:
-        print(json.dumps(facts, default=str))
-    else:
-        for name, value in facts.items():
-            stdout.print(f"{name.replace('_', ' ')}: {escape(str(value))}")
-
-
-def _is_weights(name: str) -> bool:
-    """Whether it is the name of shipped weights or a weights file; a film may lack a suffix, too."""
-    from safa.checkpoint import shipped_names
-
-    path = Path(name)
-    if not path.is_file():
-        # What is not there and looks like no file is taken for a name, so that the error lists those that there are.
-        plain = name != "-" and not path.exists() and path.name == name and not path.suffix
-        return name in shipped_names() or path.suffix.lower() == ".safetensors" or plain
-    with path.open("rb") as file:
-        head = file.read(9)
-    return path.suffix.lower() == ".safetensors" or name in shipped_names() or head[8:] == b"{"
-
-
-def _installation() -> dict[str, Any]:
-    import platform
-    from importlib.metadata import version
-
-    import av
-    import torch
-
-    from safa.checkpoint import shipped_names
-    from safa.engine import availability
-
-    return {
-        "safa_video": version("safa-video"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "av": av.__version__,
-        "threads": torch.get_num_threads(),
-        "engines": availability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
-        "mps": "available" if torch.backends.mps.is_available() else "not available",
-        "weights": ", ".join(shipped_names()),
-    }
-
-
-def _weights_facts(name: str) -> dict[str, Any]:
-    from safa.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(name)
-    return {
-        "weights": checkpoint.name,
-        "sha256": checkpoint.sha256,
-        "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
-        **checkpoint.network.config.to_dict(),
-        **checkpoint.provenance,
-    }

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from safa.cli.console import Device, EngineName, stdout
-from safa.errors import SafaError
+from safa.errors import SafaError, to_install
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -43,7 +43,7 @@ def serve(
     """
     seconds, most = _quantity(keep, UNITS, "--keep", "24h or 90m"), _quantity(max_size, SIZES, "--max-size", "500MB")
     if find_spec("gradio") is None:
-        raise SafaError("The page needs more packages; install them with: pip install 'safa-video[web]'")
+        raise SafaError(f"The page needs more packages; install them with: {to_install('web')}.")
     import webbrowser
 
     from safa.checkpoint import DEFAULT, load_checkpoint, shipped_names

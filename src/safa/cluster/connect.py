@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from safa.errors import SafaError
+from safa.errors import SafaError, to_install
 
 
 class ClusterError(SafaError):
@@ -28,7 +28,9 @@ def joined(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise ClusterError("A cluster needs Ray, which is not here: pip install 'safa-video[cluster]'.") from error
+        raise ClusterError(
+            f"A cluster needs Ray, which is not here; install it with: {to_install('cluster')}."
+        ) from error
     if ray.is_initialized():  # the caller's own
         yield ray
         return

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from safa import convert
+from safa.budget import Share
 from safa.cluster.excerpt import Reading
-from safa.cluster.inputs import Source, appearance
+from safa.cluster.inputs import Source
 from safa.cluster.plan import Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
 from safa.errors import OutputError, SafaError
-from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare
-from safa.video.disk import disk_errors
+from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare, request_of
+from safa.video.disk import appearance, disk_errors
+from safa.video.finished import record_finished
 from safa.video.folder import FolderReader, open_reader
 from safa.video.journal import Journal, work_folder
 from safa.video.reader import VideoReader
@@ -150,12 +152,16 @@ class OpenFilm:
         assert self._end is not None
         with disk_errors(self.journal.folder, self.journal.kept):
             self.journal.close(self._end)
-        return conclude(self.job, self.journal, self.resumed, self.began, self.problems, self.retries)
+        keep_record = self._keep_record if self.request.is_batch else None
+        return conclude(self.job, self.journal, self.resumed, self.began, self.problems, self.retries, keep_record)
 
     def release(self) -> None:
         """Let others have the work folder."""
         if self.journal is not None:
             self.journal.release()
+
+    def _keep_record(self, output: Path) -> None:
+        record_finished(output, request_of(self.source, self.request.settings, self.request.weights))
 
     def _once_more(self, plan: SegmentPlan, times: int, limit: int, reason: str) -> str:
         assert self.journal is not None
@@ -176,7 +182,7 @@ class OpenFilm:
         with open_reader(
             self.source, settings.source_fps, settings.start, settings.end, settings.deinterlace
         ) as reader:
-            job = prepare(reader, self.source, self.output, settings, self.request.memory)
+            job = prepare(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
             self.shared = self._shared(job, journal, reader)
@@ -201,4 +207,5 @@ class OpenFilm:
         (journal.folder / PROBE).write_text(token)
         source, folder = self.source.absolute(), journal.folder.absolute()
         reading = Reading(*times, settings.deinterlace, job.alpha)
-        return Film(Source(source, appearance(source)), reading, job.spec, job.plan, folder, token)
+        share = Share(**journal.share) if journal.share else None  # type: ignore[arg-type]
+        return Film(Source(source, appearance(source)), reading, job.spec, job.plan, folder, token, share)

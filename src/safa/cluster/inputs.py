@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ENDS = 1 << 20
-"""Bytes at a file's beginning and end that are compared; all of it would have to be read on every node."""
+from safa.errors import SafaError
+from safa.video.disk import appearance, files_of
+
 CHUNK = 32 << 20
 
 
@@ -25,16 +27,16 @@ class Source:
     @property
     def copy(self) -> Path:
         """Where a node keeps its copy."""
-        user = getattr(os, "getuid", lambda: "")()
-        return Path(tempfile.gettempdir()) / f"safa-inputs-{user}" / self.look[:32] / self.path.name
+        return copies_folder() / self.look[:32] / self.path.name
 
     def here(self) -> Path | None:
         """The source on this machine, or None."""
-        return next((path for path in (self.path, self.copy) if appearance(path) == self.look), None)
+        places = (self.path, self.copy) if _is_own(copies_folder()) else (self.path,)
+        return next((path for path in places if appearance(path) == self.look), None)
 
     def chunks(self) -> Iterator[tuple[str, int, bytes]]:
         """All its bytes as (name below the source, "" for a file; offset; bytes), in order."""
-        for file in _files(self.path):
+        for file in files_of(self.path):
             name = file.relative_to(self.path).as_posix() if self.path.is_dir() else ""
             with file.open("rb") as opened:
                 offset = 0
@@ -43,33 +45,41 @@ class Source:
                     offset += max(1, len(data))
 
     def receive(self, name: str, offset: int, data: bytes) -> None:
-        """Add one of ``chunks`` to this machine's copy."""
+        """Add one of ``chunks`` to this machine's copy.
+
+        Raises:
+            SafaError: somebody else has the folder of the copies.
+        """
+        folder = copies_folder()
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=True)
+        if not _is_own(folder):
+            raise SafaError(
+                f"{folder} is not this user's own, so nothing is copied there; remove it, or set TMPDIR to another one."
+            )
         target = self.copy / name if name else self.copy
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab" if offset else "wb") as file:
             file.write(data)
 
     def forget(self) -> None:
         """Delete this machine's copy, if there is one."""
-        shutil.rmtree(self.copy.parent, ignore_errors=True)
+        if _is_own(copies_folder()):
+            shutil.rmtree(self.copy.parent, ignore_errors=True)
 
 
-def appearance(path: Path) -> str:
-    """A digest of sizes, names and of the ends of the first and last file; "" where there is nothing."""
-    digest = hashlib.sha256()
+def copies_folder() -> Path:
+    """Where this user's copies lie. Anybody can work the name out, and make the folder first: see ``_is_own``."""
+    user = getattr(os, "getuid", lambda: "")()
+    return Path(tempfile.gettempdir()) / f"safa-inputs-{user}"
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether nobody else can change what lies there: a folder, no link to one, of this user, and for no one else."""
+    if not hasattr(os, "getuid"):
+        return folder.is_dir()  # Windows: the temporary folder itself is the user's own
     try:
-        files = _files(path)
-        for file in files:
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        for file in {files[0], files[-1]} if files else ():
-            with file.open("rb") as opened:
-                digest.update(opened.read(ENDS))
-                opened.seek(max(0, file.stat().st_size - ENDS))
-                digest.update(opened.read(ENDS))
+        facts = folder.lstat()
     except OSError:
-        return ""
-    return digest.hexdigest() if files else ""
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o022

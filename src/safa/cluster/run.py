@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safa.batch import Outcome
+from safa.batch import Outcome, settled_before
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.cluster.connect import joined
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
 from safa.errors import SafaError
-from safa.job import PIPE, UpscaleSettings, check_request, expected_frames, is_finished, prepare
+from safa.job import PIPE, UpscaleSettings, check_request, expected_frames, prepare
 from safa.upscaler import span_of
 from safa.video.folder import open_reader
 
@@ -53,8 +53,9 @@ def upscale_on_cluster(
     and either see the sources and the outputs' folder by the same path, or get and send the bytes.
 
     Args:
-        is_batch: skip what is finished, make folders, and tell of bad files by their outcomes, as ``upscale_many``
-            does; otherwise what is wrong with a file is raised, where possible before the cluster is joined.
+        is_batch: skip what was finished by the same request, make folders, and tell of bad files by their outcomes, as
+            ``upscale_many`` does; otherwise what is wrong with a file is raised, where possible before the cluster is
+            joined.
         listeners: ``start`` and ``outcome`` are called before and after each file (only the latter for one that was
             finished before), ``progress`` after every segment with the figures of all files, ``warning`` for what
             cannot be carried over and for what is tried again.
@@ -73,10 +74,12 @@ def upscale_on_cluster(
     request = Request(
         settings or UpscaleSettings(), checkpoint.sha256, overwrite, restart, is_batch, cluster.memory, span
     )
-    finished = {output for _, output in jobs if is_batch and not overwrite and is_finished(output)}
-    outcomes = {job: Outcome(*job) for job in jobs if job[1] in finished}
-    for outcome in outcomes.values():
-        listeners.tell_outcome(outcome)
+    outcomes: dict[tuple[Path, Path], Outcome] = {}
+    for job in jobs if is_batch and not overwrite else ():
+        outcome = settled_before(*job, request.settings, request.weights)
+        if outcome is not None:
+            outcomes[job] = outcome
+            listeners.tell_outcome(outcome)
     open_jobs, expected = _longest_first([job for job in jobs if job not in outcomes], request)
     if open_jobs:
         with joined(cluster.address) as ray:

@@ -8,6 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from safa.budget import TOTAL_SHARE, JobPlan
+from safa.budget import TOTAL_SHARE, JobPlan, Share
 from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, steps_of
 from safa.cluster.inputs import Source
@@ -27,6 +28,7 @@ from safa.engine.device import pick_device
 from safa.errors import SafaError
 from safa.job import engine_of
 from safa.memory import total
+from safa.ops import SCALE
 from safa.pipeline import side_by_side
 from safa.sequence import rendered
 from safa.upscaler import Array, Upscaler
@@ -52,6 +54,8 @@ class Film:
     plan: JobPlan
     folder: Path
     token: str
+    share: Share | None = None
+    """That of the run which began the film, if it was on one machine."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,12 @@ class Worker:
             problem = f"{plan.describe()} was decoded differently on {platform.node()}: {error}."
             return self._encode(all_frames(path, film.reading, plan, check=False), film, plan, problem)
 
+    def _settled(self, film: Film) -> AbstractContextManager[None]:
+        if film.share is None:
+            return nullcontext()
+        size = film.spec.height // SCALE, film.spec.width // SCALE
+        return self._upscaler.settled(*size, film.share, lambda share: None)
+
     def _encode(self, frames: Iterator[Numbered], film: Film, plan: SegmentPlan, problem: str = "") -> Rendered:
         began = time.monotonic()
         name = f"{plan.number:06d}.mkv"
@@ -150,7 +160,7 @@ class Worker:
 
             try:
                 with encoder_errors(film.spec, folder, lambda: "nothing of it is kept"):
-                    with self._upscaler.budget.reserve(film.plan.aside):
+                    with self._upscaler.budget.reserve(film.plan.aside), self._settled(film):
                         side_by_side(steps_of(plan, frames), pictures, write, film.plan)
                     path, times, reorder = encoder.finish()
             except BaseException:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safa.checkpoint import Checkpoint, load_checkpoint, shipped_names
-from safa.errors import CheckFailed, OutputError, SafaError
+from safa.errors import CheckFailed, OutputError, SafaError, to_install
 from safa.export import run
 from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
 from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
@@ -128,7 +128,7 @@ def _writer(format: str) -> Any:
         else:
             from safa.export import archive as writer  # type: ignore[no-redef]
     except ModuleNotFoundError as error:
-        raise SafaError(f"Exporting needs {error.name}; install it with: pip install 'safa-video[export]'.") from error
+        raise SafaError(f"Exporting needs {error.name}; install it with: {to_install('export')}.") from error
     return writer
 
 

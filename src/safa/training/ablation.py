@@ -1,17 +1,22 @@
 """The ablation table: named recipes that differ in one setting, trained for the same budget and compared.
 
 A table is a recipe with a ``[rows]`` part: every row has a label and the settings in which it differs. Finished rows
-are kept beside their runs, so a table that was stopped goes on where it was.
+are kept beside their runs, so a table that was stopped goes on where it was. Every run's folder says in
+``setting.json`` what it was made with; one that was made with anything else is moved aside, never mixed in.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -25,9 +30,11 @@ from safa.training.config import TrainConfig
 from safa.training.loop import TrainProgress, train
 from safa.training.recipes import merge, parse_overrides, read_recipe
 from safa.training.validation import Validator
+from safa.video.disk import appearance
 
 # Size that operations are stated for, in output pixels.
 FRAME = (384, 640)
+SETTING = "setting.json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,8 @@ def ablate(
     Args:
         rows: from ``read_rows``.
         data: a pack, or a folder of which a part is held out.
-        out: gets a run's folder for every row and ``table.md``.
+        out: gets a run's folder for every row and ``table.md``. Rows of an earlier call are kept, and unfinished ones
+            gone on with, where settings, budget and data were the same.
         on_progress, on_result: called after every step, and after every row.
 
     Raises:
@@ -116,33 +124,38 @@ def ablate(
     material = open_material(data, rows[0].config.held_out if rows else 0.0)
     if not material.held_out:
         raise SafaError(f"{data} holds nothing out to measure on; pack more clips, or raise held_out.")
-    results = []
+    looks, results = _looks(data), []
     same: dict[TrainConfig, Result] = {}  # every axis has a row that is the base itself: it is trained once
     for row in rows:
-        result = _kept(out / row.name)
+        config = row.config
+        if steps is not None:
+            config = dataclasses.replace(config, steps=steps, epochs=None, hours=None)
+        setting = {"config": config.to_dict(), "minutes": minutes, "data": looks}
+        result = _kept(out / row.name, setting)
         if result is None and row.config in same:
-            result = dataclasses.replace(same[row.config], name=row.name, label=row.label)
-        if result is None:
+            result = same[row.config]
+        if result is not None:
+            result = dataclasses.replace(result, name=row.name, label=row.label)
+        else:
             result = Result(row.name, row.label, skipped=f"needs {row.missing}")
             if row.missing is None:
-                config = row.config
-                if steps is not None:
-                    config = dataclasses.replace(config, steps=steps, epochs=None, hours=None)
+                _make_room(out / row.name, setting)
 
                 def report(progress: TrainProgress, row: Row = row) -> None:
                     if on_progress is not None:
                         on_progress(row, progress)
 
-                done = train(
-                    config,
-                    data,
-                    out / row.name,
-                    minutes=minutes,
-                    resume=(out / row.name / "state.safetensors").is_file(),
-                    accelerator=accelerator,
-                    devices=devices,
-                    on_progress=report,
-                )
+                with _stopwatch(out / row.name / "spent.json") as spent:
+                    done = train(
+                        config,
+                        data,
+                        out / row.name,
+                        minutes=None if minutes is None else max(0.0, minutes - spent),
+                        resume=(out / row.name / "state.safetensors").is_file(),
+                        accelerator=accelerator,
+                        devices=devices,
+                        on_progress=report,
+                    )
                 result = _measured(row, config, done, material, out / row.name)
                 _write(out / row.name / "result.json", json.dumps(dataclasses.asdict(result), indent=1))
         results.append(result)
@@ -171,9 +184,50 @@ def as_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _kept(folder: Path) -> Result | None:
+def _kept(folder: Path, setting: dict[str, Any]) -> Result | None:
+    """The result of a run with this setting, if there is one."""
     path = folder / "result.json"
-    return Result(**json.loads(path.read_text())) if path.is_file() else None
+    return Result(**json.loads(path.read_text())) if path.is_file() and _is_of(folder, setting) else None
+
+
+def _is_of(folder: Path, setting: dict[str, Any]) -> bool:
+    """Whether a run was made with this setting; what cannot be read was not."""
+    try:
+        stored = json.loads((folder / SETTING).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(stored == json.loads(json.dumps(setting)))
+
+
+def _make_room(folder: Path, setting: dict[str, Any]) -> None:
+    """A folder in which a run with this setting can begin or go on; any other run in it is moved aside."""
+    if folder.exists() and not _is_of(folder, setting):
+        numbers = itertools.count(1)
+        while (aside := folder.with_name(f"{folder.name}.earlier-{next(numbers)}")).exists():
+            pass
+        folder.rename(aside)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / SETTING, json.dumps(setting, indent=1))
+
+
+@contextmanager
+def _stopwatch(path: Path) -> Iterator[float]:
+    """Minutes that earlier calls have spent on a run; those of this one are added, however it ends."""
+    spent = float(json.loads(path.read_text())) if path.is_file() else 0.0
+    began = monotonic()
+    try:
+        yield spent
+    finally:
+        _write(path, json.dumps(spent + (monotonic() - began) / 60))
+
+
+def _looks(data: Path) -> str:
+    """A digest by which other data are told apart: of a pack's size and ends, of a folder's names and sizes."""
+    if data.is_file():
+        return appearance(data)
+    files = sorted(path for path in data.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(data).as_posix()} {path.stat().st_size}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _measured(row: Row, config: TrainConfig, steps: int, material: Material, folder: Path) -> Result:

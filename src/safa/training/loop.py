@@ -28,6 +28,7 @@ from safa.data.sample import StepSampler, collate
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
+from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
 from safa.training.objective import Objective
@@ -89,6 +90,7 @@ def train(
 
     Raises:
         SafaError: unusable data, settings or run folder, or a gradient that is not finite.
+        KeyboardInterrupt: after Ctrl-C, once the step is done and the run is saved.
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     state_path = out / "state.safetensors"
@@ -135,6 +137,7 @@ def train(
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
         pin_memory=fabric.device.type == "cuda",
+        worker_init_fn=ignore_in_worker,
     )
     monitor, validator = None, None
     if fabric.is_global_zero:
@@ -144,6 +147,7 @@ def train(
         monitor = Monitor(out, config)
     validation: Validation | None = None
     first, began, waited = step, time.monotonic(), 0.0
+    interrupt, whole = Interrupt(), True
 
     def hours_passed() -> float:
         """Of training in the whole run, the same on all devices; 0 where they do not count."""
@@ -161,6 +165,7 @@ def train(
             save_checkpoint(averaged, out / "last.safetensors", {"steps": step, "training": config.to_dict()})
 
     hours = hours_passed()
+    interrupt.begin()
     try:
         batches = iter(loader)
         while not is_over():
@@ -182,9 +187,11 @@ def train(
                     f"The gradient is not finite at step {step}; the weights before it are kept. Go on with --resume "
                     f"and a lower learning rate (now {config.learning_rate:g})."
                 )
+            whole = False  # until weights, moments and average belong to one step again
             prepared.step()
             step, hours = step + 1, hours_passed()
             update_average(average, network, min(config.average, (1 + step) / (10 + step)))
+            whole = True
             if monitor is not None and validator is not None:
                 elapsed = time.monotonic() - began
                 rate = (step - first) / elapsed
@@ -213,13 +220,17 @@ def train(
                     )
             if step % config.save_every == 0:
                 save()
-            if minutes is not None and fabric.broadcast(time.monotonic() > deadline):
+            stop = interrupt.asked is not None or time.monotonic() > deadline
+            # All devices must stop after the same step: the first one's word counts.
+            if stop if fabric.world_size == 1 else fabric.broadcast(stop):
                 break
     finally:
-        if step > first:
+        interrupt.end()
+        if step > first and whole:
             save()
         if monitor is not None:
             monitor.close()
+    interrupt.handle()
     return step
 
 

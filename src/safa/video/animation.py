@@ -14,7 +14,7 @@ from typing import Any
 import av
 from PIL import Image
 
-from safa.video.disk import disk_errors, publish, sync_folder
+from safa.video.disk import disk_errors
 from safa.video.journal import Journal
 from safa.video.names import for_ffmpeg, numbered
 from safa.video.output import OutputSpec
@@ -26,15 +26,17 @@ WEBP_TICK = Fraction(1, 1000)
 PNG_FORMATS = {(False, False): "rgb24", (False, True): "rgba", (True, False): "rgb48be", (True, True): "rgba64be"}
 
 
-def write_animation(journal: Journal, spec: OutputSpec) -> None:
-    """Write `spec.path` as GIF or WebP, under a temporary name first. Raises OutputError when the disk is full."""
+def write_animation(journal: Journal, spec: OutputSpec, replace: bool = False) -> None:
+    """Write `spec.path` as GIF or WebP, under a temporary name first; `replace` as for `Journal.publish`.
+
+    Raises OutputError when the disk is full.
+    """
     temporary = spec.path.with_name(f".{spec.path.name}.part")
     write = _write_gif if spec.container == "gif" else _write_webp
     try:
         with disk_errors(spec.path.parent, journal.kept):
             write(temporary, journal, spec)
-            journal.publishing(temporary)
-            publish(temporary, spec.path)
+            journal.publish(temporary, spec.path, replace)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,8 +60,7 @@ def write_pictures(journal: Journal, spec: OutputSpec) -> None:
                 with (temporary / numbered(spec.path, number)).open("wb") as file:
                     file.write(packet)
                     os.fsync(file.fileno())
-            os.replace(temporary, folder)
-            sync_folder(folder.parent)
+            journal.publish(temporary, spec.path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

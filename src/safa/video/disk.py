@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and one sentence when the disk is full."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+ENDS = 1 << 20
+"""Bytes at a file's beginning and end that `appearance` looks at: to read all of it can take minutes."""
 
 # Full disk, quota used up, and the file-size limit of the file system or the shell.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -91,3 +95,25 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(value, indent=1) + "\n")
     publish(temporary, path)
+
+
+def appearance(path: Path) -> str:
+    """A digest of sizes, names and of the ends of the first and last file; "" where there is nothing."""
+    digest = hashlib.sha256()
+    try:
+        files = files_of(path)
+        for file in files:
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        for file in {files[0], files[-1]} if files else ():
+            with file.open("rb") as opened:
+                digest.update(opened.read(ENDS))
+                opened.seek(max(0, file.stat().st_size - ENDS))
+                digest.update(opened.read(ENDS))
+    except OSError:
+        return ""
+    return digest.hexdigest() if files else ""
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file itself, or the files in a folder."""
+    return sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]

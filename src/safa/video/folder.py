@@ -1,5 +1,6 @@
 """A folder of numbered pictures as a video."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -134,9 +135,27 @@ def open_reader(
     return VideoReader(path, start, end, deinterlace)
 
 
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder by name."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
+    if path == Path("-"):
+        return "pipe"
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
+        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """(number, file) by the last number in each name; by name, counted from 0, where some have none or share one."""
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+    files = pictures_of(folder)
     digits = [re.findall(r"\d+", file.stem) for file in files]
     numbers = [int(found[-1]) if found else None for found in digits]
     if None in numbers or len(set(numbers)) < len(files):

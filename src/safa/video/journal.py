@@ -1,6 +1,7 @@
 """The work folder beside an output: finished segments, and what they were made from.
 
-    journal.json     fingerprint of the job; the end time once all frames are there; the output once it has its name
+    journal.json     fingerprint of the job; its share of the memory; the end time once all frames are there; the output
+                     once it has its name
     000000.mkv       segment 0: a closed Matroska file with encoded video only
     000000.json      its record: frame times and size; a segment counts once its record exists
     *.part           unfinished; deleted on the next start
@@ -12,6 +13,7 @@ and a run that was killed loses only those it was working on.
 """
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import JournalMismatch, OutputError
-from safa.video.disk import FolderLock, write_json
+from safa.video.disk import FolderLock, publish, sync_folder, write_json
 from safa.video.names import whole_output
 
 VERSION = 2
+WORK_SUFFIX = ".safa-work"
+JOURNAL = "journal.json"
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,13 @@ class Journal:
         self.frames_per_segment = frames_per_segment
         self.end: Fraction | None = None
         self._segments: dict[int, Segment] = {}
+        self.share: dict[str, int | None] | None = None
         self._published: list[int] | None = None
         self._fingerprint = json.loads(json.dumps(fingerprint | {"frames per segment": frames_per_segment}))
         folder.mkdir(exist_ok=True)
         self._lock = FolderLock(folder)
         try:
-            if (folder / "journal.json").exists() and not restart:
+            if (folder / JOURNAL).exists() and not restart:
                 self._load()
             self._sweep()
             self._save()
@@ -122,29 +127,62 @@ class Journal:
         self.end = end
         self._save()
 
-    def publishing(self, temporary: Path) -> None:
-        """Record that `temporary`, the whole output, gets its name next, so that it can be told from others' files."""
+    def settle(self, share: dict[str, int | None]) -> None:
+        """Record the memory that the job has for computing its frames: on it depends in which tiles that happens."""
+        self.share = share
+        self._save()
+
+    def publish(self, temporary: Path, output: Path, replace: bool = False) -> None:
+        """Give `temporary`, the whole output, its name (a folder of pictures that of the folder), and record that.
+
+        What has that name is replaced where an earlier run of this job put it there, or with `replace`; anything else
+        may have come while the job was running, and OutputError is raised. A folder with others' files always stays.
+        """
+        final = whole_output(output)
+        if final.exists() and self._published != _identity(final):
+            is_folder = final.is_dir()
+            if any(final.iterdir()) if is_folder else not replace:
+                raise OutputError(
+                    f"{final} was put there by something else while this was made; move it away and run the same "
+                    f"command again; {self.kept()}."
+                )
         self._published = _identity(temporary)
         self._save()
+        if temporary.is_dir():
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+            sync_folder(final.parent)
+        else:
+            publish(temporary, final)
 
     def release(self) -> None:
         """Let other processes have the folder."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Delete the work folder."""
+        """Delete the work folder. The journal goes last: until then it tells whose the output is."""
         self.release()
+        for path in self.folder.iterdir():
+            if path.name != JOURNAL and path.is_file():
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def _save(self) -> None:
-        value = {"version": VERSION, "fingerprint": self._fingerprint, "published": self._published}
-        write_json(self.folder / "journal.json", value | {"end": None if self.end is None else str(self.end)})
+        value = {
+            "version": VERSION,
+            "fingerprint": self._fingerprint,
+            "share": self.share,
+            "end": None if self.end is None else str(self.end),
+            "published": self._published,
+        }
+        write_json(self.folder / JOURNAL, value)
 
     def _load(self) -> None:
         try:
-            stored = json.loads((self.folder / "journal.json").read_text())
+            stored = json.loads((self.folder / JOURNAL).read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
-            published = stored.get("published")
+            published, share = stored.get("published"), stored.get("share")
         except (ValueError, KeyError, TypeError):
             raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
         if version != VERSION:
@@ -160,7 +198,7 @@ class Journal:
                 "run the earlier command again to go on, or give --restart to start afresh."
             )
         self.end = Fraction(end) if end else None
-        self._published = published
+        self._published, self.share = published, share
         numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
         for number in numbers:
             segment = self._load_segment(number)
@@ -179,7 +217,7 @@ class Journal:
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
-        known = {"journal.json"}
+        known = {JOURNAL}
         for segment in self.segments:
             known |= {segment.path.name, segment.record.name}
         for path in self.folder.iterdir():
@@ -195,8 +233,8 @@ def is_published(output: Path) -> bool:
     Such a job was stopped before its check; its output is not finished, and not somebody else's.
     """
     try:
-        published = json.loads((work_folder(output) / "journal.json").read_text())["published"]
-        return published is not None and published == _identity(output)
+        published = json.loads((work_folder(output) / JOURNAL).read_text())["published"]
+        return published is not None and published == _identity(whole_output(output))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -210,4 +248,4 @@ def _identity(path: Path) -> list[int]:
 def work_folder(output: Path) -> Path:
     """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
     output = whole_output(output)
-    return output.with_name(output.name + ".safa-work")
+    return output.with_name(output.name + WORK_SUFFIX)

@@ -16,7 +16,7 @@ from safa.errors import OutputError
 from safa.video.animation import write_animation, write_pictures
 from safa.video.codecs import codec_entry
 from safa.video.copying import StreamPlan, kept_metadata
-from safa.video.disk import disk_errors, publish
+from safa.video.disk import disk_errors
 from safa.video.journal import Journal, Segment
 from safa.video.mastered import open_mastered
 from safa.video.names import for_ffmpeg
@@ -26,14 +26,15 @@ from safa.video.streams import CopiedStream, OtherStreams, Timed
 from safa.video.writer import FRAME_MS
 
 
-def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
+def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: bool = False) -> Expected:
     """Write `spec.path` from a journal whose `end` is known, copying the streams of `plan`; return what it
     must hold.
 
     Video packets get their exact times back and decoding times that increase over the whole stream. Packets
     of the other streams keep their bytes; their timestamps are only moved by the plan's origin. The file is
-    written under a temporary name and appears by one rename; the caller removes the journal once it is
-    satisfied. Raises OutputError when the disk is full or the segments do not fit together.
+    written under a temporary name and appears by one rename (`replace`: see `Journal.publish`); the caller
+    removes the journal once it is satisfied. Raises OutputError when the disk is full, the segments do not fit
+    together, or somebody else's file has the name.
     """
     if journal.end is None or not journal.segments:
         raise ValueError("the journal is not complete")
@@ -45,9 +46,9 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     if spec.container == "png":
         write_pictures(journal, spec)
     elif spec.container in ("gif", "webp"):
-        write_animation(journal, spec)
+        write_animation(journal, spec, replace)
     else:
-        copied = _write_film(journal, spec, plan)
+        copied = _write_film(journal, spec, plan, replace)
     return Expected(
         frames=journal.frames,
         start=start,
@@ -63,13 +64,12 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> Expected:
     )
 
 
-def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
+def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: bool) -> list[CopiedStream]:
     temporary = spec.path.with_name(f".{spec.path.name}.part")
     try:
         with disk_errors(spec.path.parent, journal.kept):
             copied = _write(temporary, journal, spec, plan)
-            journal.publishing(temporary)
-            publish(temporary, spec.path)
+            journal.publish(temporary, spec.path, replace)
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, OSError):
             raise

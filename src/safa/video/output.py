@@ -16,6 +16,7 @@ from safa.video.codecs import PRESETS, choose_codec, codec_entry, container_of
 from safa.video.colour import Colour
 from safa.video.economy import economy_options
 from safa.video.hdr import Mastering
+from safa.video.journal import is_published
 from safa.video.names import is_numbered, number_places
 
 
@@ -78,7 +79,7 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name for the output.")
     if is_numbered(path):
-        if path.parent.is_dir() and any(path.parent.iterdir()):
+        if path.parent.is_dir() and any(path.parent.iterdir()) and not is_published(path):
             raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
         folder = path.parent.parent
     else:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
+import time
+from collections import OrderedDict
 from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
@@ -34,6 +37,10 @@ POLICY = (
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 WRONG_PASSWORD_SECONDS = 1.0
+# So many wrong passwords may come from one address within so many seconds.
+MOST_WRONG, WRONG_WINDOW = 10, 15 * 60.0
+# Addresses that are remembered; the longest quiet ones are forgotten first.
+MOST_ADDRESSES = 10_000
 LONGEST_FORM = 4096
 
 
@@ -41,6 +48,38 @@ def browser_of(connection: HTTPConnection) -> str:
     """The random id of the browser that asks; empty if it has none yet."""
     value = connection.cookies.get(BROWSER, "")
     return value if re.fullmatch("[0-9a-f]{32}", value) else ""
+
+
+class WrongPasswords:
+    """Counts wrong passwords by where they come from."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def are_too_many(self, address: str) -> bool:
+        """Whether nothing more is to be tried from there for a while."""
+        return len(self._recent(address)) >= MOST_WRONG
+
+    def note(self, address: str) -> None:
+        """Count one more."""
+        key = _network_of(address)
+        self._times[key] = [*self._recent(address), time.monotonic()]
+        self._times.move_to_end(key)
+        if len(self._times) > MOST_ADDRESSES:
+            self._times.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        now = time.monotonic()
+        return [then for then in self._times.get(_network_of(address), []) if now - then < WRONG_WINDOW]
+
+
+def _network_of(address: str) -> str:
+    """The address; of IPv6 the part that one customer gets, who may use any address below it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 class Guard:
@@ -54,6 +93,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, password: str | None, local_only: bool) -> None:
         self.app, self.password, self.local_only = app, password, local_only
+        self._wrong = WrongPasswords()
         # Derived from the password, so that browsers stay logged in when the server is started again.
         self._pass = hashlib.scrypt((password or "").encode(), salt=b"safa serve", n=2**14, r=8, p=1).hex()
 
@@ -107,8 +147,14 @@ class Guard:
             body += chunk
             if len(body) > LONGEST_FORM:
                 return PlainTextResponse("That is no password.\n", 413)
+        address = request.client.host if request.client is not None else ""
+        if self._wrong.are_too_many(address):
+            return PlainTextResponse(
+                f"Too many wrong passwords came from here; try again in {WRONG_WINDOW / 60:.0f} minutes.\n", 429
+            )
         given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         if not hmac.compare_digest(given.encode(), (self.password or "").encode()):
+            self._wrong.note(address)  # before the wait: others may come meanwhile
             await asyncio.sleep(WRONG_PASSWORD_SECONDS)
             return HTMLResponse(login_page(wrong=True), 401)
         response = RedirectResponse("/", 303)

@@ -31,6 +31,11 @@ DRAFT_AGE = 3600.0
 MOST_ATTEMPTS = 3
 # Jobs of one browser that may wait or run at a time.
 MOST_WAITING = 20
+# Uploads of one browser that are not started: the page only shows the newest, so older ones give way.
+MOST_DRAFTS = 5
+
+# What belongs to a run of the server and is not written down.
+PASSING = "progress", "stop_asked", "is_arriving"
 
 log = logging.getLogger("safa.web")
 
@@ -62,10 +67,12 @@ class Job:
     progress: Any = None
     """``convert.Progress`` of a running job."""
     stop_asked: bool = False
+    is_arriving: bool = False
+    """An upload is being written into its folder."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what belongs to a run."""
-        return {name: value for name, value in asdict(self).items() if name not in ("progress", "stop_asked")}
+        return {name: value for name, value in asdict(self).items() if name not in PASSING}
 
 
 class JobStore:
@@ -117,10 +124,23 @@ class JobStore:
         return self.place(job) / ("input" if number == 1 else f"input{number}")
 
     def draft(self, owner: str) -> Job:
-        """A new job, to be filled with uploads."""
-        job = Job(secrets.token_hex(16), owner, created=time.time())
-        self.place(job).mkdir(mode=0o700)
+        """A new job, to be filled with uploads; older drafts of the owner give way.
+
+        Raises:
+            SafaError: too many uploads are arriving.
+            OSError: its folder cannot be made.
+        """
         with self._changed:
+            drafts = sorted(
+                (job for job in self._jobs.values() if job.owner == owner and job.state == DRAFT),
+                key=lambda job: (job.is_arriving, job.created),
+            )
+            for old in drafts[: max(0, len(drafts) - MOST_DRAFTS + 1)]:
+                if old.is_arriving:
+                    raise SafaError(f"{MOST_DRAFTS} of your uploads are arriving already; wait for one of them.")
+                self.remove(old)
+            job = Job(secrets.token_hex(16), owner, created=time.time())
+            self.place(job).mkdir(mode=0o700)
             self._jobs[job.id] = job
             self.change(job)
         return job
@@ -169,15 +189,23 @@ class JobStore:
     def queue(self, job: Job, settings: dict[str, Any]) -> None:
         """Start a draft. Raises SafaError where too many of the owner's jobs are waiting."""
         with self._changed:
-            if sum(other.state in (QUEUED, RUNNING) for other in self.of(job.owner)) >= MOST_WAITING:
-                raise SafaError(f"{MOST_WAITING} of your jobs are waiting already; start this one when some are done.")
             if job.state == DRAFT:
+                self._check_room(job.owner)
+                if job.is_arriving:
+                    raise SafaError("A file of this job is still arriving; wait for it.")
                 self.change(job, settings=settings, state=QUEUED, created=time.time())
 
     def again(self, job: Job) -> None:
-        """Queue a failed or cancelled job again; a video goes on where it was."""
-        if job.state in (FAILED, CANCELLED):
-            self.change(job, state=QUEUED, error="", stop_asked=False, progress=None, ended=0.0, created=time.time())
+        """Queue a failed or cancelled job again; a video goes on where it was. Raises SafaError as ``queue`` does."""
+        fresh = {"error": "", "stop_asked": False, "progress": None, "ended": 0.0, "created": time.time()}
+        with self._changed:
+            if job.state in (FAILED, CANCELLED):
+                self._check_room(job.owner)
+                self.change(job, state=QUEUED, **fresh)
+
+    def _check_room(self, owner: str) -> None:
+        if sum(job.state in (QUEUED, RUNNING) for job in self.of(owner)) >= MOST_WAITING:
+            raise SafaError(f"{MOST_WAITING} of your jobs are waiting already; start this one when some are done.")
 
     def cancel(self, job: Job) -> None:
         """Stop a job: at once if it waits, after the frame being made if it runs."""
@@ -210,6 +238,8 @@ class JobStore:
         with self._changed:
             for job in list(self._jobs.values()):
                 age = now - (job.ended if job.state in ENDED else job.created)
+                if job.is_arriving:  # however slowly
+                    continue
                 if (job.state in ENDED and age > self.keep) or (job.state == DRAFT and age > DRAFT_AGE):
                     self.remove(job)
             for path in self.folder.iterdir():

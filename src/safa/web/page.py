@@ -124,7 +124,10 @@ class Page:
             if action == "show" and job.state == DONE:
                 seen = seen | {"wanted": job.id}
             elif action in ("cancel", "again", "remove"):
-                getattr(self.store, action)(job)
+                try:
+                    getattr(self.store, action)(job)
+                except SafaError as error:
+                    gr.Warning(str(error))
         return self.ticked(request, seen)
 
     def ticked(self, request: gr.Request, seen: dict[str, Any]) -> list[Any]:

@@ -135,7 +135,7 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
     if not owner:
         return _refusal("This page needs a cookie to know your jobs again; allow cookies and load it anew.", 403)
     job = store.get(owner, draft) if draft else None
-    if draft and (job is None or job.state != DRAFT or len(job.names) >= MOST_FILES):
+    if draft and (job is None or job.state != DRAFT or job.is_arriving or len(job.names) >= MOST_FILES):
         return _refusal("Something went wrong with this upload; load the page anew and try again.", 409)
     name = Path(name.replace("\\", "/")).name[:200] or "upload"
     claimed = request.headers.get("content-length", "")
@@ -145,10 +145,20 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
         return _refusal("This server's disk is full; try again when older jobs have been deleted.", 507)
     try:
         job = job or store.draft(owner)
+    except SafaError as error:
+        return _refusal(str(error), 429)
     except OSError:
         return _refusal("This server cannot store uploads; its owner has to look at it.", 507)
-    number = len(job.names) + 1
-    target = store.input_of(job, number)
+    job.is_arriving = True
+    try:
+        return await _write(request, store, limits, name, job)
+    finally:
+        job.is_arriving = False
+
+
+async def _write(request: Request, store: JobStore, limits: Limits, name: str, job: Job) -> Response:
+    """Write the request's body into the job's folder; the job is removed if that does not succeed."""
+    target = store.input_of(job, len(job.names) + 1)
     temporary = target.with_name(target.name + ".part")
     size = 0
     try:
@@ -158,13 +168,14 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
                 if size > limits.bytes:
                     break
                 await run_in_threadpool(file.write, chunk)
+        if 0 < size <= limits.bytes:
+            os.replace(temporary, target)
     except (ClientDisconnect, OSError):
         store.remove(job)
         return _refusal(f"{name} did not arrive whole; try again.", 400)
     if size > limits.bytes or size == 0:
         store.remove(job)
         return _too_large(name, None, limits) if size else _refusal(f"{name} is empty.", 400)
-    os.replace(temporary, target)
     store.change(job, names=[*job.names, name])
     return JSONResponse({"draft": job.id})
 

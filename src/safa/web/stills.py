@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safa.errors import SafaError
+from safa.job import engine_of
 from safa.pictures import bicubic, load_picture, save_picture, two_moments
 from safa.pipeline import Progress
 from safa.pixels import to_8_bits
@@ -40,7 +42,7 @@ def save_stills(source: Path, output: Path, slow: Fraction, rotation: int, place
 
 
 def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
-    """``count`` pictures from the first input to the second, both enlarged; what is there already is kept.
+    """``count`` pictures from the first input to the second, both enlarged; what the same network made is kept.
 
     Writes ``pictures/NN.png``, and of more than one ``result.zip`` and ``loop.webp``, there and back.
     """
@@ -49,7 +51,8 @@ def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Pr
     if first.shape != second.shape or first.dtype != second.dtype:
         first, second = to_8_bits(first), to_8_bits(second)  # one with transparency or more bits, one without
     folder = place / "pictures"
-    folder.mkdir(exist_ok=True)
+    maker = f"{upscaler.checkpoint.sha256} {engine_of(upscaler)}\n"
+    _keep_only(folder, maker)
     files = [folder / f"{number:02d}.png" for number in range(count)]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     pair = upscaler.pair(upscaler.encode(first), upscaler.encode(second)) if missing else None
@@ -75,6 +78,15 @@ def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Pr
         "bytes": result.stat().st_size,
         "resumed": count - len(missing),
     }
+
+
+def _keep_only(folder: Path, maker: str) -> None:
+    """Make the folder, or throw away what another maker left in it, as the weights may have changed since."""
+    note = folder / "made-with.txt"
+    if folder.exists() and not (note.is_file() and note.read_text() == maker):
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    _whole(note, lambda temporary: temporary.write_text(maker))
 
 
 def _loop(files: list[Path], path: Path) -> None:

@@ -18,41 +18,46 @@ class Pool {
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
 
-    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+    int threads() const { return crew_ == nullptr ? 1 : static_cast<int>(crew_->workers.size()) + 1; }
 
     void resize(int threads) {
         if (threads < 1) threads = 1;
-        if (threads == this->threads()) return;
+        if (threads == this->threads() && (crew_ == nullptr || crew_->is_here())) return;
         stop();
-        stopping_ = false;
-        owner_ = getpid();
-        for (int thread = 1; thread < threads; ++thread) {
-            workers_.emplace_back([this, thread, seen = generation_.load()]() mutable { work(thread, seen); });
+        if (threads == 1) return;
+        crew_ = new Crew;
+        try {
+            for (int thread = 1; thread < threads; ++thread) {
+                crew_->workers.emplace_back([crew = crew_, thread] { crew->work(thread); });
+            }
+        } catch (...) {  // the system has no more threads
+            stop();
+            throw;
         }
     }
 
     // Calls job(index, thread) for every index in [0, count); returns when all are done. `job` must not throw.
     template <typename Job>
     void run(int count, const Job& job) {
-        // The threads of a parent process do not exist in a forked child: it works alone.
-        if (count <= 1 || workers_.empty() || owner_ != getpid()) {
+        if (count <= 1 || crew_ == nullptr || !crew_->is_here()) {
             for (int index = 0; index < count; ++index) job(index, 0);
             return;
         }
+        Crew& crew = *crew_;
         {
-            std::lock_guard<std::mutex> lock(mutex_);
-            call_ = [](const void* opaque, int index, int thread) {
+            std::lock_guard<std::mutex> lock(crew.mutex);
+            crew.call = [](const void* opaque, int index, int thread) {
                 (*static_cast<const Job*>(opaque))(index, thread);
             };
-            job_ = &job;
-            count_ = count;
-            next_.store(0);
-            busy_.store(static_cast<int>(workers_.size()));
-            generation_.fetch_add(1);
+            crew.job = &job;
+            crew.count = count;
+            crew.next.store(0);
+            crew.busy.store(static_cast<int>(crew.workers.size()));
+            crew.generation.fetch_add(1);
         }
-        wake_.notify_all();
-        drain(0);
-        for (int spin = 0; busy_.load() != 0; ++spin) pause(spin);
+        crew.wake.notify_all();
+        crew.drain(0);
+        for (int spin = 0; crew.busy.load() != 0; ++spin) pause(spin);
     }
 
    private:
@@ -66,54 +71,60 @@ class Pool {
         }
     }
 
-    void drain(int thread) {
-        for (int index = next_.fetch_add(1); index < count_; index = next_.fetch_add(1)) call_(job_, index, thread);
-    }
+    // The threads and all that they share. A forked child has a copy in which they do not exist, though the mutex may
+    // be locked by one and the condition waited for by all: to destroy that copy could take for ever.
+    struct Crew {
+        bool is_here() const { return owner == getpid(); }
 
-    void work(int thread, unsigned seen) {
-        for (;;) {
-            // Layers follow each other within microseconds: look for a moment before sleeping.
-            for (int spin = 0; spin < 2000 && generation_.load() == seen; ++spin) pause(spin);
-            if (generation_.load() == seen) {
-                std::unique_lock<std::mutex> lock(mutex_);
-                wake_.wait(lock, [&] { return generation_.load() != seen; });
-            } else {
-                std::lock_guard<std::mutex> lock(mutex_);  // the job is written under this lock
-            }
-            seen = generation_.load();
-            if (stopping_) return;
-            drain(thread);
-            busy_.fetch_sub(1);
+        void drain(int thread) {
+            for (int index = next.fetch_add(1); index < count; index = next.fetch_add(1)) call(job, index, thread);
         }
-    }
+
+        void work(int thread) {
+            for (unsigned seen = 0;;) {
+                // Layers follow each other within microseconds: look for a moment before sleeping.
+                for (int spin = 0; spin < 2000 && generation.load() == seen; ++spin) pause(spin);
+                if (generation.load() == seen) {
+                    std::unique_lock<std::mutex> lock(mutex);
+                    wake.wait(lock, [&] { return generation.load() != seen; });
+                } else {
+                    std::lock_guard<std::mutex> lock(mutex);  // the job is written under this lock
+                }
+                seen = generation.load();
+                if (stopping) return;
+                drain(thread);
+                busy.fetch_sub(1);
+            }
+        }
+
+        std::vector<std::thread> workers;
+        std::mutex mutex;
+        std::condition_variable wake;
+        std::atomic<unsigned> generation{0};
+        std::atomic<int> next{0};
+        std::atomic<int> busy{0};
+        std::atomic<bool> stopping{false};
+        void (*call)(const void*, int, int) = nullptr;
+        const void* job = nullptr;
+        int count = 0;
+        pid_t owner = getpid();
+    };
 
     void stop() {
-        if (workers_.empty()) return;
-        if (owner_ == getpid()) {
-            {
-                std::lock_guard<std::mutex> lock(mutex_);
-                stopping_ = true;
-                generation_.fetch_add(1);
-            }
-            wake_.notify_all();
-            for (auto& worker : workers_) worker.join();
-        } else {
-            for (auto& worker : workers_) worker.detach();
+        Crew* crew = crew_;
+        crew_ = nullptr;
+        if (crew == nullptr || !crew->is_here()) return;  // a parent's is left as it is
+        {
+            std::lock_guard<std::mutex> lock(crew->mutex);
+            crew->stopping = true;
+            crew->generation.fetch_add(1);
         }
-        workers_.clear();
+        crew->wake.notify_all();
+        for (auto& worker : crew->workers) worker.join();
+        delete crew;
     }
 
-    std::vector<std::thread> workers_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::atomic<unsigned> generation_{0};
-    std::atomic<int> next_{0};
-    std::atomic<int> busy_{0};
-    std::atomic<bool> stopping_{false};
-    void (*call_)(const void*, int, int) = nullptr;
-    const void* job_ = nullptr;
-    int count_ = 0;
-    pid_t owner_ = 0;
+    Crew* crew_ = nullptr;
 };
 
 }  // namespace safa

@@ -1,0 +1,42 @@
+"""What a batch knows of its finished outputs: a record of each, in a hidden folder beside them.
+
+    .safa-finished/<name of the output>.json     what the output was made from, and how it looks
+
+That a file is there says nothing of what it was made from; its record does. A record is written once the output has
+passed its check, before the work folder goes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safa.video.disk import appearance, write_json
+
+FOLDER = ".safa-finished"
+VERSION = 1
+
+
+def record_finished(output: Path, request: dict[str, Any]) -> None:
+    """Note what `output`, which is as it should be, was made from (JSON-ready)."""
+    path = _record(output)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"version": VERSION, "request": request, "appearance": appearance(output)})
+
+
+def made_from(output: Path) -> dict[str, Any] | None:
+    """What `output` was made from; None where that is not known, or somebody has changed the file since."""
+    try:
+        stored = json.loads(_record(output).read_text())
+        known = stored["version"] == VERSION and stored["appearance"] == appearance(output) != ""
+        return dict(stored["request"]) if known else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def has_records(folder: Path) -> bool:
+    """Whether a batch put its outputs there."""
+    return (folder / FOLDER).is_dir()
+
+
+def _record(output: Path) -> Path:
+    return output.parent / FOLDER / f"{output.name}.json"

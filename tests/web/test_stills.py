@@ -1,0 +1,58 @@
+"""Jobs of one or two pictures."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from safa.checkpoint import Checkpoint
+from safa.pictures import load_picture
+from safa.upscaler import Upscaler
+from safa.web.jobs import DONE, JobStore
+from safa.web.stills import make_between
+from tests.conftest import tiny_network
+from tests.web.making import make_job, tiny_weights, workers_of, write_picture
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    return JobStore(tmp_path / "jobs", keep=3600)
+
+
+def test_two_pictures_give_those_between_and_a_loop(store: JobStore, weights: Path, tmp_path: Path) -> None:
+    pictures = [write_picture(tmp_path / f"{shade}.png", shade) for shade in (20, 140)]
+    job = make_job(store, *pictures, count="3")
+    place = store.place(job)
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.state, job.error) == (DONE, "")
+    with zipfile.ZipFile(place / job.result["file"]) as archive:
+        assert archive.namelist() == [f"{number:02d}.png" for number in range(5)]
+    made = [load_picture(place / "pictures" / f"{number:02d}.png") for number in range(5)]
+    assert {picture.shape for picture in made} == {(56, 80, 3)}
+    with Image.open(place / "loop.webp") as loop:
+        assert loop.n_frames == 8  # type: ignore[attr-defined]
+
+
+def test_pictures_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
+    for name, shade in (("input", 20), ("input2", 140)):
+        write_picture(tmp_path / f"{name}.png", shade).rename(tmp_path / name)
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    before, after = (Upscaler(Checkpoint(network, "tiny", digit * 64), device="cpu") for digit in "01")
+    assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 0
+    (tmp_path / "pictures" / "01.png").unlink()
+    assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 2
+    assert make_between(tmp_path, 3, after, lambda progress: None)["resumed"] == 0
+
+
+def test_one_picture_is_enlarged(store: JobStore, weights: Path, tmp_path: Path) -> None:
+    job = make_job(store, write_picture(tmp_path / "a.png", 50))
+    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert load_picture(store.place(job) / job.result["file"]).shape == (56, 80, 3)
