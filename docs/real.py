@@ -16,9 +16,9 @@ from safa.checkpoint import load_checkpoint
 from safa.data.scene import Image
 from safa.data.sequences import Video
 from safa.evaluation.baselines import Method, blend, network_method
+from safa.evaluation.metrics import psnr
 from safa.evaluation.protocols import Compression, windows
-from safa.metrics import psnr
-from safa.ops import luma
+from safa.network.operations import luma
 
 WIDTH, HEIGHT, ZOOM = 200, 150, 2
 COMPRESSION = Compression("vp9", 0.0)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import av
 
-from safa.convert import upscale
 from safa.errors import SafaError
-from safa.upscaler import Upscaler, load
-from safa.video.journal import work_folder
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import Upscaler, load
+from safa.video.write.journal import work_folder
 
 LIMIT = 60  # seconds for one file
 

@@ -20,11 +20,11 @@ import av
 import ray
 from ray.cluster_utils import Cluster
 
-from safa import convert
 from safa.cluster import Listeners, upscale_on_cluster
-from safa.convert import upscale
-from safa.job import UpscaleSettings
-from safa.pipeline import Progress
+from safa.jobs import upscale as convert
+from safa.jobs.job import UpscaleSettings
+from safa.jobs.pipeline import Progress
+from safa.jobs.upscale import upscale
 
 MEMORY = 100_000_000
 

@@ -26,12 +26,12 @@ import av
 import cv2
 
 from safa.cluster.plan import Planner
-from safa.convert import SEGMENT_FRAMES
-from safa.job import UpscaleSettings, conclude, prepare
-from safa.ops import SCALE
-from safa.video.folder import open_reader
-from safa.video.journal import work_folder
-from safa.video.writer import SegmentEncoder, open_journal
+from safa.jobs.job import UpscaleSettings, conclude, prepare
+from safa.jobs.upscale import SEGMENT_FRAMES
+from safa.network.operations import SCALE
+from safa.video.read.folder import open_reader
+from safa.video.write.journal import work_folder
+from safa.video.write.segments import SegmentEncoder, open_journal
 
 
 def run(source: Path, output: Path, weights: str, options: list[str], cores: set[int]) -> dict[str, float]:

@@ -13,11 +13,11 @@ import safa
 SOURCE = Path(safa.__file__).parent
 # Lower floors first; files of one floor may import earlier ones of the same floor.
 FLOORS = [
-    ["errors", "memory", "ops", "metrics"],
+    ["errors"],
     ["network"],
-    ["checkpoint", "engine", "pixels", "video", "pictures", "data"],
-    ["tiling", "budget", "encoded", "upscaler", "export", "training", "evaluation", "bench"],
-    ["sequence", "pipeline", "job", "convert", "batch", "cluster"],
+    ["checkpoint", "engine", "video", "data"],
+    ["upscaler", "training", "export", "evaluation", "bench"],
+    ["jobs", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}

@@ -16,9 +16,9 @@ from safa.bench.networks import stream_work
 from safa.checkpoint import save_checkpoint
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
-from safa.upscaler import WINDOW
+from safa.upscaler.upscaler import WINDOW
+from tests.cli.test_cli import Shell
 from tests.conftest import streaming_network, tiny_network
-from tests.test_cli import Shell
 
 
 def test_every_combination_is_measured_in_every_round(tmp_path: Path) -> None:

@@ -7,27 +7,27 @@ from safa.errors import SafaError
 
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from safa.convert import upscale
-    from safa.job import Report, UpscaleSettings
+    from safa.jobs.job import Report, UpscaleSettings
+    from safa.jobs.pipeline import Progress
+    from safa.jobs.upscale import upscale
     from safa.network.config import SafaConfig
     from safa.network.safa import Safa
-    from safa.pipeline import Progress
-    from safa.upscaler import Upscaler, load
+    from safa.upscaler.upscaler import Upscaler, load
 
 # Public names and where they live. They are imported when first used: PyTorch takes a second, and `safa --help`
 # should not.
 _HOME = {
     "Checkpoint": "checkpoint",
-    "Progress": "pipeline",
-    "Report": "job",
+    "Progress": "jobs.pipeline",
+    "Report": "jobs.job",
     "Safa": "network.safa",
     "SafaConfig": "network.config",
-    "UpscaleSettings": "job",
-    "Upscaler": "upscaler",
-    "load": "upscaler",
+    "UpscaleSettings": "jobs.job",
+    "Upscaler": "upscaler.upscaler",
+    "load": "upscaler.upscaler",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
-    "upscale": "convert",
+    "upscale": "jobs.upscale",
 }
 
 __all__ = [

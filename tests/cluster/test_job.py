@@ -15,8 +15,6 @@ import av
 import numpy as np
 import pytest
 
-from safa import convert
-from safa.budget import WRITE_BEHIND
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import LOSSES, TRIES, Request
 from safa.cluster.inputs import Source, copies_folder
@@ -24,14 +22,16 @@ from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import Member
 from safa.cluster.worker import Failed, Film
-from safa.convert import upscale
 from safa.errors import SafaError
-from safa.job import Report, UpscaleSettings
-from safa.pictures import save_picture
-from safa.pipeline import Progress
-from safa.upscaler import Upscaler, span_of
-from safa.video.disk import appearance
-from safa.video.journal import work_folder
+from safa.jobs import upscale as convert
+from safa.jobs.job import Report, UpscaleSettings
+from safa.jobs.pipeline import Progress
+from safa.jobs.upscale import upscale
+from safa.upscaler.memory_budget import WRITE_BEHIND
+from safa.upscaler.upscaler import Upscaler, span_of
+from safa.video.files import appearance
+from safa.video.read.pictures import save_picture
+from safa.video.write.journal import work_folder
 from tests.cluster.local import LocalWorkers, Script
 from tests.conftest import tiny_network
 from tests.media import write_clip

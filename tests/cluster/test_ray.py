@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from safa import convert
 from safa.checkpoint import Checkpoint
 from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
 from safa.cluster.connect import ClusterError
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import Member, Pool
-from safa.convert import upscale
-from safa.upscaler import Upscaler
+from safa.jobs import upscale as convert
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import Upscaler
 from tests.conftest import tiny_network
 from tests.video.making import frame_hashes, make_video
 

@@ -14,9 +14,9 @@ from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Needed, Part, Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
-from safa.job import UpscaleSettings, prepare
-from safa.video.disk import appearance
-from safa.video.folder import open_reader
+from safa.jobs.job import UpscaleSettings, prepare
+from safa.video.files import appearance
+from safa.video.read.folder import open_reader
 from tests.conftest import tiny_network
 from tests.video.making import make_video
 

@@ -19,7 +19,7 @@ from safa.data.sample import collate
 from safa.data.scene import Scene
 from safa.data.stills import Still, draw_motion
 from safa.errors import SafaError
-from safa.ops import warp
+from safa.network.operations import warp
 
 SETTINGS = SampleSettings(patch=64)
 

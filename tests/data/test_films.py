@@ -19,7 +19,7 @@ from safa.data.material import Material, Split
 from safa.data.sample import collate
 from safa.data.stills import Still
 from safa.errors import SafaError
-from safa.ops import warp
+from safa.network.operations import warp
 
 SETTINGS = SampleSettings(frames=4, patch=64)
 STILLS = (Still.from_image("a", texture(1, 640, 480)),)

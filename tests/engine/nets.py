@@ -38,6 +38,10 @@ def lively_network(**settings: object) -> Safa:
         for name, parameter in network.named_parameters():
             if name.endswith("act.weight"):
                 parameter.uniform_(-0.2, 0.5, generator=generator)
+            elif network.config.propagation and name.startswith(("decoder.head", "propagation.decoder")):
+                parameter.mul_(
+                    0.25
+                )  # deep as it is, pictures of hundreds would come out, and rounding errors with them
             elif "flow_change.1" in name:
                 parameter.normal_(0, 0.2, generator=generator)
     return network

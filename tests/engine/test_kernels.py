@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from safa.engine import library
-from safa.ops import warp
+from safa.network.operations import warp
 from tests.engine.nets import builds
 
 pytestmark = pytest.mark.skipif(not builds(), reason="the native engine was not built here")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from safa.checkpoint import import_released
+from safa.engine.images import store
 from safa.engine.native import NativeEngine
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
 from safa.network.safa import Safa
-from safa.pixels import store
 from tests.engine.nets import CPU, builds, compare, lively_network, random_pair
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"

@@ -17,10 +17,10 @@ from safa.evaluation.baselines import (
     network_method,
     stream_method,
 )
+from safa.evaluation.metrics import psnr
 from safa.evaluation.protocols import Window
-from safa.metrics import psnr
 from safa.network.safa import Safa
-from safa.upscaler import Upscaler
+from safa.upscaler.upscaler import Upscaler
 from tests.conftest import streaming_network, tiny_network
 from tests.evaluation.footage import moving
 

@@ -15,7 +15,7 @@ from safa.evaluation.decisions import decide, inspect_pair, read_pair
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import to_tensor
 from safa.network.safa import Safa
-from safa.pictures import load_picture
+from safa.video.read.pictures import load_picture
 from tests.conftest import tiny_network
 from tests.evaluation.footage import moving, save_video
 

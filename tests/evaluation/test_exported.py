@@ -16,8 +16,8 @@ from safa.errors import SafaError
 from safa.evaluation.baselines import network_method, stream_method
 from safa.evaluation.exported import exported_methods
 from safa.evaluation.models import model_method
+from tests.cli.test_cli import Shell
 from tests.media import write_clip
-from tests.test_cli import Shell
 
 
 def inputs(count: int) -> list[torch.Tensor]:

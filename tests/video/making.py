@@ -9,14 +9,14 @@ from typing import Any
 import av
 import numpy as np
 
-from safa.video.copying import StreamPlan, plan_streams
-from safa.video.folder import open_reader
-from safa.video.journal import Journal, work_folder
-from safa.video.mux import mux
-from safa.video.output import OutputSpec
-from safa.video.proof import Expected
-from safa.video.timeline import Timeline, output_time_base
-from safa.video.writer import SegmentWriter
+from safa.video.read.folder import open_reader
+from safa.video.remux.mux import mux
+from safa.video.remux.stream_plan import StreamPlan, plan_streams
+from safa.video.schedule.timeline import Timeline, output_time_base
+from safa.video.verify import Expected
+from safa.video.write.encoder import OutputSpec
+from safa.video.write.journal import Journal, work_folder
+from safa.video.write.segments import SegmentWriter
 
 SIZE = (64, 48)
 

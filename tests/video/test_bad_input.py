@@ -2,7 +2,7 @@ import av
 import pytest
 
 from safa.errors import MediaError
-from safa.video.reader import VideoReader
+from safa.video.read.reader import VideoReader
 from tests.video.making import make_video, tone
 
 

@@ -5,11 +5,11 @@ import cv2
 import pytest
 
 from safa.errors import OutputError
-from safa.video.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
-from safa.video.economy import MOST_ECONOMY
 from safa.video.hdr import Mastering
-from safa.video.output import check_encoder
-from safa.video.proof import prove
+from safa.video.verify import prove
+from safa.video.write.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
+from safa.video.write.encoder import check_encoder
+from safa.video.write.encoder_memory import MOST_ECONOMY
 from tests.video.making import convert, frame_hashes, make_video, write_frames
 
 FITTING = [

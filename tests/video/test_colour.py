@@ -8,7 +8,7 @@ import pytest
 
 from safa.video.colour import Colour, FromRgb, ToRgb
 from safa.video.hdr import Mastering
-from safa.video.reader import VideoReader
+from safa.video.read.reader import VideoReader
 from tests.video.making import convert
 
 # SMPTE bars at 75 %, white, black, and colours off the corners of the cube: R, G, B of 0..255.

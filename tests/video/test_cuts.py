@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from safa.video.cuts import LOOK, Change, with_changes
-from safa.video.duplicates import DuplicateDetector
+from safa.video.schedule.cuts import LOOK, Change, with_changes
+from safa.video.schedule.duplicates import DuplicateDetector
 
 SIZE = (128, 72)
 

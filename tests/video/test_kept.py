@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from safa.video.proof import prove
+from safa.video.verify import prove
 from tests.video.making import convert, make_video
 from tests.video.test_side_data import warnings_for
 

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.codecs import choose_codec
-from safa.video.proof import prove
-from safa.video.reader import VideoReader
+from safa.video.read.reader import VideoReader
+from safa.video.verify import prove
+from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_interlaced, make_rich, make_video
 
 RATES = (24, 25, 30, 60)

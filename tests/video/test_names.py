@@ -6,15 +6,15 @@ from pathlib import Path
 import cv2
 import pytest
 
-from safa.batch import plan_batch
 from safa.data.layouts import footage
 from safa.errors import OutputError
-from safa.video.folder import FolderReader
-from safa.video.journal import work_folder
+from safa.jobs.batch import plan_batch
 from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from safa.video.output import check_output
-from safa.video.proof import prove
-from safa.video.reader import VideoReader
+from safa.video.read.folder import FolderReader
+from safa.video.read.reader import VideoReader
+from safa.video.verify import prove
+from safa.video.write.encoder import check_output
+from safa.video.write.journal import work_folder
 from tests.video.making import SIZE, convert, make_video, picture
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from safa.video.proof import prove
+from safa.video.verify import prove
 from tests.video.making import convert, make_video
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safa.video.codecs import choose_codec
-from safa.video.copying import plan_streams
-from safa.video.folder import FolderReader
 from safa.video.hdr import Mastering
-from safa.video.mastered import open_mastered
-from safa.video.proof import prove
-from safa.video.reader import VideoReader
-from safa.video.side_data import LOST, NEWER, lost_kinds, side_data
+from safa.video.read.folder import FolderReader
+from safa.video.read.reader import VideoReader
+from safa.video.read.side_data import LOST, NEWER, lost_kinds, side_data
+from safa.video.remux.mastering_data import open_mastered
+from safa.video.remux.stream_plan import plan_streams
+from safa.video.verify import prove
+from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_video, picture, write_frames
 from tests.video.test_matrix import master, turned
 

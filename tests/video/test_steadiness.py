@@ -10,15 +10,15 @@ import av
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.convert import upscale
-from safa.job import UpscaleSettings
-from safa.upscaler import Upscaler
+from safa.jobs.job import UpscaleSettings
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import Colour
-from safa.video.folder import open_reader
-from safa.video.output import OutputSpec
-from safa.video.steadiness import uneven_rate
-from safa.video.timeline import Moment
-from safa.video.y4m import Y4mWriter
+from safa.video.read.folder import open_reader
+from safa.video.schedule.constant_rate import uneven_rate
+from safa.video.schedule.timeline import Moment
+from safa.video.write.encoder import OutputSpec
+from safa.video.write.y4m import Y4mWriter
 from tests.conftest import tiny_network
 from tests.video.making import make_interlaced, make_video, picture
 from tests.video.test_matrix import PHONE, without_timestamps

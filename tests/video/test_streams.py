@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.proof import prove
-from safa.video.streams import fill_times
+from safa.video.remux.streams import fill_times
+from safa.video.verify import prove
 from tests.video.making import convert, make_rich, make_video, write_frames
 
 

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.proof import prove
-from safa.video.stretch import can_stretch
+from safa.video.remux.stretch import can_stretch
+from safa.video.verify import prove
 from tests.video.making import convert, make_video, write_frames
 from tests.video.test_streams import pitch, sound
 

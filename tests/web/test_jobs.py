@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safa import convert, pipeline
 from safa.errors import SafaError
-from safa.video.journal import work_folder
+from safa.jobs import pipeline
+from safa.jobs import upscale as convert
+from safa.video.write.journal import work_folder
 from safa.web.choices import DEFAULTS, checked, output_frames
 from safa.web.jobs import CANCELLED, DONE, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
 from safa.web.worker import Speeds

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from safa.checkpoint import Checkpoint
-from safa.pictures import load_picture
-from safa.upscaler import Upscaler
+from safa.upscaler.upscaler import Upscaler
+from safa.video.read.pictures import load_picture
 from safa.web.jobs import DONE, JobStore
 from safa.web.stills import make_between
 from tests.conftest import tiny_network

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safa.convert import upscale
-from safa.job import Report
+from safa.jobs.job import Report
+from safa.jobs.upscale import upscale
 from safa.web.choices import upscale_settings
 from safa.web.jobs import DONE, ENDED, JobStore
 from safa.web.worker import Workers

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from safa import memory
+from safa.engine import process_memory as memory
 
 
 def peak_bytes(call: Callable[[], None], device: torch.device) -> int | None:

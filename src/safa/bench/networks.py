@@ -13,7 +13,7 @@ from safa.engine.device import pick_device
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
-from safa.upscaler import span_of
+from safa.upscaler.upscaler import span_of
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"

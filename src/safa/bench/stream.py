@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safa.upscaler import load
+from safa.upscaler.upscaler import load
 
 
 @dataclass

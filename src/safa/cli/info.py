@@ -22,7 +22,7 @@ def info(
     elif _is_weights(file):
         facts = _weights_facts(file)
     else:
-        from safa.video.reader import VideoReader
+        from safa.video.read.reader import VideoReader
 
         with VideoReader(Path(file)) as reader:
             facts = reader.info.to_dict()

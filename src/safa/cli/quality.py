@@ -136,7 +136,7 @@ def _methods(name: str, device: str) -> tuple[list[Method], Any]:
     from safa.evaluation.baselines import network_method, stream_method
     from safa.evaluation.exported import exported_methods
     from safa.evaluation.models import model_method
-    from safa.upscaler import load
+    from safa.upscaler.upscaler import load
 
     if Path(name).is_dir() and name not in shipped_names():
         return exported_methods(Path(name)), None
@@ -164,10 +164,10 @@ def inspect(
     from safa.video.parse import parse_time
 
     time = parse_time(at) if at is not None else None
+    from safa.engine.images import to_8_bits
     from safa.evaluation.decisions import inspect_pair, read_pair
-    from safa.pictures import load_picture
-    from safa.pixels import to_8_bits
-    from safa.upscaler import load
+    from safa.upscaler.upscaler import load
+    from safa.video.read.pictures import load_picture
 
     if second is None:
         frames = read_pair(first, time)

@@ -13,9 +13,9 @@ from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Memory, Voic
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
-    from safa.job import Report
-    from safa.pipeline import Progress
-    from safa.tiling import Tiling
+    from safa.jobs.job import Report
+    from safa.jobs.pipeline import Progress
+    from safa.upscaler.tiling import Tiling
 
 
 def upscale(
@@ -84,10 +84,10 @@ def upscale(
         "end": parse_time(end) if end is not None else None,
     }
     ceiling = parse_memory(memory) if memory is not None else None
-    from safa.batch import Outcome, holds_videos, plan_batch, upscale_many
-    from safa.convert import upscale as run
-    from safa.job import UpscaleSettings
-    from safa.upscaler import load
+    from safa.jobs.batch import Outcome, holds_videos, plan_batch, upscale_many
+    from safa.jobs.job import UpscaleSettings
+    from safa.jobs.upscale import upscale as run
+    from safa.upscaler.upscaler import load
 
     choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}
     settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
@@ -185,8 +185,8 @@ def between(
     from safa.video.parse import parse_memory
 
     ceiling = parse_memory(memory) if memory is not None else None
-    from safa.pictures import load_picture, save_picture
-    from safa.upscaler import load
+    from safa.upscaler.upscaler import load
+    from safa.video.read.pictures import load_picture, save_picture
 
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
@@ -217,7 +217,7 @@ def compare(
         "start": parse_time(start) if start is not None else None,
         "source_fps": parse_fps(source_fps) if source_fps is not None else None,
     }
-    from safa.pictures import before_after, save_picture
+    from safa.video.read.pictures import before_after, save_picture
 
     save_picture(before_after(source, result, **times), output)
     stdout.print(escape(str(output)))

@@ -7,7 +7,7 @@
     connect.py   joins a Ray cluster, or starts one
     pool.py      keeps Ray actors alive and hands out work
     film.py      one file: planning, its open segments, tries, the finished output
-    job.py       all files of one call
+    jobs/job.py       all files of one call
     run.py       the call
 
 The driver reads the source, keeps the journal and joins the output; workers compute. Nothing here imports Ray before

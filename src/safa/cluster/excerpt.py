@@ -9,11 +9,11 @@ from pathlib import Path
 
 from safa.cluster.plan import Needed, SegmentPlan, checksum
 from safa.errors import MediaError
-from safa.video.folder import open_reader
-from safa.video.source import Frame
-from safa.video.steps import Step
-from safa.video.timeline import Moment
-from safa.video.windows import Numbered
+from safa.video.read.folder import open_reader
+from safa.video.read.source import Frame
+from safa.video.schedule.schedule import Step
+from safa.video.schedule.timeline import Moment
+from safa.video.schedule.windows import Numbered
 
 INSTANT = Fraction(1, 10**9)
 

@@ -12,21 +12,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from safa import convert
-from safa.budget import Share
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
 from safa.errors import OutputError, SafaError
-from safa.job import Job, Report, UpscaleSettings, check_request, conclude, prepare, request_of
-from safa.video.disk import appearance, disk_errors
+from safa.jobs import upscale as convert
+from safa.jobs.job import Job, Report, UpscaleSettings, check_request, conclude, prepare, request_of
+from safa.upscaler.memory_budget import Share
+from safa.video.files import appearance, disk_errors
 from safa.video.finished import record_finished
-from safa.video.folder import FolderReader, open_reader
-from safa.video.journal import Journal, work_folder
-from safa.video.reader import VideoReader
-from safa.video.windows import PAIR, Span
-from safa.video.writer import open_journal
+from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.reader import VideoReader
+from safa.video.schedule.windows import PAIR, Span
+from safa.video.write.journal import Journal, work_folder
+from safa.video.write.segments import open_journal
 
 TRIES = 3
 """How often a segment may fail before its film does."""

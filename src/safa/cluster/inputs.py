@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safa.errors import SafaError
-from safa.video.disk import appearance, files_of
+from safa.video.files import appearance, files_of
 
 CHUNK = 32 << 20
 

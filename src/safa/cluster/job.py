@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from safa.batch import Outcome, outcome_of
 from safa.cluster.film import OpenFilm, Request
 from safa.cluster.pool import Member, News
 from safa.cluster.worker import Failed, InputMissing, Rendered
-from safa.job import interrupted
-from safa.pipeline import Progress
+from safa.jobs.batch import Outcome, outcome_of
+from safa.jobs.job import interrupted
+from safa.jobs.pipeline import Progress
 
 # Files that are read at one time, and segments per worker that are planned before the next file is opened.
 PLANNING = 2

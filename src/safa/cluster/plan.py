@@ -9,11 +9,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from safa.job import UpscaleSettings
-from safa.video.source import Frame
-from safa.video.steps import Step, planned
-from safa.video.windows import PAIR, Span
-from safa.video.writer import ticks_of
+from safa.jobs.job import UpscaleSettings
+from safa.video.read.source import Frame
+from safa.video.schedule.schedule import Step, planned
+from safa.video.schedule.windows import PAIR, Span
+from safa.video.write.segments import ticks_of
 
 # Frames decoded before the first one that is needed: the deinterlacing filter looks back.
 PREROLL = 3

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safa.batch import Outcome, settled_before
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.cluster.connect import joined
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
 from safa.errors import SafaError
-from safa.job import PIPE, UpscaleSettings, check_request, expected_frames, prepare
-from safa.upscaler import span_of
-from safa.video.folder import open_reader
+from safa.jobs.batch import Outcome, settled_before
+from safa.jobs.job import PIPE, UpscaleSettings, check_request, expected_frames, prepare
+from safa.upscaler.upscaler import span_of
+from safa.video.read.folder import open_reader
 
 
 @dataclass(frozen=True)

@@ -19,24 +19,24 @@ import cv2
 import numpy as np
 import torch
 
-from safa.budget import TOTAL_SHARE, JobPlan, Share
 from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, steps_of
 from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
 from safa.engine.device import pick_device
+from safa.engine.process_memory import total
 from safa.errors import SafaError
-from safa.job import engine_of
-from safa.memory import total
-from safa.ops import SCALE
-from safa.pipeline import side_by_side
-from safa.sequence import rendered
-from safa.upscaler import Array, Upscaler
-from safa.video.disk import publish
-from safa.video.output import OutputSpec
-from safa.video.steps import Step
-from safa.video.windows import Numbered
-from safa.video.writer import SegmentEncoder, encoder_errors
+from safa.jobs.job import engine_of
+from safa.jobs.pipeline import side_by_side
+from safa.jobs.rendering import rendered
+from safa.network.operations import SCALE
+from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
+from safa.upscaler.upscaler import Array, Upscaler
+from safa.video.files import publish
+from safa.video.schedule.schedule import Step
+from safa.video.schedule.windows import Numbered
+from safa.video.write.encoder import OutputSpec
+from safa.video.write.segments import SegmentEncoder, encoder_errors
 
 PROBE = "probe.part"
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safa.data.scene import Image, Scene
 from safa.data.sequences import FrameSequence, Video
 from safa.errors import SafaError
-from safa.video.reader import VideoReader
+from safa.video.read.reader import VideoReader
 
 # Mean absolute difference (of 255) between the ends of a window below which there is nothing to learn, a still picture,
 # and between neighbouring frames above which there is a scene cut.

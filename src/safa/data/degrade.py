@@ -22,7 +22,7 @@ from PIL import Image as PillowImage
 from safa.data.codec import Codec, decode, encode
 from safa.data.scene import Image
 from safa.errors import SafaError
-from safa.ops import SCALE
+from safa.network.operations import SCALE
 
 Step = Callable[[Image], Image]
 

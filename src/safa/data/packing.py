@@ -24,9 +24,9 @@ from safa.data.material import find_material
 from safa.data.pack import PackWriter, encode_still, encode_window
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
+from safa.engine.images import to_8_bits
 from safa.errors import SafaError
-from safa.pictures import load_picture
-from safa.pixels import to_8_bits
+from safa.video.read.pictures import load_picture
 
 LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
     "adobe240": partial(video_inr, part="train"),

@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 @dataclass
 class Scene:
     """Consecutive frames of one motion at high resolution and one between two of them, all of one size that
-    ``safa.ops.SCALE`` divides."""
+    ``safa.network.operations.SCALE`` divides."""
 
     frames: list[Image]
     """Two or more, equally far apart in time: what the network will be shown, reduced."""

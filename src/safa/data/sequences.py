@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 from safa.data.scene import Image
+from safa.engine.images import Array, to_8_bits
 from safa.errors import SafaError
-from safa.ops import SCALE
-from safa.pictures import load_picture
-from safa.pixels import Array, to_8_bits
+from safa.network.operations import SCALE
 from safa.video.names import PICTURE_SUFFIXES
-from safa.video.reader import VideoReader
+from safa.video.read.pictures import load_picture
+from safa.video.read.reader import VideoReader
 
 
 class FrameSequence(Protocol):

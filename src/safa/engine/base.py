@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from safa.engine.images import Array
 from safa.network.config import Region, SafaConfig, Scale
 from safa.network.states import Synthesis
-from safa.pixels import Array
 
 
 class Engine(Protocol):
@@ -60,4 +60,4 @@ class Engine(Protocol):
         """
 
     def store(self, image: Tensor, into: Array) -> None:
-        """Write a part of a result's image into a picture's colours, see ``pixels.store``."""
+        """Write a part of a result's image into a picture's colours, see ``images.store``."""

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from safa.engine import library
-from safa.engine.footprint import native_bytes
+from safa.engine.images import Array, store
+from safa.engine.memory_estimate import native_bytes
 from safa.errors import SafaError
 from safa.network.config import Region, SafaConfig, Scale
+from safa.network.operations import SCALE
 from safa.network.safa import Safa
 from safa.network.states import Synthesis
-from safa.ops import SCALE
-from safa.pixels import Array, store
 
 CHANNEL_STEP = 16
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safa.engine.footprint import torch_bytes
+from safa.engine.images import Array, store
+from safa.engine.memory_estimate import torch_bytes
 from safa.network.config import Region, Scale
 from safa.network.safa import Safa
 from safa.network.states import FrameState, PairState, Synthesis
-from safa.pixels import Array, store
 
 
 class TorchEngine:

@@ -19,8 +19,8 @@ from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.protocols import to_tensor, window_starts
 from safa.evaluation.run import count_operations
+from safa.network.operations import SCALE, pad_to_multiple
 from safa.network.safa import Safa
-from safa.ops import SCALE, pad_to_multiple
 
 HEIGHTS = (240, 480, 1080, 2160)
 FACTORS = (2, 4, 8, 16)

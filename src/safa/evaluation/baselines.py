@@ -14,13 +14,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from safa.encoded import EncodedWindow
+from safa.engine.images import Array
+from safa.network.operations import SCALE, enlarge, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
-from safa.ops import SCALE, enlarge, pad_to_multiple, warp
-from safa.pixels import Array
-from safa.upscaler import Ask, Upscaler
-from safa.video.windows import Span
+from safa.upscaler.upscaler import Ask, Upscaler
+from safa.upscaler.window_state import EncodedWindow
+from safa.video.schedule.windows import Span
 
 Window_ = TypeVar("Window_")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from safa.data.scene import Image
+from safa.engine.images import to_8_bits
 from safa.errors import MediaError, OutputError, SafaError
 from safa.evaluation.pictures import (
     Floats,
@@ -27,12 +28,11 @@ from safa.evaluation.pictures import (
     wheel_picture,
 )
 from safa.evaluation.protocols import to_tensor
+from safa.network.operations import SCALE, pad_to_multiple, resize_bilinear, resize_flow
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
-from safa.ops import SCALE, pad_to_multiple, resize_bilinear, resize_flow
-from safa.pictures import save_picture
-from safa.pixels import to_8_bits
-from safa.video.reader import VideoReader
+from safa.video.read.pictures import save_picture
+from safa.video.read.reader import VideoReader
 
 THUMBNAIL = 240
 """Width in pixels of the pictures on the overview sheet."""

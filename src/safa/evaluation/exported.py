@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safa.engine.images import Array
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method, along_stream
 from safa.export.folder import FORMAT, read_card
 from safa.export.run import Graphs, Network, Window
 from safa.network.config import SafaConfig
 from safa.network.dis_flow import classical_flow
-from safa.ops import SCALE
-from safa.pixels import Array
-from safa.video.windows import Span
+from safa.network.operations import SCALE
+from safa.video.schedule.windows import Span
 
 
 def exported_methods(folder: Path) -> list[Method]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.export.folder import read_card
-from safa.ops import SCALE, enlarge, pad_to_multiple
+from safa.network.operations import SCALE, enlarge, pad_to_multiple
 
 Run = Callable[[Tensor, Tensor, float], Tensor]
 

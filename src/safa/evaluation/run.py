@@ -16,8 +16,8 @@ from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.further import FrameMetric, Measured, make_metrics
+from safa.evaluation.metrics import measure
 from safa.evaluation.protocols import Part, Variant, Window, combine, part_indices, prepare, window_starts, windows
-from safa.metrics import measure
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from safa.export import run
 from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
 from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
 from safa.network import dis_flow
-from safa.ops import SCALE
-from safa.upscaler import span_of
+from safa.network.operations import SCALE
+from safa.upscaler.upscaler import span_of
 
 FORMATS = ("onnx", "torch")
 FORMAT = "safa-export/1"

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from safa.network.config import SafaConfig
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
+from safa.network.operations import SCALE
 from safa.network.propagation import Propagation
 from safa.network.safa import Safa
 from safa.network.selector import chosen_scale
 from safa.network.states import FrameState
-from safa.ops import SCALE
 
 Module_ = TypeVar("Module_", bound=nn.Module)
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from safa.ops import resize_bilinear
+from safa.network.operations import resize_bilinear
 
 Extractor = Literal["stem", "stage1", "stage2", "stage3", "bottleneck"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from safa.network.layers import ConvPReLU, ResidualBlock
-from safa.ops import resize_bilinear
+from safa.network.operations import resize_bilinear
 
 FLOW_CHANNELS = 6
 

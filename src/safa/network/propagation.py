@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from safa.network.layers import ConvPReLU, ResidualBlock
-from safa.ops import SCALE, warp
+from safa.network.operations import SCALE, warp
 
 FLOW_WIDTH = 16
 """Channels between the two convolutions that change the flow."""

@@ -25,12 +25,12 @@ from safa.network.config import Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
+from safa.network.operations import SCALE, enlarge, resize_bilinear, resize_flow, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
 from safa.network.states import FrameState, PairState, Synthesis
 from safa.network.synthesis import Decoder, LightDecoder
-from safa.ops import SCALE, enlarge, resize_bilinear, resize_flow, warp
 
 
 class Safa(nn.Module):

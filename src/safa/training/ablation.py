@@ -30,7 +30,7 @@ from safa.training.config import TrainConfig
 from safa.training.loop import TrainProgress, train
 from safa.training.recipes import merge, parse_overrides, read_recipe
 from safa.training.validation import Validator
-from safa.video.disk import appearance
+from safa.video.files import appearance
 
 # Size that operations are stated for, in output pixels.
 FRAME = (384, 640)

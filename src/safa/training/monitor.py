@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from safa.data.sample import Sample
+from safa.network.operations import enlarge
 from safa.network.safa import Safa
-from safa.ops import enlarge
 from safa.training.config import TrainConfig
 from safa.training.objective import SHARE
 from safa.training.validation import Validation

@@ -10,9 +10,9 @@ from torch import Tensor
 from safa.data.dataset import TrainingData, validation_settings
 from safa.data.material import Material
 from safa.data.sample import Sample, collate
-from safa.metrics import psnr_y
+from safa.evaluation.metrics import psnr_y
+from safa.network.operations import enlarge
 from safa.network.safa import Safa
-from safa.ops import enlarge
 from safa.training.config import TrainConfig
 from safa.training.views import synthesize_all
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safa.video.disk import appearance, write_json
+from safa.video.files import appearance, write_json
 
 FOLDER = ".safa-finished"
 VERSION = 1

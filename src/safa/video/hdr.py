@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import av
 
-from safa.video.side_data import side_data
+from safa.video.read.side_data import side_data
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import Any
 
 from safa.errors import SafaError
-from safa.job import UpscaleSettings
-from safa.ops import SCALE
-from safa.video.codecs import CODECS
+from safa.jobs.job import UpscaleSettings
+from safa.network.operations import SCALE
+from safa.video.write.codecs import CODECS
 
 # Value -> (label, suffix of the result, codec, media type).
 FORMATS = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError, SafaError
-from safa.video.disk import FolderLock, write_json
+from safa.video.files import FolderLock, write_json
 
 DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)

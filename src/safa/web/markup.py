@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from safa.ops import SCALE
+from safa.network.operations import SCALE
 from safa.web.choices import SMOOTHNESS, SPEED, output_frames, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 from safa.web.material import Limits

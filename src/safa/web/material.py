@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from safa.errors import MediaError, SafaError
 from safa.video.names import for_ffmpeg
-from safa.video.reader import VideoReader
-from safa.video.source import find_video, time_base
+from safa.video.read.reader import VideoReader
+from safa.video.read.source import find_video, time_base
 
 # FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
 # open. Neither are devices, pictures of text and single pictures.

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from safa.engine.images import to_8_bits
 from safa.errors import SafaError
-from safa.job import engine_of
-from safa.pictures import bicubic, load_picture, save_picture, two_moments
-from safa.pipeline import Progress
-from safa.pixels import to_8_bits
-from safa.upscaler import Upscaler
+from safa.jobs.job import engine_of
+from safa.jobs.pipeline import Progress
+from safa.upscaler.upscaler import Upscaler
+from safa.video.read.pictures import bicubic, load_picture, save_picture, two_moments
 
 # Widest picture that the page shows, in pixels.
 SHOWN = 1600

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from safa.convert import upscale
 from safa.errors import JournalMismatch, SafaError
-from safa.job import is_finished
-from safa.pipeline import Progress
-from safa.upscaler import Upscaler, load
-from safa.video.disk import write_json
-from safa.video.reader import VideoReader
+from safa.jobs.job import is_finished
+from safa.jobs.pipeline import Progress
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import Upscaler, load
+from safa.video.files import write_json
+from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, output_frames, output_megapixels, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, Job, JobStore
 from safa.web.stills import make_between, save_stills

@@ -39,7 +39,7 @@ inline Tensor copy_frame(Machine& machine, const Frame& frame) {
     return copy;
 }
 
-// Bicubic (a = -0.75, edges held), four times: `ops.enlarge`; plus `residual` in cells, unless null.
+// Bicubic (a = -0.75, edges held), four times: `operations.enlarge`; plus `residual` in cells, unless null.
 inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, const Tensor* residual = nullptr) {
     float taps[SCALE][4];
     for (int phase = 0; phase < SCALE; ++phase) {

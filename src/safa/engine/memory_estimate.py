@@ -1,0 +1,73 @@
+"""What a network takes in memory while it works, from its settings: bytes for each pixel of the input frames.
+
+Counted are the frames' states, what joins them, one result and everything in between, at the finest scale. What does
+not grow with the frame (weights, scratch per thread) is not.
+"""
+
+from __future__ import annotations
+
+from safa.network.config import SafaConfig
+from safa.network.operations import SCALE
+
+FLOAT = 4
+OUTPUT = SCALE * SCALE
+"""Output pixels for each input pixel."""
+
+
+def native_bytes(config: SafaConfig, held: int = 2) -> int:
+    """Of the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states.
+
+    Args:
+        held: frames in a window.
+    """
+
+    def padded(channels: int) -> int:
+        return -(-channels // 16) * 16
+
+    paper = config.grid == "paper"
+    grid = 4 if paper else 1  # feature pixels for each input pixel
+    c, stem = padded(config.channels), padded(config.stem_channels)
+    stages = _stages(config)
+    levels = [(grid / 4 ** (k + 1), padded(config.stem_channels << k)) for k in range(stages)]
+    widest = max([area * width for area, width in levels], default=0)
+    encoder = grid * stem + max(4, levels[0][0] * stem if levels else 0) + 3 * widest
+    encoder += sum(area * (width + c) for area, width in levels)
+    unpacked = 8 * (OUTPUT if paper else 1)
+    flow = grid * (32 if paper else 16) + 4 + unpacked
+    blocks = 3 * grid * c
+    decoder = 0 if config.fusion == "image" else 2 * c + 4 * OUTPUT
+    if not config.propagation and config.fusion != "image":
+        decoder += 4 * padded(config.channels // 2)
+    # A window's frames, the flow both ways, features of all and their backward states; one forward state and the next.
+    window = held * (3 + 4 + 2 * c) + 2 * c + 16 if config.propagation else 0
+    frame = 4 * OUTPUT + grid * c + 3
+    still = 0 if config.flow_prior == "dis" else sum(scale**2 for scale in config.scales)
+    pair = grid * c * (1 + still) + 8
+    result = 3 * OUTPUT + 5 * (OUTPUT if paper else 1)
+    frames = 2 * frame
+    return round(FLOAT * (encoder + flow + blocks + decoder + frames + window + pair + result))
+
+
+def torch_bytes(config: SafaConfig, held: int = 2) -> int:
+    """Of PyTorch in float32, roughly: its kernels' own buffers differ from version to version and device to device.
+
+    Args:
+        held: frames in a window.
+    """
+    paper = config.grid == "paper"
+    grid = 4 if paper else 1
+    c = config.channels
+    state = OUTPUT if paper else 1
+    frame = 3 * OUTPUT + grid * c + 3
+    block = grid * (3 * (3 * c + 7) + 3 * c) + 12 * state  # the input's parts, joined, and reordered for the kernels
+    fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
+    decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
+    # A window's frames, the flow both ways, features before and after propagation; only the latter stay.
+    window = held * (3 + 4 + 2 * c + 1) if config.propagation else 0
+    encoder = 4 * grid * config.stem_channels + 2 * grid * c
+    frames = 2 * frame + grid * c
+    return round(FLOAT * (frames + window + 4 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))
+
+
+def _stages(config: SafaConfig) -> int:
+    return {"stem": 0, "stage1": 1, "stage2": 2, "stage3": 3, "bottleneck": 2}[config.extractor]

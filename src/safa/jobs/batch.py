@@ -1,0 +1,168 @@
+"""Many files, one after the other: what is finished is skipped, and one failure does not stop the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safa.errors import OutputError, SafaError
+from safa.jobs.job import Report, UpscaleSettings, request_of
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import Upscaler
+from safa.video.finished import has_records, made_from, record_finished
+from safa.video.names import VIDEO_SUFFIXES
+from safa.video.write.codecs import CONTAINERS
+from safa.video.write.journal import WORK_SUFFIX, is_published
+
+# Containers that are kept; every other input becomes an MP4.
+KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: a report, an error, or neither when it was finished before."""
+
+    source: Path
+    output: Path
+    report: Report | None = None
+    error: SafaError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file is not there as it should be."""
+        return self.error is not None or (self.report is not None and not self.report.proof.ok)
+
+
+def outcome_of(source: Path, output: Path, work: Callable[[], Report | None]) -> Outcome:
+    """Do ``work``; an error is its outcome."""
+    try:
+        return Outcome(source, output, work())
+    except SafaError as error:
+        return Outcome(source, output, error=error)
+    except OSError as error:
+        return Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
+
+
+def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
+
+    What ``folder`` holds, work folders, and folders with a batch's results below the ones given are not searched.
+
+    Raises:
+        SafaError: an output would be one of the sources, or two sources would become one output.
+    """
+    jobs: list[tuple[Path, Path]] = []
+    for source in sources:
+        found = _videos_below(source, folder) if source.is_dir() else []
+        if found and source.resolve() == folder.resolve():
+            raise OutputError(f"{folder} is the folder of the inputs; choose another folder for the outputs.")
+        for path in found or [source]:
+            place = path.relative_to(source).parent if found else Path()
+            suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES & set(CONTAINERS) else ".mp4"
+            jobs.append((path, folder / place / (path.stem + suffix)))
+    inputs = {path.resolve() for path, _ in jobs}
+    owners: dict[Path, Path] = {}
+    for path, output in jobs:
+        if output in owners:
+            raise OutputError(f"{owners[output]} and {path} would both become {output}; rename one of them.")
+        if output.resolve() in inputs:
+            raise OutputError(f"{output} is one of the inputs; choose another folder for the outputs.")
+        owners[output] = path
+    return jobs
+
+
+def holds_videos(path: Path, output: Path) -> bool:
+    """Whether it is a folder with videos in it, at any depth (a folder of pictures is one video by itself).
+
+    ``output``, a file or a folder, and work folders do not count.
+    """
+    return path.is_dir() and bool(_videos_below(path, output))
+
+
+def _videos_below(folder: Path, output: Path) -> list[Path]:
+    """The videos of a folder without ``output``, what it holds, and what other batches have put below ``folder``."""
+    root, output = folder.resolve(), output.resolve()
+    holds_results = has_records(root)  # then it is those that are asked for
+
+    def counts(path: Path) -> bool:
+        if path.is_dir():
+            return not path.name.endswith(WORK_SUFFIX) and (holds_results or not has_records(path))
+        return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+    videos = []
+    for place, folders, files in os.walk(root):
+        paths = {name: Path(place) / name for name in (*folders, *files)}
+        counted = {name for name, path in paths.items() if path != output and counts(path)}
+        folders[:] = [name for name in folders if name in counted]
+        videos += [folder / paths[name].relative_to(root) for name in files if name in counted]
+    return sorted(videos)
+
+
+def settled_before(source: Path, output: Path, settings: UpscaleSettings, weights: str) -> Outcome | None:
+    """The outcome of a file whose output is there already, unless the kept work beside it leads on from there.
+
+    It is finished where it was made from the same input with the same settings and ``weights`` (their SHA-256), and has
+    not been changed since. Anything else is an error: neither is it what was asked for, nor may it be replaced.
+    """
+    if not output.exists():
+        return None
+    made = made_from(output)
+    if made is None and is_published(output):
+        return None
+
+    def compare() -> None:
+        wanted = request_of(source, settings, weights)
+        if made is None:
+            raise OutputError(
+                f"{output} exists already, and it is not known what it was made from; choose another folder, or add "
+                "--overwrite."
+            )
+        changed = [name for name in wanted if made.get(name) != wanted[name]]
+        if changed:
+            raise OutputError(
+                f"{output} exists already, made with another {' and '.join(changed)}; choose another folder, or add "
+                "--overwrite."
+            )
+
+    return outcome_of(source, output, compare)
+
+
+def upscale_many(
+    jobs: Sequence[tuple[Path, Path]],
+    upscaler: Upscaler,
+    settings: UpscaleSettings,
+    *,
+    on_start: Callable[[Path, Path], None] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> list[Outcome]:
+    """Upscale all ``jobs`` of ``plan_batch``; ``options`` go to ``upscale``.
+
+    Args:
+        on_start, on_outcome: called before and after each file; a finished one only gets the latter.
+        overwrite: do finished ones again.
+    """
+    weights, outcomes = upscaler.checkpoint.sha256, []
+    for source, output in jobs:
+        outcome = None if overwrite else settled_before(source, output, settings, weights)
+        if outcome is None:
+            if on_start is not None:
+                on_start(source, output)
+
+            def work(source: Path = source, output: Path = output) -> Report:
+                def keep_record(made: Path) -> None:
+                    record_finished(made, request_of(source, settings, weights))
+
+                output.parent.mkdir(parents=True, exist_ok=True)
+                chosen = {"settings": settings, "upscaler": upscaler, "overwrite": overwrite}
+                return upscale(source, output, **chosen, on_checked=keep_record, **options)  # type: ignore[arg-type]
+
+            outcome = outcome_of(source, output, work)
+        outcomes.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    return outcomes

@@ -1,0 +1,291 @@
+"""A job: what is asked for, how it is done, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from safa.errors import OutputError, SafaError
+from safa.network.operations import SCALE
+from safa.upscaler.memory_budget import JobPlan, plan_job
+from safa.upscaler.upscaler import Upscaler
+from safa.video.names import whole_output
+from safa.video.read.folder import FolderReader, content_digest
+from safa.video.read.reader import VideoReader
+from safa.video.read.source import VideoInfo
+from safa.video.remux.mux import mux
+from safa.video.remux.stream_plan import StreamPlan, plan_streams
+from safa.video.schedule.constant_rate import one_rate
+from safa.video.schedule.timeline import Timeline, output_time_base
+from safa.video.verify import Proof, prove
+from safa.video.write.codecs import Choice, choose_codec
+from safa.video.write.encoder import OutputSpec, check_encoder, check_output
+from safa.video.write.journal import Journal, is_published, work_folder
+
+# Settings that decide what the frames show; the encoder's are checked where frames are encoded.
+DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
+
+# What else a finished output depends on.
+ENCODING = ("codec", "crf", "preset", "audio")
+
+PIPE = Path("-")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished job did."""
+
+    output: Path
+    """The finished file; one that failed its check has another name than was asked for."""
+    width: int
+    height: int
+    frames: int
+    resumed_frames: int
+    """Frames kept from an earlier run."""
+    seconds: float
+    warnings: list[str]
+    """What of the source could not be carried over."""
+    problems: list[str]
+    """Damage found in the source."""
+    proof: Proof
+    retries: int = 0
+    """How often a part of the job was tried again because a worker failed or was lost."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "output": str(self.output), "proof": self.proof.to_dict()}
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What the result should be.
+
+    Attributes:
+        rate: output frames per source interval; ignored when ``fps`` is given.
+        fps: output frames per second at exact times, any rational number.
+        slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
+        codec, crf, preset: see ``safa.video.write.encoder``; None means the container's usual codec and its usual
+            quality.
+        source_fps: frames per second of a folder of pictures.
+        start, end: part of the source in seconds, ``start <= time < end``.
+        audio: keep the sound.
+        deinterlace: make whole frames of interlaced ones.
+        cuts: do not interpolate across scene cuts and flashes.
+        dedup: leave out frames that repeat the one before and spread the motion over their time.
+    """
+
+    rate: int = 2
+    fps: Fraction | None = None
+    slow: Fraction = Fraction(1)
+    codec: str | None = None
+    crf: float | None = None
+    preset: str = "medium"
+    source_fps: Fraction | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    audio: bool = True
+    deinterlace: bool = True
+    cuts: bool = True
+    dedup: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rate, int) or self.rate < 1:
+            raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise SafaError("The end lies before the start; give an end after it.")
+
+    def timeline(self) -> Timeline:
+        """A fresh timeline for one pass over the source."""
+        return Timeline(None if self.fps is not None else self.rate, self.fps, self.slow)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, looked at and found possible. ``alpha``: whether transparency is kept."""
+
+    source: Path
+    settings: UpscaleSettings
+    spec: OutputSpec
+    streams: StreamPlan
+    alpha: bool
+    expected_frames: int | None
+    warnings: list[str]
+    plan: JobPlan
+    overwrite: bool = False
+    """Whether what has the output's name may be replaced."""
+
+    def fingerprint(self, weights: str, engine: str) -> dict[str, Any]:
+        """What must be the same for kept work to be used; ``weights`` is their SHA-256, ``engine`` ``engine_of``."""
+        return {
+            "input": content_digest(self.source),
+            "weights": weights,
+            "engine": engine,
+            **{name: str(getattr(self.settings, name)) for name in DECIDING},
+        }
+
+    def report(
+        self, frames: int, resumed: int, began: float, problems: list[str], proof: Proof, retries: int = 0
+    ) -> Report:
+        """The figures of this job."""
+        spec, seconds = self.spec, time.monotonic() - began
+        path = spec.path if proof.ok else _aside(spec.path)
+        size = spec.width, spec.height
+        return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), proof, retries)
+
+
+def check_request(source: Path, output: Path, settings: UpscaleSettings, overwrite: bool) -> None:
+    """Raise ``OutputError`` for an output that cannot be, or that is there already and must not be replaced."""
+    check_output(output, source, settings.codec)
+    if output != PIPE and output.exists() and not overwrite and not is_published(output):
+        raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
+
+
+def prepare(
+    reader: VideoReader | FolderReader,
+    source: Path,
+    output: Path,
+    settings: UpscaleSettings,
+    memory: int | None = None,
+    overwrite: bool = False,
+) -> Job:
+    """Decide how the output is made from what ``reader`` found, by a process that may take ``memory`` bytes.
+
+    ``overwrite``: what has the output's name when it is done may be replaced.
+
+    Raises:
+        SafaError: what is asked for cannot be done.
+    """
+    info, uneven = reader.info, []
+    if settings.fps is None and (found := one_rate(reader, output, settings.start, settings.end, settings.rate)):
+        settings = dataclasses.replace(settings, fps=found / settings.slow)
+        uneven.append(
+            f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made "
+            f"for {settings.fps} a second; choose another with --fps."
+        )
+    choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
+    spec = _output_spec(reader, output, settings, choice)
+    plan = plan_job(memory, spec, _pixel_bytes(info, choice))
+    spec = dataclasses.replace(spec, economy=plan.economy)
+    check_encoder(spec)
+    streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
+    warnings = [*uneven, *choice.warnings, *streams.warnings]
+    expected = expected_frames(reader, settings)
+    return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan, overwrite)
+
+
+def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
+    """What a batch must find recorded with a finished output to leave it; ``weights`` is their SHA-256.
+
+    Another engine or number of threads makes another last bit, which is no reason to make a film again.
+    """
+    named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
+    return {"input": content_digest(source), "weights": weights, **named}
+
+
+def conclude(
+    job: Job,
+    journal: Journal,
+    resumed: int,
+    began: float,
+    problems: list[str],
+    retries: int = 0,
+    on_checked: Callable[[Path], None] | None = None,
+) -> Report:
+    """Make the output of a complete journal, check it, and remove the journal if it is as it should be.
+
+    ``on_checked`` is called with an output that is, while the journal is still there: if it fails, the same command
+    comes here again.
+    """
+    expected = mux(journal, job.spec, job.streams, job.overwrite)
+    proof = prove(job.spec.path, expected)
+    if proof.ok:
+        if on_checked is not None:
+            on_checked(job.spec.path)
+        journal.remove()
+    else:
+        _put_aside(job.spec.path)
+    return job.report(expected.frames, resumed, began, problems, proof, retries)
+
+
+def engine_of(upscaler: Upscaler) -> str:
+    """What computes the pictures; another engine's differ in the last bit."""
+    return f"{upscaler.engine.name} {upscaler.dtype}"
+
+
+def interrupted(journal: Journal) -> KeyboardInterrupt:
+    """The interrupt with what is safe."""
+    return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there")
+
+
+def is_finished(output: Path) -> bool:
+    """Whether the output is there and checked: until it is, the work folder beside it remains."""
+    return output != PIPE and output.exists() and not work_folder(output).exists()
+
+
+def _put_aside(output: Path) -> None:
+    """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
+    aside = _aside(output)
+    if aside.is_dir():  # of an earlier run; a folder is not replaced by a rename
+        shutil.rmtree(aside)
+    os.replace(whole_output(output), aside)
+
+
+def _aside(output: Path) -> Path:
+    whole = whole_output(output)
+    return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
+
+
+def _has_alpha(choice: Choice) -> bool:
+    return any(component.is_alpha for component in av.VideoFormat(choice.pixel_format).components)
+
+
+def _pixel_bytes(info: VideoInfo, choice: Choice) -> int:
+    """Of a frame on its way to the encoder."""
+    return (4 if info.has_alpha and _has_alpha(choice) else 3) * (2 if info.bit_depth > 8 else 1)
+
+
+def _output_spec(
+    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice
+) -> OutputSpec:
+    info = reader.info
+    rate = None if settings.fps is not None else settings.rate
+    return OutputSpec(
+        path=output,
+        width=info.width * SCALE,
+        height=info.height * SCALE,
+        time_base=output_time_base(info.time_base, rate, settings.fps, settings.slow),
+        rate=settings.fps or info.average_rate * settings.rate / settings.slow,
+        colour=info.colour.resolved(info.height, info.is_rgb),
+        codec=choice.codec,
+        pixel_format=choice.pixel_format,
+        crf=settings.crf,
+        preset=settings.preset,
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        display_matrix=info.display_matrix,
+        mastering=info.mastering,
+        metadata=info.metadata,
+    )
+
+
+def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+    """Output frames as far as the source's headers tell."""
+    info = reader.info
+    duration = info.duration
+    if reader.is_cut:
+        stop = settings.end if duration is None or (settings.end and settings.end < duration) else duration
+        duration = stop - (settings.start or 0) if stop is not None else None
+    if settings.fps is not None:
+        return round(duration * settings.slow * settings.fps) if duration else None
+    frames = (
+        info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
+    )
+    return (frames - 1) * settings.rate + 1 if frames else None

@@ -1,0 +1,81 @@
+"""Reading, making and writing pictures side by side, a few frames apart."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from safa.engine.images import Array
+from safa.upscaler.memory_budget import JobPlan
+
+Item = TypeVar("Item")
+Shown = TypeVar("Shown")
+_END: Any = object()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running job. ``total`` is an estimate from the file's header, None if it says nothing."""
+
+    done: int
+    total: int | None
+    frames_per_second: float
+    seconds_left: float | None
+
+
+def side_by_side(
+    items: Iterator[Item],
+    pictures: Callable[[Iterator[Item]], Iterator[tuple[Array, Shown]]],
+    write: Callable[[Array, Shown], None],
+    plan: JobPlan,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Fetch ``items``, make ``pictures`` of them and ``write`` those, each in a thread of its own.
+
+    ``pictures`` gives every picture with what ``write`` must know of it; ``tick`` is called for each, ``plan`` says how
+    far apart the threads may be.
+    """
+    with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
+        behind: deque[Future[None]] = deque()
+        try:
+            for picture, shown in pictures(_prefetched(items, reading, plan.read_ahead)):
+                behind.append(writing.submit(write, picture, shown))
+                if len(behind) > plan.write_behind:
+                    behind.popleft().result()
+                del picture  # or it would outlive the making of the next
+                if tick is not None:
+                    tick()
+            for waiting in behind:
+                waiting.result()
+        except BaseException:
+            for executor in (reading, writing):
+                executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor, ahead: int) -> Iterator[Item]:
+    """The same items, fetched by ``executor``'s one thread up to ``ahead`` items early."""
+    pending = deque(executor.submit(next, items, _END) for _ in range(ahead))
+    while (item := pending.popleft().result()) is not _END:
+        pending.append(executor.submit(next, items, _END))
+        yield item
+
+
+class Meter:
+    """Counts output frames and tells the caller."""
+
+    def __init__(self, total: int | None, resumed: int, tell: Callable[[Progress], None] | None) -> None:
+        self.total, self.resumed, self.done, self.tell = total, resumed, resumed, tell
+        self.began = time.monotonic()
+
+    def tick(self) -> None:
+        self.done += 1
+        if self.tell is None:
+            return
+        speed = (self.done - self.resumed) / max(1e-9, time.monotonic() - self.began)
+        left = max(0, self.total - self.done) / speed if self.total is not None else None
+        self.tell(Progress(self.done, self.total, speed, left))

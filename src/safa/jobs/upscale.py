@@ -1,0 +1,158 @@
+"""The main job: a video file in, a larger and smoother one out.
+
+Decoding, the network and encoding run side by side, a few frames apart; memory does not grow with length. Finished
+work is kept in segments beside the output, so the same call goes on where an earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from safa.errors import SafaError
+from safa.jobs.job import PIPE, Job, Report, UpscaleSettings, check_request, conclude, engine_of, interrupted, prepare
+from safa.jobs.pipeline import Meter, Progress, side_by_side
+from safa.jobs.rendering import synthesised
+from safa.upscaler.memory_budget import Share
+from safa.upscaler.tiling import Tiling
+from safa.upscaler.upscaler import Array, Upscaler, load
+from safa.video.read.folder import open_reader
+from safa.video.read.source import Frame
+from safa.video.schedule.timeline import Moment, Timeline
+from safa.video.verify import Proof
+from safa.video.write.journal import Journal, work_folder
+from safa.video.write.segments import SegmentWriter
+from safa.video.write.y4m import Y4mWriter
+
+# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
+SEGMENT_FRAMES = 96
+
+
+def upscale(
+    source: str | Path,
+    output: str | Path,
+    *,
+    rate: int | None = None,
+    settings: UpscaleSettings | None = None,
+    upscaler: Upscaler | None = None,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    engine: str | None = None,
+    memory: int | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+    on_tiles: Callable[[Tiling], None] | None = None,
+    on_checked: Callable[[Path], None] | None = None,
+) -> Report:
+    """Enlarge a video four times and make it smoother, keeping sound, time and colour.
+
+    Args:
+        source: a video file, a folder of numbered pictures, or "-" (YUV4MPEG2 on standard input).
+        output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
+            folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
+        rate: short for ``settings=UpscaleSettings(rate=rate)``; 2 without either.
+        upscaler: a loaded network; otherwise ``weights`` (the default ones) are loaded onto ``device`` for ``engine``
+            ("auto"), with ``memory`` bytes as the most that the whole process may take (see ``Upscaler``).
+        overwrite: replace an existing output.
+        restart: throw away what an interrupted run of this job kept.
+        on_progress: called after every output frame.
+        on_warning: called before work starts for everything that cannot be carried over.
+        on_tiles: called before work starts if frames are computed in tiles.
+        on_checked: called with an output that has passed its check, before the kept work is deleted.
+
+    Returns:
+        The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
+
+    Raises:
+        SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
+        KeyboardInterrupt: after finished segments are safe.
+    """
+    source, output = Path(source), Path(output)
+    began = time.monotonic()
+    if rate is not None and settings is not None:
+        raise SafaError("Both rate and settings are given; give the rate as settings=UpscaleSettings(rate=...).")
+    settings = settings or UpscaleSettings(rate=2 if rate is None else rate)
+    network = {"weights": weights, "device": device, "engine": engine, "memory": memory}
+    given = {name: value for name, value in network.items() if value is not None}
+    if upscaler is not None and given:
+        raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")
+    check_request(source, output, settings, overwrite)
+    with (
+        open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
+        ExitStack() as reserved,
+    ):
+        job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
+        for warning in job.warnings:
+            if on_warning is not None:
+                on_warning(warning)
+        upscaler = upscaler or load(**given)  # type: ignore[arg-type]
+        reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
+        size = reader.info.height, reader.info.width
+        upscaler.tiles(*size)  # or it is refused before anything is written
+        timeline = job.settings.timeline()
+        frames = reader.frames(job.alpha)
+        if output == PIPE:
+            _tell_tiles(upscaler, size, on_tiles)
+            meter = Meter(job.expected_frames, 0, on_progress)
+            with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
+                _run(frames, timeline, upscaler, pipe, meter, job)
+                assert timeline.end is not None
+                pipe.finish(timeline.end)
+            return job.report(meter.done, 0, began, reader.problems, Proof({}))
+        folder = work_folder(output)
+        fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
+        restart = restart or source == PIPE  # what came down a pipe cannot be read again
+        writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
+        try:
+            with writer:
+                reserved.enter_context(_settled(upscaler, size, writer.journal))
+                _tell_tiles(upscaler, size, on_tiles)
+                resumed = writer.frames_done
+                meter = Meter(job.expected_frames, resumed, on_progress)
+                _run(frames, timeline, upscaler, writer, meter, job)
+                assert timeline.end is not None
+                journal = writer.finish(timeline.end)
+            upscaler.engine.release()  # decoding the result needs memory, too
+            return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
+        except KeyboardInterrupt:
+            raise interrupted(writer.journal) from None
+
+
+def _settled(upscaler: Upscaler, size: tuple[int, int], journal: Journal) -> AbstractContextManager[None]:
+    """The tiles of the job's earlier runs, if there were any: what is free now may differ from what was free then."""
+
+    def keep(share: Share) -> None:
+        journal.settle(asdict(share))
+
+    share = Share(**journal.share) if journal.share else upscaler.budget.share(size[0] * size[1])  # type: ignore[arg-type]
+    settled = upscaler.settled(*size, share, keep)
+    keep(share)
+    return settled
+
+
+def _tell_tiles(upscaler: Upscaler, size: tuple[int, int], tell: Callable[[Tiling], None] | None) -> None:
+    tiles = upscaler.tiles(*size)
+    if len(tiles) > 1 and tell is not None:
+        tell(Tiling.of(tiles))
+
+
+def _run(
+    frames: Iterator[Frame],
+    timeline: Timeline,
+    upscaler: Upscaler,
+    writer: SegmentWriter | Y4mWriter,
+    meter: Meter,
+    job: Job,
+) -> None:
+    """Read, synthesise and write every output frame that is not safe yet."""
+
+    def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, Moment]]:
+        return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup)
+
+    side_by_side(frames, pictures, writer.write, job.plan, meter.tick)

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: frames, windows, tiles and memory around the network."""

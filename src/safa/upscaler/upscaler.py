@@ -1,0 +1,331 @@
+"""Arrays in, arrays out: the network with everything around it that a user should not have to think about.
+
+Device and number type are chosen here and nowhere else; so are padding and tiles. A window of frames is encoded once
+however many times are asked for, unless it only fits into memory in tiles.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
+from safa.engine import pick_engine
+from safa.engine.device import pick_device, pick_dtype
+from safa.engine.images import Array, cut_out, peak, store, to_8_bits
+from safa.errors import OutOfMemory, SafaError
+from safa.network import dis_flow
+from safa.network.config import SafaConfig, Scale
+from safa.network.dis_flow import Flow
+from safa.network.operations import SCALE, enlarge
+from safa.network.states import Synthesis
+from safa.upscaler.memory_budget import Budget, Share
+from safa.upscaler.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost
+from safa.upscaler.window_state import EncodedFrame, EncodedWindow, TileStates
+from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
+
+Ask = tuple[int, float]
+"""A picture of a window: between the frame at this place and the one after it, at this time in [0, 1]."""
+
+WINDOW = Span(16, 3)
+"""Of networks with propagation. Both numbers were measured: ``docs/log.md``."""
+
+GATHERED = 1 / 4
+"""Of the memory for the network, the share that goes to the results of a window done in tiles."""
+
+
+def span_of(config: SafaConfig) -> Span:
+    """The windows in which a network is given a stream."""
+    return WINDOW if config.propagation else PAIR
+
+
+class Upscaler:
+    """A network ready for use on one device.
+
+    Args:
+        checkpoint: from ``safa.load`` or ``load_checkpoint``.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the best there is).
+        dtype: "float32", "bfloat16", "float16" or "auto" for the convolutions (flow is always float32).
+        engine: "torch", "native" (this package's own, CPU and float32 only) or "auto" (native where it can).
+        threads: of the native engine; all cores if None.
+        memory: bytes that the whole process may take; a share of what is free now if None. Frames too large for it are
+            computed in tiles.
+
+    Raises:
+        SafaError: the device or number type is not available.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: str = "auto",
+        threads: int | None = None,
+        memory: int | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.engine = pick_engine(engine, checkpoint.network, self.device, self.dtype, threads)
+        self.config = self.engine.config
+        self.span = span_of(self.config)
+        self.budget = Budget(memory, self.device)
+
+    # Convenient calls
+
+    def between(self, frame0: Array, frame1: Array, times: Sequence[float]) -> list[Array]:
+        """The frames at ``times`` (0 is ``frame0``, 1 is ``frame1``), four times as wide and high.
+
+        Args:
+            frame0, frame1: arrays of one size and type (see ``Array``), at least 1 x 1.
+            times: each in [0, 1].
+
+        Returns:
+            One array per time, of the inputs' type and number of channels.
+
+        Raises:
+            OutOfMemory: they do not fit into memory, not even in the smallest tiles.
+        """
+        for t in times:
+            if not 0 <= t <= 1:
+                raise SafaError(f"The time {t} is outside [0, 1]; 0 is the first picture and 1 the second.")
+        first, second = self.encode(frame0), self.encode(frame1)
+        with self.budget.results(frame0, len(times)):
+            return self.at_times(self.pair(first, second), times)
+
+    def stream(self, frames: Iterable[Array], rate: int = 2) -> Iterator[Array]:
+        """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
+
+        n frames give ``(n - 1) * rate + 1``; a single frame gives one. Each frame on the boundary of two pairs is
+        synthesised once.
+        """
+        if not isinstance(rate, int) or rate < 1:
+            raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
+        grid: WindowGrid[None] = WindowGrid(self.span)
+        encoded: dict[int, EncodedFrame] = {}
+
+        def pictures(windows: Iterable[Window[None]]) -> Iterator[Array]:
+            nonlocal encoded
+            for window in windows:
+                encoded = {one.number: encoded.get(one.number) or self.encode(one.image) for one in window.frames}
+                places = {one.number: place for place, one in enumerate(window.frames)}
+                asks = [(places[i.first.number], t) for i in window.intervals for _, t in i.moments]
+                yield from self.pictures(self.window(list(encoded.values())), asks)
+
+        for number, frame in enumerate(frames):
+            times = [(None, step / rate) for step in range(rate)] if number else []
+            yield from pictures(grid.push(Numbered(number, frame), times))
+        yield from pictures(grid.finish([None]))
+
+    # The steps, for callers with timelines of their own
+
+    def encode(self, frame: Array) -> EncodedFrame:
+        """Prepare one frame. Raises ``SafaError`` for an array of another shape or type."""
+        if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
+            raise SafaError(
+                f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA)."
+            )
+        return EncodedFrame(frame, to_8_bits(frame))
+
+    def window(self, frames: Sequence[EncodedFrame]) -> EncodedWindow:
+        """Consecutive frames of one scene, of one size and type, between any two of which pictures can be made.
+
+        A network with propagation looks at all of them for each picture, any other at the two next to it.
+        """
+        for frame in frames:
+            if frames[0].kind != frame.kind:
+                (height0, width0, dtype0), (height1, width1, dtype1) = frames[0].kind, frame.kind
+                raise SafaError(
+                    f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
+                    "have one size and type."
+                )
+        return EncodedWindow(list(frames))
+
+    def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedWindow:
+        """A window of two frames, or of one where the two are the same."""
+        return self.window([first] if first is second else [first, second])
+
+    def at(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Array:
+        """The frame at time ``t`` in [0, 1] between the frame at ``place`` and the next, of the inputs' type."""
+        return self.at_times(window, [t], scale, place)[0]
+
+    def at_times(
+        self, window: EncodedWindow, times: Sequence[float], scale: Scale = None, place: int = 0
+    ) -> list[Array]:
+        """As ``at`` for several times."""
+        return list(self.pictures(window, [(place, t) for t in times], scale))
+
+    def pictures(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale = None) -> Iterator[Array]:
+        """The pictures that are asked for, in that order, as arrays of the inputs' type; made as they are fetched.
+
+        In tiles, as many as there is room for are made together, so that each tile is encoded once for all of them.
+
+        Raises:
+            OutOfMemory: it does not fit into memory, not even in the smallest tiles.
+        """
+        height, width, _ = window.kind
+        left = list(asks)
+        while left:
+            tiles = self.tiles(height, width, self._flows(window, left), self._frames(window))
+            now = left[: self._together(window, tiles)]
+            made: list[Array] = []
+            try:
+                with memory_errors():
+                    made = self._render(window, now, scale, tiles)
+            except OutOfMemory:
+                self.budget.shrink(max(tile.cost for tile in tiles))
+            if not made:  # outside of the handler: until its end the failed call's tensors are alive
+                window.forget()
+                self.engine.release()
+            left = left[len(made) :]
+            while made:
+                yield made.pop(0)
+
+    def details(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Synthesis:
+        """Everything the network decided for time ``t``, of the whole frame whatever memory that takes; the image is
+        cropped to the output size, the rest padded.
+        """
+        height, width, _ = window.kind
+        result = self.engine.synthesize(self._states(window, self._whole(height, width)).pair(place), float(t), scale)
+        result.image = result.image[:, :, : height * SCALE, : width * SCALE]
+        return result
+
+    def tiles(
+        self, height: int, width: int, flows: Sequence[Flow] | None = None, frames: int | None = None
+    ) -> tuple[Tile, ...]:
+        """The tiles in which frames of this size with motion ``flows`` are computed; one where memory suffices.
+
+        Args:
+            frames: how many there are in a window; as many as in a stream if None.
+
+        Raises:
+            OutOfMemory: the smallest tiles are too large.
+        """
+        multiple = self.config.multiple
+        whole, cost = self._whole(height, width), self.engine.bytes_per_pixel(frames or self.span.frames)
+        most = self.budget.pixels(cost, height * width)
+        if whole.cost <= most:
+            return (whole,)
+        if self.config.propagation:
+            most = int(most * (1 - GATHERED))
+        size, least = whole.shown[2:], margin_for((), multiple)
+        # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
+        hops = 2 if self.config.propagation else 1
+        for margin in range(margin_for(flows, multiple, hops), least - 1, -multiple):
+            tiles = plan_tiles(*size, multiple, margin, most)
+            if tiles:
+                return tiles
+        raise self.budget.shortage(height, width, smallest_cost(*size, multiple, least) * cost)
+
+    def settled(
+        self, height: int, width: int, share: Share, on_shrink: Callable[[Share], None]
+    ) -> AbstractContextManager[None]:
+        """Compute frames of this size as a run of the same job did that had ``share``; ``budget.share`` is today's.
+
+        ``on_shrink`` is told when memory runs out and smaller tiles are used from there on.
+
+        Raises:
+            JournalMismatch: there is too little memory for that now.
+        """
+        cost = self.engine.bytes_per_pixel(self.span.frames)
+        pixels = min(self._whole(height, width).cost, share.most or sys.maxsize)
+        return self.budget.settled(share, min(pixels * cost, share.memory), height * width, on_shrink)
+
+    def _whole(self, height: int, width: int) -> Tile:
+        bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))
+        return Tile((0, 0, bottom, right), (0, 0, bottom, right))
+
+    def _frames(self, window: EncodedWindow) -> int:
+        """How many frames memory is planned for: the same for all windows of a stream, whatever their length."""
+        return 2 if len(window.frames) <= 2 else max(self.span.frames, len(window.frames))
+
+    def _together(self, window: EncodedWindow, tiles: Sequence[Tile]) -> int:
+        """How many pictures are made at a time."""
+        if len(tiles) == 1:
+            return 1
+        height, width, _ = window.kind
+        room = self.budget.pixels(1, height * width) * GATHERED
+        return max(1, int(room / (SCALE**2 * window.frames[0].image.nbytes)))
+
+    def _states(self, window: EncodedWindow, tile: Tile) -> TileStates:
+        if tile != self._whole(*window.kind[:2]):
+            return TileStates(self.engine, window, tile, whole=False)
+        if window.states is None:
+            window.states = TileStates(self.engine, window, tile, whole=True)
+        return window.states
+
+    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
+        """All the classical flow that the network needs for what is asked of the window."""
+        if not self.config.needs_flow:
+            return []
+        places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
+        missing = any(b.number not in a.flows for a, b in map(window.ends, places))
+        tiled = missing and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
+        if tiled:
+            self.engine.release()  # flow and network take turns with the memory
+        flows = window.flows(places)
+        if tiled:
+            dis_flow.release()
+        return flows
+
+    def _render(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale, tiles: Sequence[Tile]) -> list[Array]:
+        height, width, channels = window.frames[0].image.shape
+        results = [np.empty((height * SCALE, width * SCALE, channels), window.kind[2]) for _ in asks]
+
+        def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> Decision | None:
+            place, t = asks[number]
+            decision = None
+            if self.config.propagation and t in (0, 1):
+                image = self.engine.picture(states.frame(window.after(place) if t else place))
+            else:
+                made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
+                image, decision = made.image, Decision.of(made)
+            into = results[number][tile.output]
+            self.engine.store(image[tile.kept], into[:, :, :3])
+            if channels == 4:
+                store(self._alpha(window, tile, place, t)[tile.kept], into[:, :, 3:])
+            return decision
+
+        def again(number: int, tile: Tile, scale: Scale) -> Decision:
+            decision = run(self._states(window, tile), tile, number, scale)
+            assert decision is not None
+            return decision
+
+        first: list[list[Decision | None]] = [[] for _ in asks]
+        for tile in tiles:
+            states = self._states(window, tile)
+            for number in range(len(asks)):
+                first[number].append(run(states, tile, number, scale))
+            del states
+        for number, decisions in enumerate(first):
+            free = [decision for decision in decisions if decision is not None]
+            if len(tiles) > 1 and free:
+                agree(tiles, free, partial(again, number))
+        return results
+
+    def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> torch.Tensor:
+        white = peak(window.kind[2])
+        first, second = (
+            enlarge(cut_out(frame.image[:, :, 3:], tile.seen, self.device) / white).clamp(0, 1)
+            for frame in window.ends(place)
+        )
+        return (1 - t) * first + t * second
+
+
+def load(
+    weights: str | Path = DEFAULT,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int | None = None,
+) -> Upscaler:
+    """Load weights (a shipped name or a file) onto a device, ready for use; see ``Upscaler``."""
+    return Upscaler(load_checkpoint(weights), device, dtype, engine, threads, memory)

@@ -1,0 +1,1 @@
+"""Video files, folders of pictures and pipes, as frames with exact times."""

@@ -1,0 +1,171 @@
+"""A folder of numbered pictures as a video."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+
+from safa.errors import MediaError
+from safa.video.colour import ToRgb
+from safa.video.names import PICTURE_SUFFIXES, for_ffmpeg
+from safa.video.read import source
+from safa.video.read.reader import VideoReader
+from safa.video.read.source import Frame, VideoInfo
+
+
+class FolderReader:
+    """Reads the pictures of a folder in the order of their numbers; used like `VideoReader`.
+
+    Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first. Pictures that cannot be
+    decoded, and gaps in the numbers, leave the picture before them standing and are told in `problems`.
+    `start` and `end` select pictures with start <= k / fps < end; the first selected one is shown at 0.
+    """
+
+    def __init__(
+        self, path: str | Path, fps: Fraction, start: Fraction | None = None, end: Fraction | None = None
+    ) -> None:
+        """Look at the folder and its first picture. Raises MediaError in one sentence."""
+        self.path = Path(path)
+        self.problems: list[str] = []
+        self.is_cut = start is not None or end is not None
+        self.origin = Fraction(0)
+        self._fps = fps
+        pictures = _numbered(self.path)
+        if not pictures:
+            raise MediaError(f"{self.path} is a folder without pictures; give one with numbered pictures, or a video.")
+        zero = pictures[0][0]
+        chosen = [
+            (number - zero, file)
+            for number, file in pictures
+            if (start is None or (number - zero) / fps >= start) and (end is None or (number - zero) / fps < end)
+        ]
+        if not chosen:
+            raise MediaError(f"{self.path} has no picture in the chosen range; choose another.")
+        first = _decode(chosen[0][1])
+        if first is None:
+            raise MediaError(f"{chosen[0][1]} cannot be decoded; make it again or take it out of the folder.")
+        if start is not None:
+            self.origin = chosen[0][0] / fps
+        self._pictures = chosen
+        self.info = self._describe(first, (chosen[-1][0] + 1) / fps)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open between pictures."""
+
+    def times(self) -> list[Fraction]:
+        """When each selected picture is shown, and the end of the last one, in seconds."""
+        last = self._pictures[-1][0] + 1
+        return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
+
+    def frames(self, alpha: bool = True) -> Iterator[Frame]:
+        """The selected pictures in order. `alpha` off gives three channels throughout."""
+        info = self.info
+        colour = info.colour.resolved(info.height, info.is_rgb)
+        to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
+        readable = []
+        for number, file in self._pictures:
+            frame = _decode(file)
+            if frame is None:
+                self.problems.append(f"{file.name} cannot be decoded; the picture before it stands in for it.")
+                continue
+            if (frame.width, frame.height) != (info.width, info.height):
+                raise MediaError(
+                    f"{file} is {frame.width}x{frame.height}, the first picture {info.width}x{info.height}; "
+                    "all pictures of a folder must have one size."
+                )
+            readable.append((number, frame))
+            if len(readable) == 2:
+                yield self._frame(readable[0], readable[1][0], to_rgb)
+                del readable[0]
+        if readable:
+            yield self._frame(readable[0], self._pictures[-1][0] + 1, to_rgb)
+        missing = self._pictures[-1][0] - self._pictures[0][0] + 1 - len(self._pictures)
+        if missing:
+            self.problems.append(f"{missing} numbers are missing in {self.path}; the pictures before them stand in.")
+
+    def _frame(self, numbered: tuple[int, av.VideoFrame], following: int, to_rgb: ToRgb) -> Frame:
+        number, frame = numbered
+        image = to_rgb(frame.reformat(format=self.info.pixel_format))  # a picture may differ from the first in kind
+        return Frame(number / self._fps - self.origin, (following - number) / self._fps, image)
+
+    def _describe(self, frame: av.VideoFrame, duration: Fraction) -> VideoInfo:
+        with source.open_container(self._pictures[0][1]) as container:
+            stream = source.find_video(container, self._pictures[0][1])
+            info = source.describe(container, stream, frame, self.path, False)
+        own = {
+            "path": str(self.path),
+            "container": "pictures",
+            "average_rate": self._fps,
+            "time_base": 1 / self._fps,
+            "start_time": Fraction(0),
+            "clock_zero": Fraction(0),
+            "duration": duration,
+            "frames": len(self._pictures),
+            "streams": (),
+            "metadata": {},
+        }
+        return VideoInfo(**{**vars(info), **own})
+
+
+def open_reader(
+    path: str | Path,
+    fps: Fraction | None = None,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    deinterlace: bool = True,
+) -> VideoReader | FolderReader:
+    """The reader for a video file, a folder of pictures (which needs `fps`), or "-", YUV4MPEG2 on standard input."""
+    if Path(path).is_dir():
+        if fps is None:
+            raise MediaError(f"{path} is a folder of pictures; say how many make a second, such as --source-fps 24.")
+        return FolderReader(path, fps, start, end)
+    return VideoReader(path, start, end, deinterlace)
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder by name."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
+    if path == Path("-"):
+        return "pipe"
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
+        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """(number, file) by the last number in each name; by name, counted from 0, where some have none or share one."""
+    files = pictures_of(folder)
+    digits = [re.findall(r"\d+", file.stem) for file in files]
+    numbers = [int(found[-1]) if found else None for found in digits]
+    if None in numbers or len(set(numbers)) < len(files):
+        return list(enumerate(files))
+    return sorted((number, file) for number, file in zip(numbers, files, strict=True) if number is not None)
+
+
+def _decode(file: Path) -> av.VideoFrame | None:
+    try:
+        with av.open(for_ffmpeg(file)) as container:
+            return next(container.decode(video=0), None)
+    except (av.error.FFmpegError, OSError, IndexError):
+        return None

@@ -1,0 +1,188 @@
+"""Video frames out of a file: exact times, RGB arrays, one at a time."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+from av.container import InputContainer
+
+from safa.errors import MediaError
+from safa.video.colour import ToRgb
+from safa.video.read import source
+from safa.video.read.decoding import Damage, decode
+from safa.video.read.deinterlace import deinterlace, is_interlaced
+from safa.video.read.source import Frame as Frame
+from safa.video.read.timestamps import repair_times
+from safa.video.read.truncation import missing_bytes
+
+Timed = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
+
+
+class VideoReader:
+    """Reads one video stream from start to end in constant memory. Use as a context manager.
+
+    Clock policy, the one place where it is decided: `origin` is the file time that becomes 0, and every
+    `Frame.time` is the file's timestamp minus `origin`; whoever copies sound must subtract the same `origin`.
+    - MP4, MOV, MKV, WebM and the like keep their timestamps: origin = 0, so a start other than 0 and the
+      offset between sound and picture are kept.
+    - MPEG-PS and MPEG-TS have an arbitrary clock: origin = start of the earliest stream (`info.clock_zero`).
+    - With `start`, origin = file time of the first selected frame, so that the output begins with a picture
+      at 0.
+
+    `start` and `end` are seconds after `info.clock_zero`, as players show them; frames with start <= time <
+    end are given, exactly, whatever the keyframes. Timestamps are repaired as `repair_times` says. The first
+    video stream that is not an attached picture is read.
+
+    Damage: a file with no decodable frame raises MediaError. Packets that cannot be decoded are skipped,
+    frames that were decoded with errors are given, and both are counted in `problems`, as is a file that ends
+    before the number of frames it claims. `problems` is complete once `frames` is exhausted; empty means that
+    nothing is missing.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        deinterlace: bool = True,
+    ) -> None:
+        """Open the file and decode its first selected frame. Raises MediaError in one sentence."""
+        self.path = Path(path)
+        self._deinterlace = deinterlace
+        self.problems: list[str] = []
+        self._container = source.open_container(self.path)
+        try:
+            self._begin(start, end)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Iterating further is an error."""
+        self._container.close()
+
+    def frames(self, alpha: bool = True) -> Iterator[Frame]:
+        """The selected frames in order; can be iterated only once.
+
+        With `alpha` off, a source with an alpha channel gives three channels too; transparency is ignored.
+        Raises MediaError where the picture size changes.
+        """
+        info = self.info
+        colour = info.colour.resolved(info.height, info.is_rgb)
+        to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
+        for time, duration, frame in self._selected:
+            if (frame.width, frame.height) != (info.width, info.height):
+                raise MediaError(
+                    f"{self.path}: the picture size changes from {info.width}x{info.height} to "
+                    f"{frame.width}x{frame.height} at {float(time):.3f} s; cut the file there first."
+                )
+            if frame.is_corrupt:
+                self._damage.corrupt += 1
+                self._damage.note(time)
+            yield Frame(time - self.origin, duration, to_rgb(frame))
+        self.problems += self._damage.problems(None if self.is_cut else self._claimed)
+        if missing := missing_bytes(self.path):
+            self.problems.append(f"the file is cut off: {missing} of the bytes that its header states are missing.")
+
+    def _begin(self, start: Fraction | None, end: Fraction | None) -> None:
+        """Find the first selected frame; sets `info`, `origin`, `is_cut` and the iterator behind `frames`."""
+        zero = source.clock_zero(self._container)
+        first_time = zero + start if start is not None else None
+        last_time = zero + end if end is not None else None
+        timed = self._decode_from(first_time if start else None)
+        for first in timed:
+            if first_time is None or first[0] >= first_time:
+                break
+        else:
+            raise MediaError(
+                f"{self.path}: no picture in it can be decoded."
+                if first_time is None
+                else f"{self.path} has no picture at or after {float(first_time - zero):g} s; choose an earlier start."
+            )
+        if last_time is not None and first[0] >= last_time:
+            raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
+        self.info = source.describe(self._container, self._stream, first[2], self.path, self._interlaced)
+        self.origin = zero if first_time is None else first[0]
+        self.is_cut = start is not None or end is not None
+        self._selected = _until(chain([first], timed), last_time)
+
+    def _decode_from(self, wanted: Fraction | None) -> Iterator[Timed]:
+        """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
+        if wanted is not None and str(self.path) != "-":
+            timed = self._decode(seek=wanted)
+            first = next(timed, None)
+            if first is not None and first[0] <= wanted:
+                return chain([first], timed)
+            # The seek landed late (some formats have no index) or failed: read from the beginning instead.
+            self._container.close()
+            self._container = source.open_container(self.path)
+        return self._decode(seek=None)
+
+    def _decode(self, seek: Fraction | None) -> Iterator[Timed]:
+        self._stream = source.find_video(self._container, self.path)
+        self._damage = Damage()
+        self._claimed = source.exact_packet_count(self._container, self._stream) if seek is None else None
+        if seek is not None:
+            try:
+                self._container.seek(int(seek / source.time_base(self._stream)), stream=self._stream)
+            except av.error.FFmpegError:
+                return iter(())
+        frames = decode(self._container, self._stream, self._damage)
+        first = next(frames, None)
+        if first is None:
+            return iter(())
+        self._interlaced = is_interlaced(self._stream, first)
+        frames = chain([first], frames)
+        if self._interlaced and self._deinterlace:
+            frames = deinterlace(frames, self._stream)
+        return self._with_durations(repair_times(_stamped(frames, self._container, self._stream), self.problems))
+
+    def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[Timed]:
+        """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
+        held = next(timed, None)
+        while held is not None:
+            following = next(timed, None)
+            time, (nominal, frame) = held
+            if following is not None:
+                duration = following[0] - time
+            else:
+                end = source.track_end(self._container, self._stream)
+                whole = self._claimed is None or self._damage.packets >= self._claimed
+                duration = end - time if whole and end is not None and end > time else nominal
+            yield time, duration, frame
+            held = following
+
+
+def _stamped(
+    frames: Iterator[av.VideoFrame], container: InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[Fraction | None, Fraction, tuple[Fraction, av.VideoFrame]]]:
+    """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame."""
+    tick = source.time_base(stream)
+    latest = source.latest_time(container, stream)
+    fallback = 1 / source.nominal_rate(stream)
+    for frame in frames:
+        own_tick = frame.time_base or tick
+        nominal = frame.duration * own_tick if frame.duration > 0 else fallback
+        time = frame.pts * own_tick if frame.pts is not None else None
+        if time is not None and latest is not None and time > latest:
+            time = None  # a damaged timestamp; one that is hours off would ask for millions of frames
+        yield time, nominal, (nominal, frame)
+
+
+def _until(timed: Iterator[Timed], last_time: Fraction | None) -> Iterator[Timed]:
+    for item in timed:
+        if last_time is not None and item[0] >= last_time:
+            return
+        yield item

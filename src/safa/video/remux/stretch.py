@@ -1,0 +1,152 @@
+"""Sound at another speed and its own pitch, for slow motion."""
+
+import io
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+from safa.video.read.source import open_container
+
+# Bits a second and channel: transparent for either codec.
+BIT_RATE = 96_000
+# What so many channels usually are, FFmpeg's choice first and Opus's last.
+LAYOUTS = {1: ("mono",), 2: ("stereo",), 3: ("2.1", "3.0"), 4: ("4.0", "quad"), 5: ("5.0",), 6: ("5.1",)}
+LAYOUTS |= {7: ("6.1",), 8: ("7.1",)}
+# Packets at the beginning that show whether sound can be stretched.
+TRIED = 8
+# Seconds by which a sound frame may miss its place before the gap is taken for real.
+GAP = Fraction(1, 10)
+
+
+class Stretcher:
+    """Decodes one sound stream, stretches it with FFmpeg's atempo and encodes it again (AAC, or Opus in WebM)."""
+
+    def __init__(self, container: OutputContainer, source: Any, slow: Fraction, metadata: dict[str, str]) -> None:
+        """Add the encoded stream to `container`. `slow` 2 means twice as long."""
+        self._source, self._slow = source, slow
+        codec = "libopus" if container.format.name == "webm" else "aac"
+        rate = _rate(codec, source.rate)
+        self._layout = _layout(codec, rate, source.layout)
+        stream: Any = container.add_stream(codec, rate=rate, layout=self._layout)
+        self._stream = stream
+        self._kind: tuple[Any, ...] = ()  # of the frames that the filter takes
+        self._stream.bit_rate = BIT_RATE * source.layout.nb_channels
+        self._stream.metadata.update(metadata)
+        self._stream.disposition = source.disposition
+        self._graph: Any = None
+        self._expected = Fraction(0)  # where the next decoded frame should start, seconds on the source's clock
+        self._pts = 0  # samples written so far, on the output's clock
+
+    def push(self, packet: Any, origin: Fraction) -> list[Any]:
+        """Encoded packets for a packet of the source; `origin` (seconds) is subtracted from its times."""
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            return []  # a damaged packet leaves a gap, which is kept as one
+        packets = []
+        for frame in frames:
+            start = frame.pts * self._source.time_base - origin
+            kind = frame.format.name, frame.sample_rate, frame.layout.name
+            if self._graph is None or kind != self._kind or abs(start - self._expected) > GAP:
+                packets += self._drain()
+                self._kind = kind
+                self._begin(start)
+            self._expected = start + Fraction(frame.samples, frame.sample_rate)
+            self._graph.push(frame)
+            packets += self._encode()
+        return packets
+
+    def finish(self) -> list[Any]:
+        """What is left in the filter and the encoder."""
+        packets = self._drain()
+        return packets + list(self._stream.encode(None))
+
+    def _begin(self, start: Fraction) -> None:
+        rate = self._stream.rate
+        self._pts = max(self._pts, round(start * self._slow * rate))
+        graph = av.filter.Graph()
+        sample_format, sample_rate, layout = self._kind
+        time_base = self._source.time_base
+        nodes = [graph.add_abuffer(format=sample_format, sample_rate=sample_rate, layout=layout, time_base=time_base)]
+        nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in _tempos(1 / self._slow)]
+        nodes.append(graph.add("aresample", str(rate)))
+        nodes.append(graph.add("aformat", f"channel_layouts={self._layout}"))
+        nodes.append(graph.add("abuffersink"))
+        graph.link_nodes(*nodes)
+        graph.configure()
+        self._graph = graph
+
+    def _drain(self) -> list[Any]:
+        if self._graph is None:
+            return []
+        self._graph.push(None)
+        packets = self._encode()
+        self._graph = None
+        return packets
+
+    def _encode(self) -> list[Any]:
+        packets: list[Any] = []
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return packets
+            frame.pts, frame.time_base = self._pts, Fraction(1, self._stream.rate)
+            self._pts += frame.samples
+            packets += self._stream.encode(frame)
+
+
+def can_stretch(source: Path, index: int, container: str, slow: Fraction) -> bool:
+    """Whether the sound stream of that number can be decoded, stretched and encoded for FFmpeg's `container`.
+
+    Its first packets are, to memory.
+    """
+    try:
+        with open_container(source) as original, av.open(io.BytesIO(), "w", format=container) as trial:
+            stream = original.streams[index]
+            stretcher = Stretcher(trial, stream, slow, {})
+            trial.start_encoding()
+            packets = (packet for packet in original.demux(stream) if packet.size and packet.pts is not None)
+            for packet in islice(packets, TRIED):
+                stretcher.push(packet, Fraction(0))
+    except (av.error.FFmpegError, ValueError, AttributeError):  # the last: a codec that this FFmpeg does not know
+        return False
+    return True
+
+
+def _rate(codec: str, wanted: int) -> int:
+    """The lowest rate of the encoder that loses nothing, or its highest."""
+    rates = av.codec.Codec(codec, "w").audio_rates or [wanted]
+    return max(rates) if codec == "libopus" else min((rate for rate in rates if rate >= wanted), default=max(rates))
+
+
+def _layout(codec: str, rate: int, wanted: Any) -> str:
+    """The source's channels as the encoder takes them; PCM in Matroska does not even say which they are."""
+    taken = (name for name in (str(wanted.name), *LAYOUTS.get(wanted.nb_channels, ())) if _opens(codec, rate, name))
+    return next(taken, str(wanted.name))
+
+
+def _opens(codec: str, rate: int, layout: str) -> bool:
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = rate, layout, encoder.codec.audio_formats[0]
+    try:
+        encoder.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _tempos(tempo: Fraction) -> list[Fraction]:
+    """Factors of atempo, which takes 1/2 to 100 and sounds best up to 2, that make up `tempo`."""
+    factors = []
+    while tempo < Fraction(1, 2):
+        factors.append(Fraction(1, 2))
+        tempo *= 2
+    while tempo > 2:
+        factors.append(Fraction(2))
+        tempo /= 2
+    return [*factors, tempo]

@@ -1,0 +1,1 @@
+"""When output frames are shown, and which source frames each is made from."""

@@ -1,0 +1,1 @@
+"""Frames to encoded segments, files, animations and pipes."""

@@ -1,0 +1,144 @@
+"""What the output is to be, and the encoder that is set up for it."""
+
+import io
+import os
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.codec.context import ThreadType
+from av.container import OutputContainer
+
+from safa.errors import OutputError
+from safa.video.colour import Colour
+from safa.video.hdr import Mastering
+from safa.video.names import is_numbered, number_places
+from safa.video.write.codecs import PRESETS, choose_codec, codec_entry, container_of
+from safa.video.write.encoder_memory import economy_options
+from safa.video.write.journal import is_published
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """Everything that decides how output frames are encoded.
+
+    `width`, `height` in pixels; `time_base` in seconds per tick (`output_time_base`), `rate` the nominal frames
+    a second, which steers the encoder only. `colour` must be resolved: it is what the pixels are converted to
+    and what bitstream and container are tagged with. `codec` and `pixel_format` come from `choose_codec`; `crf`
+    is the codec's own quality scale, lower is better, None for its default; `preset` one of `PRESETS`.
+    `sample_aspect_ratio`, `display_matrix` (nine integers, as FFmpeg has them), `mastering` and `metadata` are
+    written as given. `economy` is how little memory the encoder must do with (`encoder_memory.py`).
+    """
+
+    path: Path
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction
+    colour: Colour
+    codec: str = "h264"
+    pixel_format: str = "yuv420p"
+    crf: float | None = None
+    preset: str = "medium"
+    sample_aspect_ratio: Fraction = Fraction(1)
+    display_matrix: tuple[int, ...] | None = None
+    mastering: Mastering = field(default_factory=Mastering)
+    metadata: dict[str, str] = field(default_factory=dict)
+    economy: int = 0
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of the output's container."""
+        return container_of(self.path)
+
+    def settings(self) -> dict[str, Any]:
+        """JSON-ready: what must not change between runs if their segments are to be joined."""
+        settings = asdict(self)
+        for name in ("path", "metadata", "display_matrix", "mastering", "sample_aspect_ratio"):
+            del settings[name]
+        settings |= {"options": encoder_options(self), "libavcodec": list(av.library_versions["libavcodec"])}
+        return {key: str(value) if isinstance(value, Fraction) else value for key, value in settings.items()}
+
+
+def check_output(path: Path, source: Path, codec: str | None = None) -> None:
+    """Find what is wrong with an output path or codec before any work is done. Raises OutputError."""
+    choose_codec(path, codec)
+    if str(path) == "-":
+        return
+    suffix = path.suffix.lower()
+    if suffix == ".png" and not is_numbered(path):
+        one = "one number" if number_places(path) else "a number"
+        raise OutputError(f"{path}: pictures need {one} in their name, such as {path.with_name('%06d.png')}.")
+    if suffix == ".webp" and number_places(path):
+        raise OutputError(
+            f"{path}: numbered pictures are written as PNG, such as {path.with_name('%06d.png')}; a .webp is one "
+            "animation, and has no number in its name."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name for the output.")
+    if is_numbered(path):
+        if path.parent.is_dir() and any(path.parent.iterdir()) and not is_published(path):
+            raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
+        folder = path.parent.parent
+    else:
+        folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no folder; make it first or choose another output.")
+    if path.exists() and source.exists() and path.samefile(source):
+        raise OutputError(f"{path} is the input itself; choose another name for the output.")
+
+
+def check_encoder(spec: OutputSpec) -> None:
+    """Start the encoder once, so that what it cannot do is known before any work. Raises OutputError."""
+    if spec.preset not in PRESETS:
+        raise OutputError(f"there is no preset {spec.preset!r}; use one of {', '.join(PRESETS)}.")
+    try:
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            add_encoder(container, spec)
+            container.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(
+            f"encoder {codec_entry(spec.codec).encoder} does not start on this machine for "
+            f"{spec.width}x{spec.height} {spec.pixel_format} ({reason}); use another codec or settings."
+        ) from error
+
+
+def encoder_options(spec: OutputSpec) -> dict[str, str]:
+    """FFmpeg options of the encoder for `spec`."""
+    codec = codec_entry(spec.codec)
+    options = codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
+    for name, value in economy_options(codec.encoder, spec.economy).items():
+        joined = name.endswith("-params") and name in options
+        options[name] = f"{options[name]}:{value}" if joined else value
+    return options
+
+
+def encoder_threads(spec: OutputSpec) -> int:
+    """Threads of the encoder: by the picture, never by the machine.
+
+    What x264 and VP9 encode, and what x265 writes into its header, depends on it, and segments made on one machine must
+    equal, and join with, those made on another.
+    """
+    return min(8, max(2, spec.height // 128))
+
+
+def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
+    """Add the video stream that encodes as `spec` says."""
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to keep its banner off the terminal
+    codec = codec_entry(spec.codec)
+    stream = container.add_stream(codec.encoder, rate=spec.rate, options=encoder_options(spec))
+    assert isinstance(stream, av.VideoStream)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pixel_format
+    context.time_base = spec.time_base
+    context.sample_aspect_ratio = spec.sample_aspect_ratio
+    if not av.VideoFormat(spec.pixel_format).is_rgb:
+        context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+        context.colorspace, context.color_range = spec.colour.matrix, spec.colour.range
+    # Slices, the default, cost quality; frame threads do not, and x264 gives the same bytes every time.
+    context.thread_type = ThreadType.FRAME
+    context.thread_count = encoder_threads(spec)
+    return stream

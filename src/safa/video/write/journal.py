@@ -1,0 +1,251 @@
+"""The work folder beside an output: finished segments, and what they were made from.
+
+    journal.json     fingerprint of the job; its share of the memory; the end time once all frames are there; the output
+                     once it has its name
+    000000.mkv       segment 0: a closed Matroska file with encoded video only
+    000000.json      its record: frame times and size; a segment counts once its record exists
+    *.part           unfinished; deleted on the next start
+
+Every segment holds the same number of frames, the last one perhaps fewer, so output frame i belongs to segment
+i // frames_per_segment and segments may be finished in any order. Every file appears by a rename after its bytes
+are on the disk, the record after its segment. So at any moment the folder holds a whole number of finished segments,
+and a run that was killed loses only those it was working on.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from safa.errors import JournalMismatch, OutputError
+from safa.video.files import FolderLock, publish, sync_folder, write_json
+from safa.video.names import whole_output
+
+VERSION = 2
+WORK_SUFFIX = ".safa-work"
+JOURNAL = "journal.json"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment: how many frames, and the first and last one's ticks of the output's time base.
+
+    `reorder` is how many frames the encoder delays presentation by (0 without B-frames), `bytes` the file's size.
+    """
+
+    path: Path
+    frames: int
+    first: int
+    last: int
+    reorder: int
+    bytes: int
+
+    @property
+    def record(self) -> Path:
+        """The file that says all this, and the time of every frame."""
+        return self.path.with_suffix(".json")
+
+    def times(self) -> list[int]:
+        """Ticks of all its frames in the order shown, read from the record: in memory they would grow with the film."""
+        times: list[int] = json.loads(self.record.read_text())["times"]
+        return times
+
+
+class Journal:
+    """The finished part of a job. One process at a time."""
+
+    def __init__(
+        self, folder: Path, fingerprint: dict[str, Any], frames_per_segment: int, restart: bool = False
+    ) -> None:
+        """Open the work folder, or make it. What is unfinished or damaged in it is deleted.
+
+        `fingerprint`: JSON-ready facts (input content, weights, settings) that must be the same for kept work to be
+        used; otherwise JournalMismatch is raised, unless `restart` throws the kept work away. Raises OutputError
+        where another process has the folder.
+        """
+        self.folder = folder
+        self.frames_per_segment = frames_per_segment
+        self.end: Fraction | None = None
+        self._segments: dict[int, Segment] = {}
+        self.share: dict[str, int | None] | None = None
+        self._published: list[int] | None = None
+        self._fingerprint = json.loads(json.dumps(fingerprint | {"frames per segment": frames_per_segment}))
+        folder.mkdir(exist_ok=True)
+        self._lock = FolderLock(folder)
+        try:
+            if (folder / JOURNAL).exists() and not restart:
+                self._load()
+            self._sweep()
+            self._save()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The finished segments in the order shown; some may be missing between them until all frames are there."""
+        return [self._segments[number] for number in sorted(self._segments)]
+
+    @property
+    def frames(self) -> int:
+        """Output frames in finished segments."""
+        return sum(segment.frames for segment in self._segments.values())
+
+    def segment(self, number: int) -> Segment:
+        """Finished segment `number`."""
+        return self._segments[number]
+
+    def has(self, number: int) -> bool:
+        """Whether segment `number` is finished."""
+        return number in self._segments
+
+    def wants(self, frame: int) -> bool:
+        """Whether output frame `frame`, counted from 0, is still to be made."""
+        return frame // self.frames_per_segment not in self._segments
+
+    def kept(self) -> str:
+        """For messages: what is safe."""
+        return f"{self.frames} finished frames are kept in {self.folder}"
+
+    def segment_path(self, number: int) -> Path:
+        """Where segment `number` lies once it is finished."""
+        return self.folder / f"{number:06d}.mkv"
+
+    def add(self, path: Path, times: list[int], reorder: int) -> None:
+        """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
+        segment = Segment(path, len(times), times[0], times[-1], reorder, path.stat().st_size)
+        write_json(segment.record, {"times": times, "reorder": reorder, "bytes": segment.bytes})
+        self._segments[int(path.stem)] = segment
+
+    def close(self, end: Fraction) -> None:
+        """Record that all frames are there; the last one is shown until `end` seconds."""
+        if sorted(self._segments) != list(range(len(self._segments))):
+            raise ValueError("a segment is missing")
+        self.end = end
+        self._save()
+
+    def settle(self, share: dict[str, int | None]) -> None:
+        """Record the memory that the job has for computing its frames: on it depends in which tiles that happens."""
+        self.share = share
+        self._save()
+
+    def publish(self, temporary: Path, output: Path, replace: bool = False) -> None:
+        """Give `temporary`, the whole output, its name (a folder of pictures that of the folder), and record that.
+
+        What has that name is replaced where an earlier run of this job put it there, or with `replace`; anything else
+        may have come while the job was running, and OutputError is raised. A folder with others' files always stays.
+        """
+        final = whole_output(output)
+        if final.exists() and self._published != _identity(final):
+            is_folder = final.is_dir()
+            if any(final.iterdir()) if is_folder else not replace:
+                raise OutputError(
+                    f"{final} was put there by something else while this was made; move it away and run the same "
+                    f"command again; {self.kept()}."
+                )
+        self._published = _identity(temporary)
+        self._save()
+        if temporary.is_dir():
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+            sync_folder(final.parent)
+        else:
+            publish(temporary, final)
+
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Delete the work folder. The journal goes last: until then it tells whose the output is."""
+        self.release()
+        for path in self.folder.iterdir():
+            if path.name != JOURNAL and path.is_file():
+                path.unlink()
+        shutil.rmtree(self.folder)
+
+    def _save(self) -> None:
+        value = {
+            "version": VERSION,
+            "fingerprint": self._fingerprint,
+            "share": self.share,
+            "end": None if self.end is None else str(self.end),
+            "published": self._published,
+        }
+        write_json(self.folder / JOURNAL, value)
+
+    def _load(self) -> None:
+        try:
+            stored = json.loads((self.folder / JOURNAL).read_text())
+            version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
+            published, share = stored.get("published"), stored.get("share")
+        except (ValueError, KeyError, TypeError):
+            raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
+        if version != VERSION:
+            raise JournalMismatch(f"{self.folder} was made by another version; give --restart to start afresh.")
+        changed = [
+            name
+            for name in sorted(fingerprint.keys() | self._fingerprint.keys())
+            if fingerprint.get(name) != self._fingerprint.get(name)
+        ]
+        if changed:
+            raise JournalMismatch(
+                f"the kept work in {self.folder} was made with another {' and '.join(changed)}; "
+                "run the earlier command again to go on, or give --restart to start afresh."
+            )
+        self.end = Fraction(end) if end else None
+        self._published, self.share = published, share
+        numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
+        for number in numbers:
+            segment = self._load_segment(number)
+            if segment is not None and (segment.frames == self.frames_per_segment or number == numbers[-1]):
+                self._segments[number] = segment
+
+    def _load_segment(self, number: int) -> Segment | None:
+        path = self.segment_path(number)
+        try:
+            stored = json.loads(path.with_suffix(".json").read_text())
+            times = stored["times"]
+            segment = Segment(path, len(times), times[0], times[-1], stored["reorder"], stored["bytes"])
+            return segment if path.stat().st_size == segment.bytes else None
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return None  # it is made again
+
+    def _sweep(self) -> None:
+        """Delete everything that is neither the journal nor a counted segment."""
+        known = {JOURNAL}
+        for segment in self.segments:
+            known |= {segment.path.name, segment.record.name}
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                if not (path.suffix == ".part" or path.stem.isdigit()):
+                    raise OutputError(f"{self.folder} holds {path.name}, which is not ours; move it away.")
+                path.unlink()
+
+
+def is_published(output: Path) -> bool:
+    """Whether the file under the output's name was put there by the job in the work folder beside it.
+
+    Such a job was stopped before its check; its output is not finished, and not somebody else's.
+    """
+    try:
+        published = json.loads((work_folder(output) / JOURNAL).read_text())["published"]
+        return published is not None and published == _identity(whole_output(output))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _identity(path: Path) -> list[int]:
+    """What a rename does not change: size and time of the last change."""
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def work_folder(output: Path) -> Path:
+    """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
+    output = whole_output(output)
+    return output.with_name(output.name + WORK_SUFFIX)

@@ -1,0 +1,154 @@
+"""What a batch takes, and what it believes to be finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safa.checkpoint import Checkpoint
+from safa.cluster.film import Request
+from safa.cluster.job import ClusterJob, Listeners
+from safa.errors import OutputError
+from safa.jobs.batch import Outcome, holds_videos, plan_batch, settled_before, upscale_many
+from safa.jobs.job import UpscaleSettings
+from safa.upscaler.upscaler import Upscaler
+from safa.video.finished import made_from
+from safa.video.write.journal import work_folder
+from tests.cluster.local import LocalWorkers
+from tests.conftest import tiny_network
+from tests.media import write_clip
+
+SETTINGS = UpscaleSettings(rate=1)
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> Path:
+    """A folder with one clip."""
+    (tmp_path / "talks").mkdir()
+    write_clip(tmp_path / "talks" / "a.mp4", frames=1, sound=False)
+    return tmp_path / "talks"
+
+
+def run(talks: Path, upscaler: Upscaler, settings: UpscaleSettings = SETTINGS, **options: Any) -> Outcome:
+    (outcome,) = upscale_many(plan_batch([talks], talks.parent / "big"), upscaler, settings, **options)
+    return outcome
+
+
+def told(outcome: Outcome) -> str:
+    return str(outcome.error)
+
+
+def test_what_the_same_request_finished_is_left(talks: Path, upscaler: Upscaler) -> None:
+    first = run(talks, upscaler)
+    assert first.report is not None
+    assert not first.failed
+    again = run(talks, upscaler)
+    assert (again.report, again.error) == (None, None)
+    moved = shutil.copytree(talks.parent / "big", talks.parent / "moved")
+    jobs = plan_batch([talks], moved)
+    assert upscale_many(jobs, upscaler, SETTINGS) == [Outcome(*jobs[0])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"rate": 3}, "rate"), ({"crf": 30.0}, "crf"), ({"audio": False, "cuts": False}, "cuts and audio")],
+)
+def test_what_other_settings_made_is_neither_taken_nor_replaced(
+    talks: Path, upscaler: Upscaler, changes: dict[str, Any], named: str
+) -> None:
+    run(talks, upscaler)
+    output = talks.parent / "big" / "a.mp4"
+    before = output.read_bytes()
+    outcome = run(talks, upscaler, dataclasses.replace(SETTINGS, **changes))
+    assert outcome.failed
+    assert f"made with another {named}; choose another folder, or add --overwrite" in told(outcome)
+    assert output.read_bytes() == before
+    assert run(talks, upscaler, dataclasses.replace(SETTINGS, **changes), overwrite=True).report is not None
+
+
+def test_other_weights_and_another_input_are_told(talks: Path, upscaler: Upscaler) -> None:
+    run(talks, upscaler)
+    others = Upscaler(dataclasses.replace(upscaler.checkpoint, sha256="1" * 64), device="cpu")
+    assert "another weights" in told(run(talks, others))
+    write_clip(talks / "a.mp4", frames=2, sound=False)
+    assert "another input" in told(run(talks, upscaler))
+
+
+def test_a_file_that_nobody_knows_is_no_result(talks: Path, upscaler: Upscaler) -> None:
+    run(talks, upscaler)
+    output = talks.parent / "big" / "a.mp4"
+    output.write_bytes(b"somebody else's")
+    assert "not known what it was made from" in told(run(talks, upscaler))
+    assert output.read_bytes() == b"somebody else's"
+
+
+def test_a_job_stopped_before_its_record_is_finished_by_the_next_run(
+    talks: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safa.jobs.batch.record_finished", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(talks, upscaler)
+    output = talks.parent / "big" / "a.mp4"
+    assert output.exists()
+    assert work_folder(output).exists()
+    outcome = run(talks, upscaler)
+    assert outcome.report is not None
+    assert outcome.report.resumed_frames == 1
+    assert made_from(output) is not None
+
+
+def test_a_cluster_and_one_machine_know_each_others_results(talks: Path, upscaler: Upscaler) -> None:
+    request = Request(SETTINGS, upscaler.checkpoint.sha256, is_batch=True)
+    jobs = plan_batch([talks], talks.parent / "big")
+    (outcome,) = ClusterJob(LocalWorkers(upscaler.checkpoint), request, Listeners()).run(jobs, {})
+    assert not outcome.failed
+    assert settled_before(*jobs[0], SETTINGS, upscaler.checkpoint.sha256) == Outcome(*jobs[0])
+
+
+def test_a_folder_cannot_be_made_larger_in_place(tmp_path: Path) -> None:
+    (tmp_path / "talks").mkdir()
+    for name in ("a.mp4", "b.avi"):
+        (tmp_path / "talks" / name).touch()
+    same = tmp_path / "talks" / ".." / "talks"
+    with pytest.raises(OutputError, match="folder of the inputs; choose another"):
+        plan_batch([tmp_path / "talks"], same)
+    with pytest.raises(OutputError, match=r"a\.mp4 is one of the inputs; choose another"):
+        plan_batch([tmp_path / "talks" / "a.mp4", tmp_path / "talks" / "b.avi"], same)
+
+
+def test_results_and_kept_work_are_no_inputs(talks: Path, upscaler: Upscaler) -> None:
+    source = talks / "a.mp4"
+    for folder in (talks / "big", talks / "big4"):
+        upscale_many(plan_batch([talks], folder), upscaler, SETTINGS)
+        kept = work_folder(folder / "b.mp4")
+        kept.mkdir()
+        (kept / "000000.mkv").touch()
+    (work_folder(talks / "c.mp4")).mkdir()
+    (work_folder(talks / "c.mp4") / "000000.mkv").touch()
+    assert plan_batch([talks], talks / "big") == [(source, talks / "big" / "a.mp4")]
+    assert plan_batch([talks], talks.parent / "new") == [(source, talks.parent / "new" / "a.mp4")]
+    # Those who name the results themselves get them.
+    assert [path for path, _ in plan_batch([talks / "big"], talks.parent / "new")] == [talks / "big" / "a.mp4"]
+
+
+def test_pictures_stay_one_video_when_the_output_lies_among_them(tmp_path: Path) -> None:
+    (tmp_path / "1.png").touch()
+    output = tmp_path / "out.mp4"
+    work_folder(output).mkdir()
+    (work_folder(output) / "000000.mkv").touch()
+    output.touch()
+    assert not holds_videos(tmp_path, output)

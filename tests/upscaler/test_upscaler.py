@@ -1,0 +1,147 @@
+"""Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safa.checkpoint import Checkpoint
+from safa.errors import SafaError
+from safa.upscaler.upscaler import Upscaler
+from safa.video.schedule.windows import Span
+from tests.conftest import streaming_network, tiny_network
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
+    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+
+
+def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40))
+def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, width: int) -> None:
+    (result,) = upscaler.between(picture(0, height, width), picture(1, height, width), [0.5])
+    assert result.shape == (4 * height, 4 * width, 3)
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("dtype", "peak"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_number_type_is_kept_and_means_the_same(upscaler: Upscaler, dtype: type, peak: int) -> None:
+    frames = [picture(seed).astype(np.float64) / 255 for seed in (0, 1)]
+    reference = upscaler.between(*(frame.astype(np.float32) for frame in frames), [0.25])[0]
+    (result,) = upscaler.between(
+        *((frame * peak).round().astype(dtype) if peak > 1 else frame.astype(dtype) for frame in frames), [0.25]
+    )
+    assert result.dtype == dtype
+    assert np.abs(result / peak - reference).max() <= 0.51 / min(peak, 65535) + 1e-4
+
+
+def test_results_are_rounded_not_truncated(upscaler: Upscaler) -> None:
+    white = np.full((8, 8, 3), 254, np.uint8)
+    pair = upscaler.pair(upscaler.encode(white), upscaler.encode(white))
+    exact = upscaler.details(pair, 0.0).image[0].permute(1, 2, 0).numpy() * 255
+    assert np.array_equal(upscaler.at(pair, 0.0), np.rint(exact).astype(np.uint8))
+
+
+def test_alpha_is_enlarged_and_blended(upscaler: Upscaler) -> None:
+    clear, solid = picture(0, channels=4), picture(1, channels=4)
+    clear[:, :, 3], solid[:, :, 3] = 0, 255
+    result = upscaler.between(clear, solid, [0.0, 0.5, 1.0])
+    assert [int(r[:, :, 3].mean()) for r in result] == [0, 128, 255]
+
+
+def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [picture(seed) for seed in range(4)]
+    expected = [
+        image for a, b in itertools.pairwise(frames) for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
+    ] + upscaler.between(frames[2], frames[3], [1.0])
+    encoded, synthesised = [], []
+    encode, synthesize = upscaler.engine.encode_frame, upscaler.engine.synthesize
+    monkeypatch.setattr(upscaler.engine, "encode_frame", lambda frame: encoded.append(1) or encode(frame))
+    monkeypatch.setattr(upscaler.engine, "synthesize", lambda *all: synthesised.append(1) or synthesize(*all))
+    result = list(upscaler.stream(iter(frames), rate=3))
+    assert len(encoded) == 4
+    assert len(synthesised) == len(result) == 10
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+
+
+def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safa.upscaler.upscaler.WINDOW", Span(2, 1))
+    looking = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    frames = [picture(seed) for seed in range(5)]
+    windows = {0: range(4), 1: range(1, 5), 2: range(3, 5)}
+    expected = []
+    for pair in range(4):
+        window = looking.window([looking.encode(frames[k]) for k in windows[pair // 2]])
+        times = [0.0, 0.5] if pair < 3 else [0.0, 0.5, 1.0]
+        expected += looking.at_times(window, times, place=pair - windows[pair // 2][0])
+    asked = []
+    encode_window = looking.engine.encode_window
+    monkeypatch.setattr(looking.engine, "encode_window", lambda *all: asked.append(len(all[0])) or encode_window(*all))
+    result = list(looking.stream(iter(frames), rate=2))
+    assert asked == [4, 4]
+    assert len(result) == len(expected) == 9
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+    assert not np.array_equal(result[2], looking.between(frames[1], frames[2], [0.0])[0])
+
+
+def test_stream_is_lazy(upscaler: Upscaler) -> None:
+    taken = []
+    endless = (taken.append(k) or picture(k) for k in itertools.count())
+    list(itertools.islice(upscaler.stream(endless, rate=2), 3))
+    assert len(taken) == 3
+
+
+def test_stream_of_one_frame_gives_one(upscaler: Upscaler) -> None:
+    assert [r.shape for r in upscaler.stream([picture(0, 1, 1)])] == [(4, 4, 3)]
+
+
+def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
+    # A picture whose sides fit needs no padding; with its own edge repeated it is what the smaller one is padded to.
+    whole = picture(0, 32, 32)
+    whole[24:] = whole[23]
+    whole[:, 24:] = whole[:, 23:24]
+    small, large = (upscaler.between(p, p, [0.0])[0] for p in (whole[:25, :25], whole))
+    assert np.array_equal(small, large[:100, :100])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda u: u.between(picture(0), picture(1, 9, 9), [0.5]), "one size"),
+        (lambda u: u.between(picture(0), picture(1), [1.5]), "outside"),
+        (lambda u: u.encode(np.zeros((4, 4), np.uint8)), "height,width,3"),
+        (lambda u: u.encode(np.zeros((4, 4, 3), np.int64)), "uint8, uint16"),
+        (lambda u: list(u.stream([picture(0)], rate=0)), "at least 1"),
+        (lambda u: Upscaler(u.checkpoint, device="cuda:99"), "not available"),
+        (lambda u: Upscaler(u.checkpoint, device="cpu", dtype="int3"), "number type"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        call(upscaler)  # type: ignore[operator]
+
+
+def test_bfloat16_stays_near_float32(upscaler: Upscaler) -> None:
+    frames = picture(0, 24, 24), picture(1, 24, 24)
+    exact = upscaler.between(*frames, [0.5])[0].astype(float)
+    coarse = Upscaler(upscaler.checkpoint, device="cpu", dtype="bfloat16").between(*frames, [0.5])[0].astype(float)
+    assert np.abs(exact - coarse).mean() < 3
+
+
+def test_engines_agree(upscaler: Upscaler) -> None:
+    frames = picture(0, 24, 24), picture(1, 24, 24)
+    results = [
+        Upscaler(upscaler.checkpoint, device="cpu", engine=name).between(*frames, [0.3])[0].astype(int)
+        for name in ("torch", "auto")
+    ]
+    assert np.abs(results[0] - results[1]).max() <= 1
