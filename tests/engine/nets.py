@@ -41,7 +41,7 @@ def lively_network(**settings: object) -> Safa:
             elif network.config.propagation and name.startswith(("decoder.head", "propagation.decoder")):
                 parameter.mul_(
                     0.25
-                )  # deep as it is, pictures of hundreds would come out, and rounding errors with them
+                )  # or pictures of hundreds come out, rounding errors with them
             elif "flow_change.1" in name:
                 parameter.normal_(0, 0.2, generator=generator)
     return network
