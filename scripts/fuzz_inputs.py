@@ -72,7 +72,7 @@ def attempt(source: Path, output: Path, upscaler: Upscaler, answer: multiprocess
     """Runs in the child: tells how it ended."""
     try:
         report = upscale(source, output, rate=1, upscaler=upscaler)
-        answer.send("success" if report.proof.ok else f"check failed: {report.proof.failures()}")
+        answer.send("success" if report.verification.ok else f"check failed: {report.verification.failures()}")
     except SafaError as error:
         answer.send(f"refused: {error}")
     except BaseException:

@@ -114,7 +114,7 @@ def main() -> int:
         equal = frame_hashes(alone) == frame_hashes(output)
         print(f"{len(killer.killed)} kills, {report.retries} segments tried again, {report.frames} frames")
         print("frames equal to those of one process" if equal else "FRAMES DIFFER")
-    return int(not equal or len(killer.killed) < 2 or not report.proof.ok)
+    return int(not equal or len(killer.killed) < 2 or not report.verification.ok)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from safa.errors import SafaError
 
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from safa.jobs.job import Report, UpscaleSettings
+    from safa.jobs.job import Report
     from safa.jobs.pipeline import Progress
+    from safa.jobs.settings import UpscaleSettings
     from safa.jobs.upscale import upscale
     from safa.network.config import SafaConfig
     from safa.network.safa import Safa
@@ -22,7 +23,7 @@ _HOME = {
     "Report": "jobs.job",
     "Safa": "network.safa",
     "SafaConfig": "network.config",
-    "UpscaleSettings": "jobs.job",
+    "UpscaleSettings": "jobs.settings",
     "Upscaler": "upscaler.upscaler",
     "load": "upscaler.upscaler",
     "load_checkpoint": "checkpoint",

@@ -131,7 +131,7 @@ def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [e["event"] for e in events] == ["start", *["progress"] * 3, "done"]
-    assert events[-1]["proof"]["ok"]
+    assert events[-1]["verification"]["ok"]
     assert events[-1]["frames"] == 3
 
 

@@ -24,8 +24,9 @@ from safa.cluster.pool import Member
 from safa.cluster.worker import Failed, Film
 from safa.errors import SafaError
 from safa.jobs import upscale as convert
-from safa.jobs.job import Report, UpscaleSettings
+from safa.jobs.job import Report
 from safa.jobs.pipeline import Progress
+from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.memory_budget import WRITE_BEHIND
 from safa.upscaler.upscaler import Upscaler, span_of
@@ -136,7 +137,7 @@ def test_frames_and_times_equal_those_of_one_machine(tmp_path: Path, checkpoint:
     workers = LocalWorkers(checkpoint, last_first=True)
     report = on_cluster(source, tmp_path / "parts.mkv", checkpoint, settings, workers=workers)
     whole = alone(source, tmp_path / "whole.mkv", checkpoint, settings)
-    assert report.proof.ok
+    assert report.verification.ok
     assert len(workers.rendered) == -(-report.frames // SEGMENT) > 1
     assert report.frames == whole.frames
     assert report.problems == whole.problems == []
@@ -260,4 +261,4 @@ def test_files_are_told_apart_in_a_batch(tmp_path: Path, checkpoint: Checkpoint,
     assert [outcome.failed for outcome in outcomes] == [True, False]
     assert "bad.mp4 is cut off" in str(outcomes[0].error)
     assert outcomes[1].report is not None
-    assert outcomes[1].report.proof.ok
+    assert outcomes[1].report.verification.ok

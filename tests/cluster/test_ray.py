@@ -59,7 +59,7 @@ def test_a_killed_worker_costs_a_segment_and_changes_nothing(
     listeners = Listeners(warning=told.append)
     (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, listeners=listeners)
     assert outcome.report is not None
-    assert outcome.report.proof.ok
+    assert outcome.report.verification.ok
     assert outcome.report.retries == len(told) == 1
     assert "segment 0 (frames 0 to 7, 0:00 to 0:00) is tried again: its worker on" in told[0]
     upscale(clip, tmp_path / "whole.mp4", upscaler=Upscaler(checkpoint, "cpu"))

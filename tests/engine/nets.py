@@ -39,9 +39,7 @@ def lively_network(**settings: object) -> Safa:
             if name.endswith("act.weight"):
                 parameter.uniform_(-0.2, 0.5, generator=generator)
             elif network.config.propagation and name.startswith(("decoder.head", "propagation.decoder")):
-                parameter.mul_(
-                    0.25
-                )  # or pictures of hundreds come out, rounding errors with them
+                parameter.mul_(0.25)  # or pictures of hundreds come out, rounding errors with them
             elif "flow_change.1" in name:
                 parameter.normal_(0, 0.2, generator=generator)
     return network

@@ -14,9 +14,9 @@ from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.errors import OutputError
 from safa.jobs.batch import Outcome, holds_videos, plan_batch, settled_before, upscale_many
-from safa.jobs.job import UpscaleSettings
+from safa.jobs.finished import made_from
+from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
-from safa.video.finished import made_from
 from safa.video.write.journal import work_folder
 from tests.cluster.local import LocalWorkers
 from tests.conftest import tiny_network

@@ -13,14 +13,14 @@ from safa.checkpoint import Checkpoint
 from safa.engine import process_memory
 from safa.errors import JournalMismatch, SafaError
 from safa.jobs import upscale as convert
-from safa.jobs.job import UpscaleSettings
 from safa.jobs.pipeline import Progress
+from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.memory_budget import FREE_SHARE
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import save_picture
-from safa.video.verify import Proof
+from safa.video.verify import Verification
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
 
@@ -58,7 +58,7 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
         assert not (tmp_path / "out.mp4").exists()
     report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     assert report.resumed_frames >= 8
-    assert report.proof.ok
+    assert report.verification.ok
     whole, resumed = video_frames(tmp_path / "whole.mp4"), video_frames(tmp_path / "out.mp4")
     assert [t for t, _ in whole] == [t for t, _ in resumed]
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
@@ -88,32 +88,32 @@ def test_kept_work_of_other_settings_is_refused_unless_restarted(
 def test_a_job_stopped_before_its_check_is_not_finished(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    def stop(path: Path, expected: object) -> Proof:
+    def stop(path: Path, expected: object) -> Verification:
         raise KeyboardInterrupt
 
     source = write_clip(tmp_path / "in.mp4", frames=2)
-    monkeypatch.setattr("safa.jobs.job.prove", stop)
+    monkeypatch.setattr("safa.jobs.job.verify", stop)
     with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
         upscale(source, tmp_path / name, upscaler=upscaler)
     monkeypatch.undo()
     report = upscale(source, tmp_path / name, upscaler=upscaler)
-    assert report.proof.ok
+    assert report.verification.ok
     assert report.resumed_frames == 3
 
 
 def test_a_film_among_its_pictures_goes_on(tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(path: Path, expected: object) -> Proof:
+    def stop(path: Path, expected: object) -> Verification:
         raise KeyboardInterrupt
 
     for number in range(2):
         save_picture(np.full((8, 8, 3), 60 * number + 40, np.uint8), tmp_path / f"{number}.png")
     settings = UpscaleSettings(source_fps=Fraction(10))
     with monkeypatch.context() as patch:
-        patch.setattr("safa.jobs.job.prove", stop)
+        patch.setattr("safa.jobs.job.verify", stop)
         with pytest.raises(KeyboardInterrupt):
             upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
     report = upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
-    assert (report.proof.ok, report.resumed_frames) == (True, 3)
+    assert (report.verification.ok, report.resumed_frames) == (True, 3)
 
 
 def test_a_file_put_beside_kept_work_is_not_replaced(
@@ -181,7 +181,7 @@ def test_kept_work_that_took_more_than_there_is_is_told(tmp_path: Path, monkeypa
         upscale(source, output, upscaler=plenty, on_progress=crash_at(4))  # type: ignore[arg-type]
     with pytest.raises(JournalMismatch, match=r"computed with [\d.]+[MG] for the network, .* or give --restart"):
         upscale(source, output, upscaler=little)
-    assert upscale(source, output, upscaler=little, restart=True).proof.ok
+    assert upscale(source, output, upscaler=little, restart=True).verification.ok
 
 
 def test_smaller_tiles_after_memory_ran_out_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,11 +223,11 @@ def test_what_came_while_the_job_was_running_is_not_replaced(tmp_path: Path, ups
     assert others.read_bytes() == b"precious"
     others.unlink()
     report = upscale(source, output, upscaler=upscaler)
-    assert (report.proof.ok, report.resumed_frames) == (True, 3)
+    assert (report.verification.ok, report.resumed_frames) == (True, 3)
 
 
 def test_who_agreed_to_replace_the_output_agreed_until_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=2, sound=False), tmp_path / "out.mp4"
     report = upscale(source, output, upscaler=upscaler, overwrite=True, on_progress=put_there(output, 2))  # type: ignore[arg-type]
-    assert report.proof.ok
+    assert report.verification.ok
     assert len(video_frames(output)) == 3

@@ -14,13 +14,13 @@ import pytest
 from safa.checkpoint import Checkpoint, save_checkpoint
 from safa.engine import process_memory
 from safa.errors import SafaError
-from safa.jobs.job import UpscaleSettings
 from safa.jobs.pipeline import Progress
+from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import load_picture, save_picture
-from safa.video.verify import Check, Proof
+from safa.video.verify import Check, Verification
 from safa.video.write.journal import work_folder
 from tests.conftest import tiny_network
 from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
@@ -37,7 +37,7 @@ def test_size_count_times_and_sound(tmp_path: Path, upscaler: Upscaler, rate: in
     source = write_clip(tmp_path / "in.mp4", frames=4)
     report = upscale(source, tmp_path / "out.mp4", rate=rate, upscaler=upscaler)
     frames = video_frames(tmp_path / "out.mp4")
-    assert report.proof.ok
+    assert report.verification.ok
     assert report.frames == len(frames) == 3 * rate + 1
     assert frames[0][1].shape == (4 * HEIGHT, 4 * WIDTH, 3)
     assert [time for time, _ in frames] == [Fraction(k, 10 * rate) for k in range(3 * rate + 1)]
@@ -68,7 +68,7 @@ def test_start_and_end_select_frames(tmp_path: Path, upscaler: Upscaler) -> None
 
 def test_one_frame_gives_one(tmp_path: Path, upscaler: Upscaler) -> None:
     report = upscale(write_clip(tmp_path / "in.mp4", 1, sound=False), tmp_path / "out.mp4", upscaler=upscaler)
-    assert report.proof.ok
+    assert report.verification.ok
     assert report.frames == 1
 
 
@@ -76,7 +76,7 @@ def test_odd_size(tmp_path: Path, upscaler: Upscaler) -> None:
     source = write_clip(tmp_path / "in.mkv", 2, size=(17, 13))
     report = upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     assert (report.width, report.height) == (68, 52)
-    assert report.proof.ok
+    assert report.verification.ok
 
 
 def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -107,7 +107,7 @@ def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Up
     with pytest.raises(SafaError, match="--overwrite"):
         upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
-    assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler, overwrite=True).proof.ok
+    assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler, overwrite=True).verification.ok
 
 
 def test_damage_in_the_source_is_reported(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -127,14 +127,14 @@ def test_a_folder_of_pictures_in_and_out(tmp_path: Path, upscaler: Upscaler) -> 
     settings = UpscaleSettings(rate=2, source_fps=Fraction(10))
     report = upscale(tmp_path / "in", tmp_path / "out" / "%04d.png", settings=settings, upscaler=upscaler)
     written = sorted((tmp_path / "out").iterdir())
-    assert report.proof.ok
+    assert report.verification.ok
     assert [load_picture(path).shape for path in written] == [(36, 28, 4)] * 5
 
 
 def test_gif_out(tmp_path: Path, upscaler: Upscaler) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=3)
     report = upscale(source, tmp_path / "out.gif", rate=1, upscaler=upscaler)
-    assert report.proof.ok
+    assert report.verification.ok
     assert any("audio" in warning for warning in report.warnings)
 
 
@@ -152,10 +152,10 @@ def test_y4m_on_standard_output(tmp_path: Path) -> None:
 def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = Proof({"frames": Check(3, 2, False)})
-    monkeypatch.setattr("safa.jobs.job.prove", lambda path, expected: failed)
+    failed = Verification({"frames": Check(3, 2, False)})
+    monkeypatch.setattr("safa.jobs.job.verify", lambda path, expected: failed)
     report = upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
-    assert not report.proof.ok
+    assert not report.verification.ok
     assert report.output == tmp_path / "out.failed-check.mp4"
     assert not (tmp_path / "out.mp4").exists()
 

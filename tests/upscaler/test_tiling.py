@@ -14,7 +14,7 @@ from safa.checkpoint import Checkpoint
 from safa.engine import ENGINES
 from safa.engine.process_memory import MIB
 from safa.errors import OutOfMemory
-from safa.upscaler.tiling import Decision, Tile, agree, margin_for, plan_tiles, smallest_cost
+from safa.upscaler.tiling import Decision, Tile, margin_for, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.upscaler import Upscaler
 from tests.conftest import streaming_network, tiny_network
 
@@ -44,12 +44,12 @@ def test_tiles_cover_the_frame_once_with_margins_inside(height: int, width: int,
         return
     covered = np.zeros((height, width), int)
     for tile in tiles:
-        top, left, bottom, right = tile.shown
+        top, left, bottom, right = tile.core
         covered[top:bottom, left:right] += 1
         assert tile.cost <= most
-        assert not any(edge % 8 for edge in (*tile.shown, *tile.seen))
+        assert not any(edge % 8 for edge in (*tile.core, *tile.padded))
         wanted = (max(0, top - margin), max(0, left - margin), min(height, bottom + margin), min(width, right + margin))
-        assert tile.seen == (wanted if len(tiles) > 1 else tile.shown)
+        assert tile.padded == (wanted if len(tiles) > 1 else tile.core)
     assert (covered == 1).all()
 
 
@@ -157,7 +157,7 @@ def test_agreement_is_one_and_does_not_depend_on_order(
             last[tile] = choose(tile, settled)
             return last[tile]
 
-        agree(order, [last[tile] for tile in order], again)
+        resolve_scales(order, [last[tile] for tile in order], again)
         outcomes.append({decision.scales for decision in last.values()})
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0]) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from safa.errors import OutputError
 from safa.video.hdr import Mastering
-from safa.video.verify import prove
+from safa.video.verify import verify
 from safa.video.write.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
 from safa.video.write.encoder import check_encoder
 from safa.video.write.encoder_memory import MOST_ECONOMY
@@ -33,8 +33,8 @@ def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit
     settings = {"codec": codec, "pixel_format": choice.pixel_format}
     assert write_frames(source, output, stop_after=11, **settings) is None
     expected = convert(source, output, **settings)
-    proof = prove(output, expected)
-    assert proof.ok, proof.failures()
+    verification = verify(output, expected)
+    assert verification.ok, verification.failures()
     convert(source, tmp_path / f"whole{suffix}", **settings)
     assert frame_hashes(output) == frame_hashes(tmp_path / f"whole{suffix}")
     with av.open(str(output)) as container:
@@ -49,8 +49,8 @@ def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit
 def test_thrifty_encoders_make_whole_videos(tmp_path, codec, economy):
     source, output = make_video(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     settings = {"codec": codec, "pixel_format": choose_codec(output, codec).pixel_format, "economy": economy}
-    proof = prove(output, convert(source, output, **settings))
-    assert proof.ok, proof.failures()
+    verification = verify(output, convert(source, output, **settings))
+    assert verification.ok, verification.failures()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from safa.video.verify import prove
+from safa.video.verify import verify
 from tests.video.making import convert, make_video
 from tests.video.test_side_data import warnings_for
 
@@ -39,7 +39,7 @@ def covers(path: Path) -> list[bytes]:
 def test_covers_are_kept(tmp_path, suffix, codec):
     source, output = with_cover(tmp_path / "cover.mkv", codec), tmp_path / f"out{suffix}"
     expected = convert(source, output)
-    assert prove(output, expected).ok
+    assert verify(output, expected).ok
     assert covers(output) == covers(source)
     assert len(covers(source)) == 1
     again = tmp_path / "again.mkv"

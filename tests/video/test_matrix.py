@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from safa.video.read.reader import VideoReader
-from safa.video.verify import prove
+from safa.video.verify import verify
 from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_interlaced, make_rich, make_video
 
@@ -123,8 +123,8 @@ def test_invariants(tmp_path, row, suffix, plan):
     assert len(frames) == row.frames
     choice = choose_codec(output, bit_depth=info.bit_depth)
     expected = convert(source, output, scale=4, codec=choice.codec, pixel_format=choice.pixel_format, **plan)
-    proof = prove(output, expected)
-    assert proof.ok, proof.failures()
+    verification = verify(output, expected)
+    assert verification.ok, verification.failures()
     assert (expected.start, expected.end) == (start, end)
     assert (expected.width, expected.height) == (row.size[0] * 4, row.size[1] * 4)
     if plan.get("rate"):

@@ -11,8 +11,8 @@ from safa.video.colour import Colour
 from safa.video.remux.mux import mux
 from safa.video.remux.stream_plan import StreamPlan
 from safa.video.remux.streams import payload
-from safa.video.schedule.timeline import Moment
-from safa.video.verify import prove
+from safa.video.schedule.timeline import OutputTime
+from safa.video.verify import verify
 from safa.video.write.codecs import choose_codec
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentWriter
@@ -44,8 +44,8 @@ def audio_packets(path):
 def test_time_and_sound_are_kept(tmp_path, source, settings, output):
     """Count, start, end, increasing times, A/V offset, sound bytes: all that `prove` looks at, over B-frames."""
     expected = convert(make_video(tmp_path / source, **settings), tmp_path / output, rate=3)
-    proof = prove(tmp_path / output, expected)
-    assert proof.ok, proof.failures()
+    verification = verify(tmp_path / output, expected)
+    assert verification.ok, verification.failures()
     assert len(expected.streams) == ("audio" in settings)
     assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
 
@@ -54,8 +54,8 @@ def test_time_and_sound_are_kept(tmp_path, source, settings, output):
 def test_a_long_first_frame_is_no_mismatch(tmp_path, output):
     """A screen recording: nothing moves at first, and then it does."""
     source = make_video(tmp_path / "screen.mp4", (0, *range(48, 57)))
-    proof = prove(tmp_path / output, convert(source, tmp_path / output, preset="medium"))
-    assert proof.ok, proof.failures()
+    verification = verify(tmp_path / output, convert(source, tmp_path / output, preset="medium"))
+    assert verification.ok, verification.failures()
 
 
 INTERVAL = st.integers(1, 100)
@@ -77,11 +77,11 @@ def test_any_intervals_pass_the_check(tmp_path_factory, suffix, first, middle, l
     times = list(accumulate([first, *middle], initial=0))
     with SegmentWriter(folder / "work", spec, {}, frames_per_segment=5) as writer:
         for number, time in enumerate(times):
-            writer.write(picture(number), Moment(number, Fraction(0), time * tick))
+            writer.write(picture(number), OutputTime(number, Fraction(0), time * tick))
         journal = writer.finish((times[-1] + last) * tick)
     assert choice.codec != "h264" or max(segment.reorder for segment in journal.segments) or len(times) < 3
-    proof = prove(output, mux(journal, spec, StreamPlan(output)))
-    assert proof.ok, proof.failures()
+    verification = verify(output, mux(journal, spec, StreamPlan(output)))
+    assert verification.ok, verification.failures()
 
 
 def test_a_constant_rate_stays_constant_in_decoding_order(tmp_path, clip):
@@ -124,7 +124,7 @@ def test_segmented_stream_decodes_like_one(tmp_path, clip):
 def test_selection_cuts_sound_alike(tmp_path, output):
     source = make_video(tmp_path / "long.mp4", range(72), audio=3.0, options={"g": "24"})
     expected = convert(source, tmp_path / output, selection=(Fraction(1), Fraction(2)))
-    assert prove(tmp_path / output, expected).ok
+    assert verify(tmp_path / output, expected).ok
     wanted = [(time - 1, data) for time, data in audio_packets(source) if 1 <= time < 2]
     found = audio_packets(tmp_path / output)
     assert [data for _, data in found] == [data for _, data in wanted]
@@ -178,7 +178,7 @@ def test_sound_is_copied_or_named_before_work(tmp_path, suffix, fits):
     assert (plan.copied, plan.warnings) == (((0,), ()) if fits else ((), (named,)))
     expected = mux(journal, spec, plan)
     assert len(expected.streams) == fits
-    assert prove(tmp_path / f"out{suffix}", expected).ok
+    assert verify(tmp_path / f"out{suffix}", expected).ok
 
 
 def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeypatch):
@@ -212,12 +212,12 @@ def test_sound_track_without_packets_is_no_mismatch(tmp_path):
     source = make_video(tmp_path / "mute.mkv", audio=0.0)
     for suffix in (".mp4", ".mkv"):
         expected = convert(source, tmp_path / f"out{suffix}")
-        proof = prove(tmp_path / f"out{suffix}", expected)
-        assert proof.ok, proof.failures()
+        verification = verify(tmp_path / f"out{suffix}", expected)
+        assert verification.ok, verification.failures()
 
 
 def test_existing_output_is_replaced_whole(tmp_path, clip):
     output = tmp_path / "out.mp4"
     output.write_text("old")
     convert(clip, output)
-    assert prove(output, convert(clip, output)).ok
+    assert verify(output, convert(clip, output)).ok

@@ -12,7 +12,7 @@ from safa.jobs.batch import plan_batch
 from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from safa.video.read.folder import FolderReader
 from safa.video.read.reader import VideoReader
-from safa.video.verify import prove
+from safa.video.verify import verify
 from safa.video.write.encoder import check_output
 from safa.video.write.journal import work_folder
 from tests.video.making import SIZE, convert, make_video, picture
@@ -26,8 +26,8 @@ def test_a_film_may_have_any_name(tmp_path, clip, name):
     check_output(output, clip)
     assert work_folder(output).name == f"{name}.safa-work"
     settings = {"codec": "rgb", "pixel_format": "bgr0"} if output.suffix in (".gif", ".webp") else {}
-    proof = prove(output, convert(clip, output, **settings))
-    assert proof.ok, proof.failures()
+    verification = verify(output, convert(clip, output, **settings))
+    assert verification.ok, verification.failures()
     assert output.is_file()
     if output.suffix != ".webp":
         with VideoReader(output) as reader:
@@ -37,8 +37,8 @@ def test_a_film_may_have_any_name(tmp_path, clip, name):
 def test_pictures_may_have_a_percent_sign_beside_their_number(tmp_path, clip):
     output = tmp_path / "new" / "100% %03d.png"
     check_output(output, clip)
-    proof = prove(output, convert(clip, output, codec="rgb", pixel_format="bgr0", rate=1))
-    assert proof.ok, proof.failures()
+    verification = verify(output, convert(clip, output, codec="rgb", pixel_format="bgr0", rate=1))
+    assert verification.ok, verification.failures()
     assert sorted(path.name for path in output.parent.iterdir())[:2] == ["100% 001.png", "100% 002.png"]
 
 
@@ -62,7 +62,7 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
     source = make_video(tmp_path / "a.mp4", times=range(4)).rename("12:30.mp4")
     output = Path("13:30.mp4")
     expected = convert(Path(source.name), output, rate=1)
-    assert prove(output, expected).ok
+    assert verify(output, expected).ok
     assert expected.end == Fraction(4, 24)
 
 

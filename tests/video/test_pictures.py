@@ -15,8 +15,8 @@ from safa.errors import MediaError, OutputError
 from safa.video.colour import Colour
 from safa.video.read.folder import FolderReader, open_reader
 from safa.video.read.reader import VideoReader
-from safa.video.schedule.timeline import Moment
-from safa.video.verify import prove
+from safa.video.schedule.timeline import OutputTime
+from safa.video.verify import verify
 from safa.video.write.codecs import choose_codec
 from safa.video.write.encoder import OutputSpec, check_output
 from safa.video.write.journal import work_folder
@@ -101,7 +101,7 @@ def test_folder_to_folder_is_lossless(tmp_path, depth, alpha):
     choice = choose_codec(output, None, depth, alpha)
     settings = {"codec": choice.codec, "pixel_format": choice.pixel_format, "rate": 1, "source_fps": FPS}
     expected = convert(tmp_path / "in", output, **settings)
-    assert prove(output, expected).ok
+    assert verify(output, expected).ok
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["001.png", "002.png", "003.png"]
     with FolderReader(tmp_path / "out", FPS) as reader:
         assert np.array_equal([frame.image for frame in reader.frames()], images)
@@ -113,8 +113,8 @@ def test_animations_keep_their_delays(tmp_path, suffix):
     source = make_video(tmp_path / "in.mp4", ticks, Fraction(1, 100), last_duration=7, options={"bf": "0"})
     output = tmp_path / f"out{suffix}"
     expected = convert(source, output, rate=1, codec="rgb", pixel_format="bgr0")
-    proof = prove(output, expected)
-    assert proof.ok, proof.failures()
+    verification = verify(output, expected)
+    assert verification.ok, verification.failures()
     with Image.open(output) as image:
         assert image.n_frames == 5
         assert image.info.get("loop") == 0
@@ -168,7 +168,7 @@ def y4m(pixel_format="yuv420p", count=3, rate=Fraction(24000, 1001)):
     spec = OutputSpec(Path("-"), 62, 46, 1 / rate, rate, colour, "y4m", pixel_format, **aspect)
     with Y4mWriter(stream, spec) as writer:
         for number in range(count):
-            writer.write(picture(number, 62, 46), Moment(number, Fraction(0), number / rate))
+            writer.write(picture(number, 62, 46), OutputTime(number, Fraction(0), number / rate))
         writer.finish(count / rate)
     return stream.getvalue()
 

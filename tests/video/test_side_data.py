@@ -16,7 +16,7 @@ from safa.video.read.reader import VideoReader
 from safa.video.read.side_data import LOST, NEWER, lost_kinds, side_data
 from safa.video.remux.mastering_data import open_mastered
 from safa.video.remux.stream_plan import plan_streams
-from safa.video.verify import prove
+from safa.video.verify import verify
 from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_video, picture, write_frames
 from tests.video.test_matrix import master, turned
@@ -66,7 +66,7 @@ def with_message(path: Path, payload: bytes) -> Path:
 def test_hdr10_mastering_data_reaches_every_codec_and_container(tmp_path, suffix, codec):
     source, output = master(tmp_path), tmp_path / f"out{suffix}"
     expected = convert(source, output, **settings_for(output, codec, 10))
-    assert prove(output, expected).ok
+    assert verify(output, expected).ok
     with VideoReader(source) as reader:
         wanted = reader.info.mastering
     with VideoReader(output) as reader:

@@ -10,13 +10,13 @@ import av
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.jobs.job import UpscaleSettings
+from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import Colour
 from safa.video.read.folder import open_reader
 from safa.video.schedule.constant_rate import uneven_rate
-from safa.video.schedule.timeline import Moment
+from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.y4m import Y4mWriter
 from tests.conftest import tiny_network
@@ -118,7 +118,7 @@ def test_y4m_of_a_constant_rate_is_as_it_was(tmp_path, monkeypatch, upscaler):
 def test_numbered_pictures_of_a_varying_rate_last_as_long_as_the_source(tmp_path, upscaler):
     source = make_video(tmp_path / "screen.mp4", SCREEN, size=(32, 16))
     report = upscale(source, tmp_path / "out" / "%d.png", rate=1, upscaler=upscaler)
-    assert report.proof.ok
+    assert report.verification.ok
     assert report.frames == len(list((tmp_path / "out").iterdir())) == 57
     assert [text for text in report.warnings if "24 a second" in text]
 
@@ -138,7 +138,7 @@ def test_no_frame_of_y4m_is_far_from_its_time(ticks, shown):
     spec = OutputSpec(Path("-"), 64, 48, 1 / rate, rate, Colour().resolved(48), "y4m", "yuv444p")
     with Y4mWriter(stream, spec) as writer:
         for number, tick in enumerate(ticks):
-            writer.write(picture(number * 4), Moment(number, Fraction(0), tick / rate))
+            writer.write(picture(number * 4), OutputTime(number, Fraction(0), tick / rate))
         writer.finish(ticks[-1] / rate + 1)
     with av.open(io.BytesIO(stream.getvalue()), format="yuv4mpegpipe") as container:
         found = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]

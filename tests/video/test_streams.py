@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from safa.video.remux.streams import fill_times
-from safa.video.verify import prove
+from safa.video.verify import verify
 from tests.video.making import convert, make_rich, make_video, write_frames
 
 
@@ -34,7 +34,7 @@ def chapters(path):
 
 def test_everything_is_kept_where_it_fits(tmp_path, rich):
     expected = convert(rich, tmp_path / "out.mkv")
-    assert prove(tmp_path / "out.mkv", expected).ok
+    assert verify(tmp_path / "out.mkv", expected).ok
     with av.open(str(tmp_path / "out.mkv")) as found, av.open(str(rich)) as source:
         assert [s.type for s in found.streams] == [s.type for s in source.streams]
         assert [s.language for s in found.streams] == [s.language for s in source.streams]
@@ -67,7 +67,7 @@ def test_selection_moves_and_cuts_all_alike(tmp_path, rich):
 @pytest.mark.parametrize("slow", [Fraction(5, 2), Fraction(1, 3), Fraction(1)])
 def test_slow_motion_stretches_sound_and_texts(tmp_path, rich, slow):
     expected = convert(rich, tmp_path / "out.mkv", slow=slow)
-    assert prove(tmp_path / "out.mkv", expected).ok
+    assert verify(tmp_path / "out.mkv", expected).ok
     start, duration = (Fraction(round(milliseconds * slow), 1000) for milliseconds in (600, 300))
     assert texts(tmp_path / "out.mkv")[1] == (start, duration, "line at 500")
     assert chapters(tmp_path / "out.mkv")[1][0] == round(Fraction(7, 10) * slow, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safa.video.remux.stretch import can_stretch
-from safa.video.verify import prove
+from safa.video.verify import verify
 from tests.video.making import convert, make_video, write_frames
 from tests.video.test_streams import pitch, sound
 
@@ -63,7 +63,7 @@ def with_sound(path: Path, *kinds: tuple[str, int, str]) -> Path:
 def test_any_rate_and_channels_are_stretched(tmp_path, rate, layout, suffix, found):
     source, output = with_sound(tmp_path / "in.mkv", ("pcm_s24le", rate, layout)), tmp_path / f"out{suffix}"
     expected = convert(source, output, slow=Fraction(2), codec="vp9" if suffix == ".webm" else "h264")
-    assert prove(output, expected).ok
+    assert verify(output, expected).ok
     with av.open(str(output)) as container:
         (stream,) = container.streams.audio
         assert (stream.rate, stream.layout.nb_channels) == found
@@ -93,6 +93,6 @@ def test_channels_may_change_on_the_way(tmp_path):
     with av.open(str(source)) as container:
         assert len({frame.layout.name for frame in container.decode(audio=0)}) == 2
     expected = convert(source, tmp_path / "out.mp4", slow=Fraction(3, 2))
-    assert prove(tmp_path / "out.mp4", expected).ok
+    assert verify(tmp_path / "out.mp4", expected).ok
     samples, rate = sound(tmp_path / "out.mp4", 0)
     assert abs(len(samples) / rate - 1.5) < 0.2

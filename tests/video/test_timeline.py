@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.video.schedule.timeline import Moment, Timeline, output_time_base
+from safa.video.schedule.timeline import OutputTime, Timeline, output_time_base
 
 TIME_BASES = st.sampled_from([Fraction(1, 90000), Fraction(1, 1000), Fraction(1001, 30000), Fraction(1, 24)])
 FPS = st.sampled_from([Fraction(60), Fraction(60000, 1001), Fraction(24000, 1001), Fraction(5, 2), Fraction(144)])
@@ -23,14 +23,14 @@ def sources(draw: st.DrawFn) -> tuple[list[Fraction], Fraction]:
     return [time * tick for time in times], draw(st.integers(1, 60)) * tick
 
 
-def run(timeline: Timeline, times: list[Fraction], duration: Fraction) -> list[Moment]:
+def run(timeline: Timeline, times: list[Fraction], duration: Fraction) -> list[OutputTime]:
     moments = []
     for time in times:
         moments += timeline.push(time)
     return moments + timeline.finish(duration)
 
 
-def check_common(moments: list[Moment], times: list[Fraction], duration: Fraction, slow: Fraction, end: Fraction):
+def check_common(moments: list[OutputTime], times: list[Fraction], duration: Fraction, slow: Fraction, end: Fraction):
     shown = [moment.time for moment in moments]
     assert all(a < b for a, b in pairwise(shown))
     assert shown[0] == times[0] * slow
@@ -54,7 +54,7 @@ def test_rate_spreads_every_interval_evenly(source, rate, slow):
     moments = run(timeline, times, duration)
     check_common(moments, times, duration, slow, timeline.end)
     assert len(moments) == (len(times) - 1) * rate + 1
-    assert moments[-1] == Moment(len(times) - 1, Fraction(0), times[-1] * slow)
+    assert moments[-1] == OutputTime(len(times) - 1, Fraction(0), times[-1] * slow)
     assert [m.index for m in moments if m.t == 0] == list(range(len(times)))
 
 

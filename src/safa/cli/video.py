@@ -85,7 +85,7 @@ def upscale(
     }
     ceiling = parse_memory(memory) if memory is not None else None
     from safa.jobs.batch import Outcome, holds_videos, plan_batch, upscale_many
-    from safa.jobs.job import UpscaleSettings
+    from safa.jobs.settings import UpscaleSettings
     from safa.jobs.upscale import upscale as run
     from safa.upscaler.upscaler import load
 
@@ -167,7 +167,7 @@ def _conclude(report: Report, voice: Voice) -> None:
     retries = f", {report.retries} parts tried again" if report.retries else ""
     size = f"{report.width}x{report.height}"
     voice.say(f"{report.output}: {size}, {report.frames} frames{resumed}, in {report.seconds:.1f} s{retries}")
-    for failure in report.proof.failures():
+    for failure in report.verification.failures():
         stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
 
 

@@ -11,8 +11,8 @@ from safa.cluster.plan import Needed, SegmentPlan, checksum
 from safa.errors import MediaError
 from safa.video.read.folder import open_reader
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import Step
-from safa.video.schedule.timeline import Moment
+from safa.video.schedule.schedule import FrameTask
+from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import Numbered
 
 INSTANT = Fraction(1, 10**9)
@@ -67,7 +67,7 @@ def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = Tr
         yield from _checked(found, plan, check)
 
 
-def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Step]:
+def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[FrameTask]:
     """The plan's steps; ``frames`` are the needed ones in order, of which few are held at a time."""
     held: dict[int, Numbered] = {}
     for place, part in enumerate(plan.parts):
@@ -75,9 +75,9 @@ def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Step]:
         while part.window[-1] not in held:
             frame = next(frames)
             held[frame.number] = frame
-        moment = Moment(part.first, Fraction(part.t), plan.start)
+        moment = OutputTime(part.first, Fraction(part.t), plan.start)
         window = tuple(held[number] for number in part.window)
-        yield Step(plan.first_frame + place, moment, held[part.first], held[part.second], part.t, window)
+        yield FrameTask(plan.first_frame + place, moment, held[part.first], held[part.second], part.t, window)
 
 
 def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:

@@ -18,10 +18,11 @@ from safa.cluster.plan import Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
 from safa.errors import OutputError, SafaError
 from safa.jobs import upscale as convert
-from safa.jobs.job import Job, Report, UpscaleSettings, check_request, conclude, prepare, request_of
+from safa.jobs.finished import record_finished
+from safa.jobs.job import Job, Report, check_request, conclude, prepare, request_of
+from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
 from safa.video.files import appearance, disk_errors
-from safa.video.finished import record_finished
 from safa.video.read.folder import FolderReader, open_reader
 from safa.video.read.reader import VideoReader
 from safa.video.schedule.windows import PAIR, Span

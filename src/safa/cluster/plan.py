@@ -9,9 +9,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from safa.jobs.job import UpscaleSettings
+from safa.jobs.settings import UpscaleSettings
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import Step, planned
+from safa.video.schedule.schedule import FrameTask, planned
 from safa.video.schedule.windows import PAIR, Span
 from safa.video.write.segments import ticks_of
 
@@ -29,8 +29,8 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A ``Step`` with the numbers of its frames in their place."""
+class TaskNumbers:
+    """A ``FrameTask`` with the numbers of its frames in their place."""
 
     first: int
     second: int
@@ -38,9 +38,9 @@ class Part:
     window: tuple[int, ...]
 
     @staticmethod
-    def of(step: Step) -> Part:
+    def of(step: FrameTask) -> TaskNumbers:
         """What there is to tell of ``step``."""
-        return Part(step.first.number, step.second.number, step.t, tuple(frame.number for frame in step.window))
+        return TaskNumbers(step.first.number, step.second.number, step.t, tuple(frame.number for frame in step.window))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SegmentPlan:
     number: int
     first_frame: int
     ticks: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[TaskNumbers, ...]
     needed: tuple[Needed, ...]
     seek: Fraction
     start: Fraction
@@ -93,7 +93,7 @@ class Planner:
             wants: the journal's.
         """
         timeline = self._settings.timeline()
-        steps: list[Step] = []
+        steps: list[FrameTask] = []
         ticks: list[int] = []
         last: int | None = None
         cuts, dedup = self._settings.cuts, self._settings.dedup
@@ -118,7 +118,7 @@ class Planner:
             self._times[number] = frame.time + origin
             yield frame
 
-    def _need(self, step: Step) -> None:
+    def _need(self, step: FrameTask) -> None:
         for frame in step.window:
             if frame.number not in self._needed:
                 self._needed[frame.number] = Needed(frame.number, self._times[frame.number], checksum(frame.image))
@@ -128,14 +128,14 @@ class Planner:
         self._times = {n: time for n, time in self._times.items() if n >= number - PREROLL}
         self._needed = {n: needed for n, needed in self._needed.items() if n >= number}
 
-    def _plan(self, steps: list[Step], ticks: list[int]) -> SegmentPlan:
+    def _plan(self, steps: list[FrameTask], ticks: list[int]) -> SegmentPlan:
         numbers = sorted({frame.number for step in steps for frame in step.window})
         earliest = max(min(self._times), numbers[0] - PREROLL)
         return SegmentPlan(
             steps[0].number // self._length,
             steps[0].number,
             tuple(ticks),
-            tuple(Part.of(step) for step in steps),
+            tuple(TaskNumbers.of(step) for step in steps),
             tuple(self._needed[number] for number in numbers),
             self._times[earliest],
             steps[0].moment.time,

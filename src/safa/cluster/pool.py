@@ -16,7 +16,7 @@ from safa.cluster.worker import Failed, InputMissing, Rendered, Worker
 
 # Seconds between two attempts to start workers, and attempts in a row that may fail.
 PAUSE = 5.0
-STILLBIRTHS = 3
+MAX_START_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Pool:
         self._pending: dict[Any, tuple[Member, Any]] = {}
         self._shipments: dict[tuple[str, Source], Future[None]] = {}
         self._shipping = ThreadPoolExecutor(4, "shipping")
-        self._stillbirths = 0
+        self._start_failures = 0
         self._not_before = 0.0
         self.facts: dict[str, Any] | None = None
         """What all workers have in common, once the first has answered."""
@@ -167,7 +167,7 @@ class Pool:
         if work is not None:
             return News(member, work, result)
         member.node, member.is_ready = result["node"], True
-        self._stillbirths = 0
+        self._start_failures = 0
         self.facts = self.facts or result["same"]
         if result["same"] != self.facts:
             raise ClusterError(
@@ -182,9 +182,9 @@ class Pool:
             self._ray.kill(member.actor)
 
     def _stillborn(self, error: Exception) -> None:
-        self._stillbirths += 1
+        self._start_failures += 1
         self._not_before = time.monotonic() + PAUSE
-        if self._stillbirths >= STILLBIRTHS and not any(member.is_ready for member in self._members):
+        if self._start_failures >= MAX_START_FAILURES and not any(member.is_ready for member in self._members):
             raise ClusterError(f"No worker can be started: {_last_line(error)}")
 
     def _ship(self, member: Member, source: Source) -> None:

@@ -27,13 +27,13 @@ from safa.engine.device import pick_device
 from safa.engine.process_memory import total
 from safa.errors import SafaError
 from safa.jobs.job import engine_of
-from safa.jobs.pipeline import side_by_side
+from safa.jobs.pipeline import run_pipeline
 from safa.jobs.rendering import rendered
 from safa.network.operations import SCALE
 from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.files import publish
-from safa.video.schedule.schedule import Step
+from safa.video.schedule.schedule import FrameTask
 from safa.video.schedule.windows import Numbered
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, encoder_errors
@@ -152,16 +152,16 @@ class Worker:
             # A worker that was given up for lost may still be at this segment: each needs a name of its own.
             encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
-            def pictures(early: Iterator[Step]) -> Iterator[tuple[Array, Step]]:
+            def pictures(early: Iterator[FrameTask]) -> Iterator[tuple[Array, FrameTask]]:
                 return rendered(early, self._upscaler)
 
-            def write(picture: np.ndarray, step: Step) -> None:
+            def write(picture: np.ndarray, step: FrameTask) -> None:
                 encoder.write(picture, plan.ticks[step.number - plan.first_frame])
 
             try:
                 with encoder_errors(film.spec, folder, lambda: "nothing of it is kept"):
                     with self._upscaler.budget.reserve(film.plan.aside), self._settled(film):
-                        side_by_side(steps_of(plan, frames), pictures, write, film.plan)
+                        run_pipeline(steps_of(plan, frames), pictures, write, film.plan)
                     path, times, reorder = encoder.finish()
             except BaseException:
                 encoder.abandon()

@@ -12,7 +12,7 @@ from safa.data.sequences import FrameSequence, Pictures, Video, find_pictures
 from safa.errors import SafaError
 from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-Part = Literal["train", "test"]
+Subset = Literal["train", "test"]
 Names = list[str] | None
 """Names of the sequences to take; None for all."""
 
@@ -25,12 +25,12 @@ def folders(root: Path, names: Names) -> list[FrameSequence]:
     return [Pictures(name, find_pictures(root / name)) for name in names]
 
 
-def video_inr(root: Path, names: Names, part: Part) -> list[FrameSequence]:
+def video_inr(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
     """VideoINR's script makes the folders ``train`` and ``test``; published copies are with and without them."""
     return folders(root / part if (root / part).is_dir() else root, names)
 
 
-def vimeo90k(root: Path, names: Names, part: Part) -> list[FrameSequence]:
+def vimeo90k(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
     """``ROOT/sequences/00001/0001/im1.png`` to ``im7.png`` with lists of ``00001/0001``."""
     if names is None:
         names = read_names(root / f"sep_{part}list.txt")
@@ -38,7 +38,7 @@ def vimeo90k(root: Path, names: Names, part: Part) -> list[FrameSequence]:
     return [Pictures(name, find_pictures(root / "sequences" / name)) for name in names]
 
 
-def reds(root: Path, names: Names, part: Part) -> list[FrameSequence]:
+def reds(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
     """``ROOT/train/train_sharp/000/00000000.png``; the validation clips, ``ROOT/val/val_sharp``, serve as tests."""
     name = "train" if part == "train" else "val"
     inner = root / name / f"{name}_sharp"

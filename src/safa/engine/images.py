@@ -19,7 +19,7 @@ Array = NDArray[Any]
 STRIP = 64
 
 
-def peak(dtype: np.dtype[Any]) -> int:
+def max_value(dtype: np.dtype[Any]) -> int:
     """The value of white. Raises ``SafaError`` for a type that pictures do not have."""
     if dtype == np.uint8:
         return 255
@@ -32,13 +32,13 @@ def peak(dtype: np.dtype[Any]) -> int:
 
 def to_8_bits(picture: Array) -> NDArray[np.uint8]:
     """The colours of a picture of any type, ``H,W,3``, rounded."""
-    colour, white = picture[:, :, :3], peak(picture.dtype)
+    colour, white = picture[:, :, :3], max_value(picture.dtype)
     if white != 255:
         colour = np.rint(np.clip(colour / white, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(colour)
 
 
-def cut_out(picture: Array, region: Region, device: torch.device) -> Tensor:
+def crop_to_tensor(picture: Array, region: Region, device: torch.device) -> Tensor:
     """A part of ``H,W,C`` as ``1,C,h,w`` float32; beyond the right and bottom edges the edge is repeated."""
     top, left, bottom, right = region
     part = torch.from_numpy(np.ascontiguousarray(picture[top:bottom, left:right], dtype=np.float32)).to(device)
@@ -52,7 +52,7 @@ def store(image: Tensor, into: Array) -> None:
 
     In strips: the steps in between would take many times what the result does.
     """
-    white = peak(into.dtype)
+    white = max_value(into.dtype)
     for top in range(0, into.shape[0], STRIP):
         part = into[top : top + STRIP]
         strip = image[0, :, top : top + len(part), : part.shape[1]].permute(1, 2, 0)

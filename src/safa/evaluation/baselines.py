@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safa.engine.images import Array
-from safa.network.operations import SCALE, enlarge, pad_to_multiple, warp
+from safa.network.operations import SCALE, bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.upscaler.upscaler import Ask, Upscaler
@@ -136,4 +136,4 @@ def along_stream(
 
 
 def _bicubic(frame: Tensor) -> Tensor:
-    return enlarge(frame).clamp(0, 1)
+    return bicubic_upsample(frame).clamp(0, 1)

@@ -20,7 +20,7 @@ from torch import Tensor
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.export.folder import read_card
-from safa.network.operations import SCALE, enlarge, pad_to_multiple
+from safa.network.operations import SCALE, bicubic_upsample, pad_to_multiple
 
 Run = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -59,7 +59,7 @@ def model_method(path: Path, multiple: int = 32) -> Method:
             else:
                 raise SafaError(f"{path} takes no time: it can be measured at a time factor of 2 only.")
             if picture.shape[-2:] == padded0.shape[-2:]:
-                picture = enlarge(picture)
+                picture = bicubic_upsample(picture)
             yield picture[..., : SCALE * height, : SCALE * width].clamp(0, 1)
 
     return Method(path.stem, interpolate, parameters, any_time=takes_time)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError, SafaError
-from safa.jobs.job import Report, UpscaleSettings, request_of
+from safa.jobs.finished import has_records, made_from, record_finished
+from safa.jobs.job import Report, request_of
+from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.finished import has_records, made_from, record_finished
 from safa.video.names import VIDEO_SUFFIXES
 from safa.video.write.codecs import CONTAINERS
 from safa.video.write.journal import WORK_SUFFIX, is_published
@@ -33,7 +34,7 @@ class Outcome:
     @property
     def failed(self) -> bool:
         """Whether the file is not there as it should be."""
-        return self.error is not None or (self.report is not None and not self.report.proof.ok)
+        return self.error is not None or (self.report is not None and not self.report.verification.ok)
 
 
 def outcome_of(source: Path, output: Path, work: Callable[[], Report | None]) -> Outcome:

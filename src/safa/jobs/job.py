@@ -1,4 +1,4 @@
-"""A job: what is asked for, how it is done, and what came of it."""
+"""A job: how what is asked for is done, and what came of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 
-from safa.errors import OutputError, SafaError
+from safa.errors import OutputError
+from safa.jobs.settings import UpscaleSettings
 from safa.network.operations import SCALE
 from safa.upscaler.memory_budget import JobPlan, plan_job
 from safa.upscaler.upscaler import Upscaler
@@ -25,8 +25,8 @@ from safa.video.read.source import VideoInfo
 from safa.video.remux.mux import mux
 from safa.video.remux.stream_plan import StreamPlan, plan_streams
 from safa.video.schedule.constant_rate import one_rate
-from safa.video.schedule.timeline import Timeline, output_time_base
-from safa.video.verify import Proof, prove
+from safa.video.schedule.timeline import output_time_base
+from safa.video.verify import Verification, verify
 from safa.video.write.codecs import Choice, choose_codec
 from safa.video.write.encoder import OutputSpec, check_encoder, check_output
 from safa.video.write.journal import Journal, is_published, work_folder
@@ -56,56 +56,13 @@ class Report:
     """What of the source could not be carried over."""
     problems: list[str]
     """Damage found in the source."""
-    proof: Proof
+    verification: Verification
     retries: int = 0
     """How often a part of the job was tried again because a worker failed or was lost."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**vars(self), "output": str(self.output), "proof": self.proof.to_dict()}
-
-
-@dataclass(frozen=True)
-class UpscaleSettings:
-    """What the result should be.
-
-    Attributes:
-        rate: output frames per source interval; ignored when ``fps`` is given.
-        fps: output frames per second at exact times, any rational number.
-        slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
-        codec, crf, preset: see ``safa.video.write.encoder``; None means the container's usual codec and its usual
-            quality.
-        source_fps: frames per second of a folder of pictures.
-        start, end: part of the source in seconds, ``start <= time < end``.
-        audio: keep the sound.
-        deinterlace: make whole frames of interlaced ones.
-        cuts: do not interpolate across scene cuts and flashes.
-        dedup: leave out frames that repeat the one before and spread the motion over their time.
-    """
-
-    rate: int = 2
-    fps: Fraction | None = None
-    slow: Fraction = Fraction(1)
-    codec: str | None = None
-    crf: float | None = None
-    preset: str = "medium"
-    source_fps: Fraction | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    audio: bool = True
-    deinterlace: bool = True
-    cuts: bool = True
-    dedup: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.rate, int) or self.rate < 1:
-            raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise SafaError("The end lies before the start; give an end after it.")
-
-    def timeline(self) -> Timeline:
-        """A fresh timeline for one pass over the source."""
-        return Timeline(None if self.fps is not None else self.rate, self.fps, self.slow)
+        return {**vars(self), "output": str(self.output), "verification": self.verification.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -133,13 +90,13 @@ class Job:
         }
 
     def report(
-        self, frames: int, resumed: int, began: float, problems: list[str], proof: Proof, retries: int = 0
+        self, frames: int, resumed: int, began: float, problems: list[str], verification: Verification, retries: int = 0
     ) -> Report:
         """The figures of this job."""
         spec, seconds = self.spec, time.monotonic() - began
-        path = spec.path if proof.ok else _aside(spec.path)
+        path = spec.path if verification.ok else _aside(spec.path)
         size = spec.width, spec.height
-        return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), proof, retries)
+        return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), verification, retries)
 
 
 def check_request(source: Path, output: Path, settings: UpscaleSettings, overwrite: bool) -> None:
@@ -206,14 +163,14 @@ def conclude(
     comes here again.
     """
     expected = mux(journal, job.spec, job.streams, job.overwrite)
-    proof = prove(job.spec.path, expected)
-    if proof.ok:
+    verification = verify(job.spec.path, expected)
+    if verification.ok:
         if on_checked is not None:
             on_checked(job.spec.path)
         journal.remove()
     else:
         _put_aside(job.spec.path)
-    return job.report(expected.frames, resumed, began, problems, proof, retries)
+    return job.report(expected.frames, resumed, began, problems, verification, retries)
 
 
 def engine_of(upscaler: Upscaler) -> str:

@@ -27,7 +27,7 @@ class Progress:
     seconds_left: float | None
 
 
-def side_by_side(
+def run_pipeline(
     items: Iterator[Item],
     pictures: Callable[[Iterator[Item]], Iterator[tuple[Array, Shown]]],
     write: Callable[[Array, Shown], None],

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from safa.upscaler.upscaler import Array, EncodedFrame, Upscaler
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import Step, planned
-from safa.video.schedule.timeline import Moment, Timeline
+from safa.video.schedule.schedule import FrameTask, planned
+from safa.video.schedule.timeline import OutputTime, Timeline
 
 
 def synthesised(
@@ -18,7 +18,7 @@ def synthesised(
     wanted: Callable[[int], bool] | None = None,
     cuts: bool = True,
     dedup: bool = False,
-) -> Iterator[tuple[Array, Moment]]:
+) -> Iterator[tuple[Array, OutputTime]]:
     """Every moment of the timeline with its picture; see ``planned`` for ``cuts`` and ``dedup``.
 
     Args:
@@ -29,7 +29,7 @@ def synthesised(
     return ((picture, step.moment) for picture, step in rendered(chosen, upscaler))
 
 
-def rendered(steps: Iterable[Step], upscaler: Upscaler) -> Iterator[tuple[Array, Step]]:
+def rendered(steps: Iterable[FrameTask], upscaler: Upscaler) -> Iterator[tuple[Array, FrameTask]]:
     """The steps, which must be in order, with their pictures.
 
     A picture depends on its step's window, place and time alone, never on the steps around it: a resumed job, and one

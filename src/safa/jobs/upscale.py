@@ -14,16 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safa.errors import SafaError
-from safa.jobs.job import PIPE, Job, Report, UpscaleSettings, check_request, conclude, engine_of, interrupted, prepare
-from safa.jobs.pipeline import Meter, Progress, side_by_side
+from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare
+from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.rendering import synthesised
+from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler, load
 from safa.video.read.folder import open_reader
 from safa.video.read.source import Frame
-from safa.video.schedule.timeline import Moment, Timeline
-from safa.video.verify import Proof
+from safa.video.schedule.timeline import OutputTime, Timeline
+from safa.video.verify import Verification
 from safa.video.write.journal import Journal, work_folder
 from safa.video.write.segments import SegmentWriter
 from safa.video.write.y4m import Y4mWriter
@@ -67,7 +68,7 @@ def upscale(
         on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
-        The job's figures; ``report.proof.ok`` says whether the finished file is what it should be.
+        The job's figures; ``report.verification.ok`` says whether the finished file is what it should be.
 
     Raises:
         SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
@@ -104,7 +105,7 @@ def upscale(
                 _run(frames, timeline, upscaler, pipe, meter, job)
                 assert timeline.end is not None
                 pipe.finish(timeline.end)
-            return job.report(meter.done, 0, began, reader.problems, Proof({}))
+            return job.report(meter.done, 0, began, reader.problems, Verification({}))
         folder = work_folder(output)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
         restart = restart or source == PIPE  # what came down a pipe cannot be read again
@@ -152,7 +153,7 @@ def _run(
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
 
-    def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, Moment]]:
+    def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
         return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup)
 
-    side_by_side(frames, pictures, writer.write, job.plan, meter.tick)
+    run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)

@@ -53,12 +53,12 @@ def resize_bilinear(x: Tensor, factor: float) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def enlarge(image: Tensor, factor: int = SCALE) -> Tensor:
+def bicubic_upsample(image: Tensor, factor: int = SCALE) -> Tensor:
     """Bicubic enlargement as OpenCV's ``INTER_CUBIC`` does it (a = -0.75, no antialiasing, edges held)."""
     return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
 
 
-def reduce(image: Tensor, factor: int = SCALE) -> Tensor:
+def bicubic_downsample(image: Tensor, factor: int = SCALE) -> Tensor:
     """Antialiased bicubic reduction as MATLAB's ``imresize`` does it (a = -0.5, edges mirrored).
 
     This is how the field makes low-resolution inputs. The result is not clamped and can leave [0, 1] slightly.

@@ -25,7 +25,7 @@ from safa.network.config import Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
-from safa.network.operations import SCALE, enlarge, resize_bilinear, resize_flow, warp
+from safa.network.operations import SCALE, bicubic_upsample, resize_bilinear, resize_flow, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
@@ -71,7 +71,7 @@ class Safa(nn.Module):
     def encode_frame(self, frame: Tensor) -> FrameState:
         """Everything about one frame ``B,3,h,w`` that does not depend on its neighbour or on time."""
         self._check(frame)
-        return self.encode_enlarged(enlarge(frame), frame)
+        return self.encode_enlarged(bicubic_upsample(frame), frame)
 
     def encode_enlarged(self, enlarged: Tensor, frame: Tensor | None = None) -> FrameState:
         """As ``encode_frame`` for a frame already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
@@ -103,7 +103,7 @@ class Safa(nn.Module):
     def finish_frame(self, frame: Tensor, features: Tensor) -> FrameState:
         """A frame ``B,3,h,w`` of a window with the features that propagation gave it, and its enlargement."""
         assert self.propagation is not None
-        return FrameState(enlarge(frame) + self.propagation.decoder(features).float(), features)
+        return FrameState(bicubic_upsample(frame) + self.propagation.decoder(features).float(), features)
 
     def encode_pair(
         self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from safa.data.sample import Sample
-from safa.network.operations import enlarge
+from safa.network.operations import bicubic_upsample
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
 from safa.training.objective import SHARE
@@ -76,7 +76,7 @@ class Monitor:
         network.eval()
         result = synthesize_all(network, few)[1]
         network.train()
-        before = enlarge(few.frames[torch.arange(len(few.pair), device=few.pair.device), few.pair]).clamp(0, 1)
+        before = bicubic_upsample(few.frames[torch.arange(len(few.pair), device=few.pair.device), few.pair]).clamp(0, 1)
         row = torch.cat((before, result.clamp(0, 1), few.between), dim=-1)
         self._writer.add_image("bicubic before t, result t, truth t", torch.cat(list(row), dim=-2).cpu(), step)
 

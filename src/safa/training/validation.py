@@ -11,7 +11,7 @@ from safa.data.dataset import TrainingData, validation_settings
 from safa.data.material import Material
 from safa.data.sample import Sample, collate
 from safa.evaluation.metrics import psnr_y
-from safa.network.operations import enlarge
+from safa.network.operations import bicubic_upsample
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
 from safa.training.views import synthesize_all
@@ -68,7 +68,7 @@ class Validator:
 
 def _bicubic(sample: Sample) -> tuple[Tensor, Tensor]:
     """All input frames enlarged, and the two around the time between blended."""
-    enlarged = enlarge(sample.frames.flatten(0, 1)).unflatten(0, sample.frames.shape[:2])
+    enlarged = bicubic_upsample(sample.frames.flatten(0, 1)).unflatten(0, sample.frames.shape[:2])
     batch, t = torch.arange(len(sample.t)), sample.t.view(-1, 1, 1, 1)
     return enlarged, (1 - t) * enlarged[batch, sample.pair] + t * enlarged[batch, sample.pair + 1]
 

@@ -32,38 +32,38 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True)
 class Tile:
-    """``shown`` is the tile's part of the frame, ``seen`` that with its margin; in pixels of the padded input frame."""
+    """``core`` is its part of the frame, ``padded`` that with its margin; in pixels of the padded input frame."""
 
-    shown: Region
-    seen: Region
+    core: Region
+    padded: Region
 
     @property
     def area(self) -> int:
-        """Pixels shown."""
-        return _area(self.shown)
+        """Pixels of the core."""
+        return _area(self.core)
 
     @property
     def cost(self) -> int:
         """Pixels computed."""
-        return _area(self.seen)
+        return _area(self.padded)
 
     @property
     def output(self) -> tuple[slice, slice]:
         """Where the result goes in an array ``4H,4W,...``."""
-        top, left, bottom, right = (SCALE * edge for edge in self.shown)
+        top, left, bottom, right = (SCALE * edge for edge in self.core)
         return slice(top, bottom), slice(left, right)
 
     @property
-    def kept(self) -> tuple[Any, slice, slice]:
-        """What is shown of an image ``...,4h,4w`` of what is seen."""
+    def crop(self) -> tuple[Any, slice, slice]:
+        """The core in an image ``...,4h,4w`` of the padded tile."""
         top, left, bottom, right = (SCALE * edge for edge in self.inner)
         return ..., slice(top, bottom), slice(left, right)
 
     @property
     def inner(self) -> Region:
-        """What is shown, in pixels of what is seen."""
-        top, left = self.seen[:2]
-        return (self.shown[0] - top, self.shown[1] - left, self.shown[2] - top, self.shown[3] - left)
+        """The core, in pixels of the padded tile."""
+        top, left = self.padded[:2]
+        return (self.core[0] - top, self.core[1] - left, self.core[2] - top, self.core[3] - left)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Tiling:
     @staticmethod
     def of(tiles: Sequence[Tile]) -> Tiling:
         """What there is to say about ``tiles``."""
-        top, left, bottom, right = max(tiles, key=lambda tile: tile.cost).seen
+        top, left, bottom, right = max(tiles, key=lambda tile: tile.cost).padded
         return Tiling(len(tiles), right - left, bottom - top)
 
 
@@ -147,7 +147,7 @@ class Decision:
         return Decision(tuple(result.scale[0].tolist()), tuple(map(tuple, result.logit[0].tolist())))
 
 
-def agree(tiles: Sequence[Tile], first: Sequence[Decision], again: Callable[[Tile, Scale], Decision]) -> None:
+def resolve_scales(tiles: Sequence[Tile], first: Sequence[Decision], again: Callable[[Tile, Scale], Decision]) -> None:
     """Bring all tiles to one choice of scales for the frame, after each has chosen freely.
 
     The first block in which tiles differ is decided by the mean of the selector's logits over the frame, which is what

@@ -18,15 +18,15 @@ import torch
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
-from safa.engine.images import Array, cut_out, peak, store, to_8_bits
+from safa.engine.images import Array, crop_to_tensor, max_value, store, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
 from safa.network.config import SafaConfig, Scale
 from safa.network.dis_flow import Flow
-from safa.network.operations import SCALE, enlarge
+from safa.network.operations import SCALE, bicubic_upsample
 from safa.network.states import Synthesis
 from safa.upscaler.memory_budget import Budget, Share
-from safa.upscaler.tiling import Decision, Tile, agree, margin_for, memory_errors, plan_tiles, smallest_cost
+from safa.upscaler.tiling import Decision, Tile, margin_for, memory_errors, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.window_state import EncodedFrame, EncodedWindow, TileStates
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
 
@@ -215,7 +215,7 @@ class Upscaler:
             return (whole,)
         if self.config.propagation:
             most = int(most * (1 - GATHERED))
-        size, least = whole.shown[2:], margin_for((), multiple)
+        size, least = whole.core[2:], margin_for((), multiple)
         # Where memory is short, fast motion gets less of a margin than it should rather than none of the frame.
         hops = 2 if self.config.propagation else 1
         for margin in range(margin_for(flows, multiple, hops), least - 1, -multiple):
@@ -288,9 +288,9 @@ class Upscaler:
                 made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
                 image, decision = made.image, Decision.of(made)
             into = results[number][tile.output]
-            self.engine.store(image[tile.kept], into[:, :, :3])
+            self.engine.store(image[tile.crop], into[:, :, :3])
             if channels == 4:
-                store(self._alpha(window, tile, place, t)[tile.kept], into[:, :, 3:])
+                store(self._alpha(window, tile, place, t)[tile.crop], into[:, :, 3:])
             return decision
 
         def again(number: int, tile: Tile, scale: Scale) -> Decision:
@@ -307,13 +307,13 @@ class Upscaler:
         for number, decisions in enumerate(first):
             free = [decision for decision in decisions if decision is not None]
             if len(tiles) > 1 and free:
-                agree(tiles, free, partial(again, number))
+                resolve_scales(tiles, free, partial(again, number))
         return results
 
     def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> torch.Tensor:
-        white = peak(window.kind[2])
+        white = max_value(window.kind[2])
         first, second = (
-            enlarge(cut_out(frame.image[:, :, 3:], tile.seen, self.device) / white).clamp(0, 1)
+            bicubic_upsample(crop_to_tensor(frame.image[:, :, 3:], tile.padded, self.device) / white).clamp(0, 1)
             for frame in window.ends(place)
         )
         return (1 - t) * first + t * second

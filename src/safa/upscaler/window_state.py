@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safa.engine import Engine
-from safa.engine.images import Array, cut_out, peak
+from safa.engine.images import Array, crop_to_tensor, max_value
 from safa.network.dis_flow import Flow, classical_flow
 from safa.upscaler.tiling import Tile
 
@@ -123,8 +123,9 @@ class TileStates:
         return frame.state
 
     def _colour(self, frame: EncodedFrame) -> Any:
-        return cut_out(frame.image[:, :, :3], self._tile.seen, self._engine.device) / peak(frame.image.dtype)
+        colour = crop_to_tensor(frame.image[:, :, :3], self._tile.padded, self._engine.device)
+        return colour / max_value(frame.image.dtype)
 
     def _flows(self, place: int) -> tuple[Any, Any]:
-        first, second = (cut_out(f, self._tile.seen, self._engine.device) for f in self._window.flows([place]))
+        first, second = (crop_to_tensor(f, self._tile.padded, self._engine.device) for f in self._window.flows([place]))
         return first, second

@@ -1,1 +1,1 @@
-"""Video files in and out: exact times, journalled segments, sound copied untouched, and a proof of the result."""
+"""Video files in and out: exact times, journalled segments, sound copied untouched, and a check of the result."""

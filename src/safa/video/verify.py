@@ -53,7 +53,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """The figures of one finished file, by name."""
 
     checks: dict[str, Check]
@@ -80,7 +80,7 @@ class Proof:
         ]
 
 
-def prove(path: Path, expected: Expected) -> Proof:
+def verify(path: Path, expected: Expected) -> Verification:
     """Decode `path` from start to end and compare. Never raises for a bad file: that is a failed check.
 
     Frame count and size must match; the end within half an average output frame; the start and the offset
@@ -89,15 +89,15 @@ def prove(path: Path, expected: Expected) -> Proof:
     """
     try:
         if is_numbered(path) or path.suffix.lower() == ".webp":
-            return Proof(_prove_pictures(path, expected))
+            return Verification(_prove_pictures(path, expected))
         with open_container(path) as container:
             checks = _prove_video(container, path, expected)
         for kind in ("audio", "subtitle"):
             wanted = [stream for stream in expected.streams if stream.kind == kind]
             checks |= _prove_streams(path, kind, wanted, expected.start, checks["start"].found)
-        return Proof(checks)
+        return Verification(checks)
     except (SafaError, av.error.FFmpegError, OSError, EOFError, StopIteration) as error:
-        return Proof({"readable": Check(True, str(error), False)})
+        return Verification({"readable": Check(True, str(error), False)})
 
 
 def _prove_video(container: InputContainer, path: Path, expected: Expected) -> dict[str, Check]:

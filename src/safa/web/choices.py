@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from safa.errors import SafaError
-from safa.jobs.job import UpscaleSettings
+from safa.jobs.settings import UpscaleSettings
 from safa.network.operations import SCALE
 from safa.video.write.codecs import CODECS
 

@@ -186,8 +186,8 @@ def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progres
         except JournalMismatch:  # the weights or the program have changed since; half of each would be neither
             warnings.clear()
             report = upscale(source, output, restart=True, **options)
-        if not report.proof.ok:
-            raise SafaError(f"The result failed its check: {'; '.join(report.proof.failures())}")
+        if not report.verification.ok:
+            raise SafaError(f"The result failed its check: {'; '.join(report.verification.failures())}")
         job.warnings = [_for_people(text, job, place) for text in (*warnings, *report.problems)]
         resumed = report.resumed_frames
     with VideoReader(output) as reader:

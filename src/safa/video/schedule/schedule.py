@@ -11,12 +11,12 @@ from typing import Any
 from safa.video.read.source import Frame
 from safa.video.schedule.cuts import Change, with_changes
 from safa.video.schedule.duplicates import DuplicateDetector
-from safa.video.schedule.timeline import Moment, Timeline
+from safa.video.schedule.timeline import OutputTime, Timeline
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
 
 
 @dataclass(frozen=True)
-class Step:
+class FrameTask:
     """One output frame, the `number`-th: the picture at `t` in [0, 1] between `first` and `second`.
 
     Where the two are the same frame, that frame is enlarged by itself. `window` holds all frames that the picture may
@@ -24,7 +24,7 @@ class Step:
     """
 
     number: int
-    moment: Moment
+    moment: OutputTime
     first: Numbered
     second: Numbered
     t: float
@@ -38,23 +38,23 @@ class Step:
 
 def planned(
     frames: Iterable[Frame], timeline: Timeline, cuts: bool = True, dedup: bool = False, span: Span = PAIR
-) -> Iterator[Step]:
+) -> Iterator[FrameTask]:
     """A step for every moment of the timeline, in order, as soon as it is settled; about `span.frames` are held.
 
     With `cuts`, next to scene cuts and flashes the nearer frame stands by itself, as there is no motion to follow.
     With `dedup`, frames that repeat the one before are left out and the motion is spread over their time.
     """
     repeats = DuplicateDetector() if dedup else None
-    grid: WindowGrid[Moment] = WindowGrid(span)
+    grid: WindowGrid[OutputTime] = WindowGrid(span)
     last: Frame | None = None
     made = 0
 
-    def steps(windows: Iterable[Window[Moment]]) -> Iterator[Step]:
+    def steps(windows: Iterable[Window[OutputTime]]) -> Iterator[FrameTask]:
         nonlocal made
         for window in windows:
             for interval in window.intervals:
                 for moment, t in interval.moments:
-                    yield Step(made, moment, interval.first, interval.second, t, window.frames)
+                    yield FrameTask(made, moment, interval.first, interval.second, t, window.frames)
                     made += 1
 
     watched = with_changes(frames, _image_of) if cuts else ((frame, Change.NONE) for frame in frames)

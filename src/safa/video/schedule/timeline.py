@@ -13,7 +13,7 @@ HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
-class Moment:
+class OutputTime:
     """One output frame: at `t` in [0, 1) between source frames `index` and `index + 1`, shown at `time`
     seconds.
 
@@ -56,7 +56,7 @@ class Timeline:
         self._marks: list[Fraction] = []  # its time and those of its duplicates, on the output clock
         self._grid: Fraction | None = None  # next moment of the fps plan
 
-    def push(self, time: Fraction, duplicate: bool = False) -> list[Moment]:
+    def push(self, time: Fraction, duplicate: bool = False) -> list[OutputTime]:
         """Take the next source frame's time (seconds) and return the moments before it, in order.
 
         A `duplicate` shows the same picture as the frame before it: it gets no index, and the motion to the
@@ -76,7 +76,7 @@ class Timeline:
         self._marks = [time]
         return moments
 
-    def finish(self, duration: Fraction) -> list[Moment]:
+    def finish(self, duration: Fraction) -> list[OutputTime]:
         """Take the last source frame's duration (seconds), set `end` and return the remaining moments."""
         if duration <= 0:
             raise ValueError("the last source frame must last longer than 0")
@@ -89,18 +89,18 @@ class Timeline:
         else:
             times = self._grid_until(last, inclusive=True)
             times += self._grid_until(self.end - HALF / self._fps, inclusive=True)
-        return [Moment(self._index, Fraction(0), time) for time in times]
+        return [OutputTime(self._index, Fraction(0), time) for time in times]
 
     @property
     def _fps(self) -> Fraction:
         assert self.fps is not None
         return self.fps
 
-    def _inside(self, stop: Fraction) -> list[Moment]:
+    def _inside(self, stop: Fraction) -> list[OutputTime]:
         """The moments from the open interval's first frame up to, not including, the frame at `stop`."""
         start = self._marks[0]
         times = self._spread(stop) if self.rate is not None else self._grid_until(stop, inclusive=False)
-        return [Moment(self._index, (time - start) / (stop - start), time) for time in times]
+        return [OutputTime(self._index, (time - start) / (stop - start), time) for time in times]
 
     def _spread(self, stop: Fraction) -> list[Fraction]:
         """`rate` even steps in each interval between the marks and `stop`; nothing where `stop` is the last mark."""

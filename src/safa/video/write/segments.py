@@ -15,7 +15,7 @@ from safa.errors import OutputError
 from safa.video.colour import FromRgb
 from safa.video.files import disk_errors, publish
 from safa.video.names import for_ffmpeg
-from safa.video.schedule.timeline import Moment
+from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec, add_encoder
 from safa.video.write.journal import Journal
 
@@ -70,7 +70,7 @@ class SegmentWriter:
     ) -> None:
         self.close()
 
-    def write(self, image: np.ndarray, moment: Moment) -> None:
+    def write(self, image: np.ndarray, moment: OutputTime) -> None:
         """Encode one frame, H,W,3 uint8 or uint16 of the size in the spec, shown from `moment.time` on.
 
         The frames must be those that are wanted, in order. Raises OutputError when the disk is full; what is in

@@ -10,7 +10,7 @@ import numpy as np
 
 from safa.errors import OutputError
 from safa.video.colour import FULL, FromRgb
-from safa.video.schedule.timeline import Moment
+from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec
 
 # Pixel format -> the format's name in the header.
@@ -52,7 +52,7 @@ class Y4mWriter:
         """Every frame is to be written."""
         return True
 
-    def write(self, image: np.ndarray, moment: Moment) -> None:
+    def write(self, image: np.ndarray, moment: OutputTime) -> None:
         """Write one frame, H,W,3 uint8 or uint16, due at `moment.time`.
 
         Raises OutputError when nobody reads any more.

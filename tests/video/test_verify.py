@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from safa.video.verify import prove
+from safa.video.verify import verify
 from tests.video.making import convert, make_video
 
 
@@ -16,12 +16,12 @@ def job(tmp_path, clip):
 
 def test_good_file_passes_with_figures(job):
     output, expected = job
-    proof = prove(output, expected)
-    assert proof.ok
-    figures = json.loads(json.dumps(proof.to_dict()))
+    verification = verify(output, expected)
+    assert verification.ok
+    figures = json.loads(json.dumps(verification.to_dict()))
     assert figures["checks"]["frames"] == {"expected": 23, "found": 23, "ok": True}
     assert figures["checks"]["audio 0 offset"]["ok"]
-    assert proof.failures() == []
+    assert verification.failures() == []
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,21 @@ def test_good_file_passes_with_figures(job):
 )
 def test_each_mismatch_is_a_failed_check(job, change, check):
     output, expected = job
-    proof = prove(output, replace(expected, **change))
-    assert not proof.ok
-    assert any(line.startswith(check) for line in proof.failures())
+    verification = verify(output, replace(expected, **change))
+    assert not verification.ok
+    assert any(line.startswith(check) for line in verification.failures())
 
 
 def test_changed_sound_is_seen(job):
     output, expected = job
     (audio,) = expected.streams
     for change in ({"first": audio.first + Fraction(2, 1000)}, {"packets": 3}, {"digest": "0"}):
-        assert not prove(output, replace(expected, streams=(replace(audio, **change),))).ok
+        assert not verify(output, replace(expected, streams=(replace(audio, **change),))).ok
 
 
 def test_end_within_half_a_frame_is_accepted(job):
     output, expected = job
-    assert prove(output, replace(expected, end=expected.end + Fraction(1, 100))).ok
+    assert verify(output, replace(expected, end=expected.end + Fraction(1, 100))).ok
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video", None])
@@ -59,18 +59,18 @@ def test_unreadable_output_is_a_failed_check_not_an_error(tmp_path, job, content
     path = tmp_path / "broken.mp4"
     if content is not None:
         path.write_bytes(content)
-    proof = prove(path, expected)
-    assert not proof.ok
-    assert "readable" in proof.to_dict()["checks"]
+    verification = verify(path, expected)
+    assert not verification.ok
+    assert "readable" in verification.to_dict()["checks"]
 
 
 def test_truncated_output_fails(tmp_path, job):
     output, expected = job
     data = output.read_bytes()
     (tmp_path / "short.mp4").write_bytes(data[: len(data) // 2])
-    assert not prove(tmp_path / "short.mp4", expected).ok
+    assert not verify(tmp_path / "short.mp4", expected).ok
 
 
 def test_other_video_fails(tmp_path, job):
     _, expected = job
-    assert not prove(make_video(tmp_path / "other.mp4"), expected).ok
+    assert not verify(make_video(tmp_path / "other.mp4"), expected).ok
