@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from safa.data.codec import Codec
 from safa.data.dataset import reduce_quarter
 from safa.errors import SafaError
-from safa.evaluation.protocols import Compression, combine, part_indices, prepare, window_starts, windows
+from safa.evaluation.protocols import (
+    Compression,
+    combine,
+    part_indices,
+    prepare,
+    to_tensor,
+    window_starts,
+    windows,
+)
 from tests.evaluation.footage import Held, moving
 
 
@@ -53,11 +62,29 @@ def test_windows_with_the_whole_stream() -> None:
     assert [window.place for window in found] == [0, 2]
     assert [round(255 * float(frame.mean())) for frame in found[1].stream] == [0, 20, 40, 60]
     assert torch.equal(found[1].inputs()[0], found[1].stream[2])
-    with pytest.raises(SafaError, match="in pairs"):
-        list(windows(Held("x", frames), 2, [0], Compression("vp9", 0.0), with_stream=True))
 
 
-@pytest.mark.parametrize(("codec", "quality"), [("theora", 0.5), ("vp9", 1.5)])
+@pytest.mark.parametrize(("codec", "quality"), [("h264", 0.0), ("h264", 34.0), ("hevc", 30.0), ("mpeg2", 8.0)])
+def test_all_inputs_of_a_sequence_are_one_compressed_video(codec: Codec, quality: float) -> None:
+    """So that what looks at the stream and what looks at two frames see the same."""
+    frames = moving(9, height=64)
+    compression = Compression(codec, quality)
+    alone = list(windows(Held("x", frames), 2, [0, 4], compression))
+    streamed = list(windows(Held("x", frames), 2, [0, 4], compression, with_stream=True))
+    expected = compression.applied([reduce_quarter(frame) for frame in frames[::2]])
+    for one, other in zip(alone, streamed, strict=True):
+        assert len(one.stream) == 5
+        for number, (ours, theirs) in enumerate(zip(one.inputs(), other.inputs(), strict=True)):
+            assert torch.equal(ours, theirs)
+            assert torch.equal(ours, to_tensor(expected[one.place + number]))
+
+
+def test_quality_is_relative_or_the_encoders_own() -> None:
+    assert Compression("h264", 0.0).level == Compression("h264", 34.0).level == 34
+    assert str(Compression("mpeg2", 8.0)) == "mpeg2 at quantiser scale 8"
+
+
+@pytest.mark.parametrize(("codec", "quality"), [("theora", 0.5), ("vp9", 1.5), ("h264", 52.0), ("mpeg2", -1.0)])
 def test_unknown_compression_is_refused(codec: str, quality: float) -> None:
     with pytest.raises(SafaError, match=r"vp9:0\.5"):
         Compression(codec, quality)  # type: ignore[arg-type]

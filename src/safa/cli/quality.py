@@ -33,7 +33,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
     windows: Annotated[int | None, typer.Option(min=1, help="At most this many windows of each sequence.")] = None,
     compress: Annotated[
-        str | None, typer.Option(help="Compress the inputs: codec and quality from 0 to 1, such as vp9:0.5.")
+        str | None, typer.Option(help="Compress the inputs: codec and CRF, or a quality from 0 to 1: h264:28, vp9:0.5.")
     ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,

@@ -15,7 +15,12 @@ from safa.errors import SafaError
 
 Codec = Literal["h264", "hevc", "mpeg2", "vp9"]
 Chroma = Literal["420", "444"]
-ENCODERS: dict[Codec, str] = {"h264": "libx264", "hevc": "libx265", "mpeg2": "mpeg2video", "vp9": "libvpx-vp9"}
+ENCODERS: dict[Codec, str] = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "mpeg2": "mpeg2video",
+    "vp9": "libvpx-vp9",
+}
 DECODERS: dict[Codec, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
 # One thread each: encoders split the picture by threads, and the result must not depend on the machine.
 _ONE_THREAD: dict[Codec, dict[str, str]] = {

@@ -26,8 +26,14 @@ from safa.network.operations import SCALE
 
 Step = Callable[[Image], Image]
 
-# Coarsest and finest quantiser of each codec (CRF, CRF, quantiser scale, CRF): visible to nearly invisible damage.
-QUALITIES: dict[Codec, tuple[int, int]] = {"h264": (34, 20), "hevc": (36, 22), "mpeg2": (10, 2), "vp9": (52, 28)}
+# Coarsest and finest quantiser of each codec (a CRF, of the MPEG ones a quantiser scale): visible to nearly invisible
+# damage.
+QUALITIES: dict[Codec, tuple[int, int]] = {
+    "h264": (34, 20),
+    "hevc": (36, 22),
+    "mpeg2": (10, 2),
+    "vp9": (52, 28),
+}
 # x265 overruns its memory on frames smaller than one of its coding tree units.
 SMALLEST_CODED = 64
 # Beyond 11 OpenCV filters by Fourier transform, which takes six times as long.
@@ -117,11 +123,7 @@ def degrade(frames: Sequence[Image], settings: Degradation, rng: np.random.Gener
 
 def pass_codec(frames: Sequence[Image], codec: Codec, quality: float) -> list[Image]:
     """Encode and decode ``frames`` (4:2:0); ``quality`` from 0, visibly damaged, to 1, nearly clean."""
-    height, width = frames[0].shape[:2]
-    bottom, right = (max(side + side % 2, SMALLEST_CODED) - side for side in (height, width))
-    padded = [np.pad(frame, ((0, bottom), (0, right), (0, 0)), "edge") for frame in frames]
-    coarse, fine = QUALITIES[codec]
-    level = str(round(coarse + quality * (fine - coarse)))
+    level = str(level_of(codec, quality))
     options: dict[Codec, dict[str, str]] = {
         # One reference frame: the frames played to and fro would otherwise find a perfect match in the past.
         "h264": {"crf": level, "preset": "fast", "refs": "1", "bf": "0"},
@@ -129,7 +131,21 @@ def pass_codec(frames: Sequence[Image], codec: Codec, quality: float) -> list[Im
         "mpeg2": {"qmin": level, "qmax": level},
         "vp9": {"crf": level, "b": "0", "deadline": "realtime", "cpu-used": "6"},
     }
-    decoded = decode(encode(padded, codec, options[codec], "420"), codec)
+    return through_codec(frames, codec, options[codec])
+
+
+def level_of(codec: Codec, quality: float) -> int:
+    """The quantiser on the encoder's own scale for a quality from 0 to 1."""
+    coarse, fine = QUALITIES[codec]
+    return round(coarse + quality * (fine - coarse))
+
+
+def through_codec(frames: Sequence[Image], codec: Codec, options: dict[str, str]) -> list[Image]:
+    """``frames`` of any one size as an encoder with these options leaves them (4:2:0)."""
+    height, width = frames[0].shape[:2]
+    bottom, right = (max(side + side % 2, SMALLEST_CODED) - side for side in (height, width))
+    padded = [np.pad(frame, ((0, bottom), (0, right), (0, 0)), "edge") for frame in frames]
+    decoded = decode(encode(padded, codec, options, "420"), codec)
     return [np.ascontiguousarray(frame[:height, :width]) for frame in decoded]
 
 

@@ -11,7 +11,7 @@ sequences. The same network differs by up to 0.7 dB between the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from safa.data.codec import ENCODERS, Codec
 from safa.data.dataset import reduce_quarter
-from safa.data.degrade import pass_codec
+from safa.data.degrade import level_of, through_codec
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
@@ -35,18 +35,40 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 @dataclass(frozen=True)
 class Compression:
-    """What happens to the inputs before a method sees them: a key frame and a predicted one of a compressed video."""
+    """What happens to the inputs before a method sees them: all of a sequence are one compressed video."""
 
     codec: Codec
     quality: float
-    """From 0, visibly damaged, to 1, nearly clean."""
+    """From 0, visibly damaged, to 1, nearly clean; above 1 the encoder's own scale (a CRF, of the MPEG ones a quantiser
+    scale)."""
 
     def __post_init__(self) -> None:
-        if self.codec not in ENCODERS or not 0 <= self.quality <= 1:
+        scale = 31 if self.codec.startswith("mpeg") else 63 if self.codec == "vp9" else 51
+        known = self.codec in ENCODERS and (self.quality <= 1 or self.quality.is_integer())
+        if not known or not 0 <= self.quality <= scale:
             raise SafaError(
                 f"Inputs cannot be compressed with '{self.codec}:{self.quality:g}'; give one of {', '.join(ENCODERS)} "
-                "and a quality from 0 to 1, such as vp9:0.5."
+                "and a quality from 0 to 1, such as vp9:0.5, or a whole number on the encoder's scale, such as h264:28."
             )
+
+    def __str__(self) -> str:
+        scale = "quantiser scale" if self.codec.startswith("mpeg") else "CRF"
+        return f"{self.codec} at {scale} {self.level}"
+
+    @property
+    def level(self) -> int:
+        """On the encoder's own scale."""
+        return level_of(self.codec, self.quality) if self.quality <= 1 else int(self.quality)
+
+    def applied(self, frames: Sequence[Image]) -> list[Image]:
+        """``frames``, at least one, after encoding as people encode (the encoder's usual groups of pictures) and
+        decoding.
+        """
+        level = str(self.level)
+        options = {"qmin": level, "qmax": level} if self.codec.startswith("mpeg") else {"crf": level}
+        if self.codec == "vp9":
+            options |= {"b": "0", "deadline": "good", "cpu-used": "4"}
+        return through_codec(frames, self.codec, options)
 
 
 @dataclass(frozen=True)
@@ -58,10 +80,9 @@ class Window:
     """Index of the first frame in the sequence."""
     frames: tuple[Image, ...]
     """``H,W,3`` uint8 each, sides multiples of 4."""
-    compression: Compression | None = None
     stream: tuple[Tensor, ...] = ()
-    """All inputs of the sequence, ``1,3,h,w`` each, if they were asked for; this window's are the ``place``-th and the
-    next."""
+    """All inputs of the sequence, ``1,3,h,w`` each, if they were asked for or compressed; this window's are the
+    ``place``-th and the next."""
 
     @property
     def place(self) -> int:
@@ -76,10 +97,9 @@ class Window:
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """Both ends reduced by antialiased bicubic (Pillow's, like MATLAB's) and stored as 8 bits: ``1,3,h,w``."""
-        ends = [reduce_quarter(self.frames[0]), reduce_quarter(self.frames[-1])]
-        if self.compression is not None:
-            ends = pass_codec(ends, self.compression.codec, self.compression.quality)
-        return to_tensor(ends[0]), to_tensor(ends[1])
+        if self.stream:
+            return self.stream[self.place], self.stream[self.place + 1]
+        return to_tensor(reduce_quarter(self.frames[0])), to_tensor(reduce_quarter(self.frames[-1]))
 
     def truth(self, index: int) -> Tensor:
         """Frame ``index`` as ``1,3,H,W`` in [0, 1]."""
@@ -102,20 +122,17 @@ def windows(
     with_stream: bool = False,
 ) -> Iterator[Window]:
     """The windows of ``sequence`` that begin at ``starts``, perhaps with all inputs of the sequence."""
-    if with_stream and compression is not None:
-        raise SafaError(
-            "Compressed inputs come in pairs: networks that look at more frames cannot be measured on them."
-        )
     stream: tuple[Tensor, ...] = ()
-    if with_stream:
+    if starts and (with_stream or compression is not None):
         numbers = [range(number, number + 1) for number in range(0, sequence.count(), factor)]
-        stream = tuple(to_tensor(reduce_quarter(frame)) for (frame,) in sequence.read(numbers))
+        inputs = [reduce_quarter(frame) for (frame,) in sequence.read(numbers)]
+        stream = tuple(map(to_tensor, inputs if compression is None else compression.applied(inputs)))
     spans = [range(start, start + factor + 1) for start in starts]
     for start, loaded in zip(starts, sequence.read(spans), strict=True):
         frames = tuple(loaded)
         if min(frames[0].shape[:2]) < 16:
             raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
-        yield Window(sequence.name, start, frames, compression, stream)
+        yield Window(sequence.name, start, frames, stream)
 
 
 def part_indices(part: Part, factor: int) -> range:

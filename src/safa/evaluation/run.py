@@ -116,7 +116,7 @@ def evaluate(
     total = sum(len(of_sequence) for of_sequence in starts.values())
     name = dataset.name
     if dataset.compression is not None:
-        name += f", inputs through {dataset.compression.codec} at quality {dataset.compression.quality:g}"
+        name += f", inputs through {dataset.compression}"
     results = Results(name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
     done = 0
     for sequence in dataset.sequences:
