@@ -130,7 +130,7 @@ def prepare(
         )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
     spec = _output_spec(reader, output, settings, choice)
-    plan = plan_job(memory, spec, _pixel_bytes(info, choice))
+    plan = plan_job(memory, spec, _pixel_bytes(info, choice), info.width * info.height)
     spec = dataclasses.replace(spec, economy=plan.economy)
     check_encoder(spec)
     streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
