@@ -96,6 +96,14 @@ BAD = [
     (["good.mp4", "--workers", "2"], "add --cluster"),
     (["good.mp4", "--cpus-per-worker", "2"], "add --cluster"),
     (["good.mp4", "--source-fps", "24"], "folders of pictures"),
+    (["good.mp4", "--scale", "4.5"], "a number from 1 to 4"),
+    (["good.mp4", "--scale", "0.9"], "a number from 1 to 4"),
+    (["good.mp4", "--scale", "big"], "a number from 1 to 4"),
+    (["good.mp4", "--size", "8k"], "must be one of 720p, 1080p"),
+    (["good.mp4", "--size", "4k"], "4k is more than 4 times the source's 48x32; give --size 192x128"),
+    (["good.mp4", "--size", "40x30"], "smaller than the source's 48x32; give --scale 1"),
+    (["good.mp4", "--size", "-1x65"], "even sides, and -1x65 has an odd one; give --size -1x66"),
+    (["good.mp4", "--size", "1080p", "--scale", "2"], "choose one"),
 ]
 
 
@@ -122,6 +130,17 @@ def test_upscale_says_what_it_made(shell: Shell, files: Path, tmp_path: Path) ->
     assert code == 0
     assert "192x128, 3 frames" in out
     assert err == ""
+
+
+@pytest.mark.parametrize(("option", "value"), [("--scale", "1.5"), ("--size", "72x48"), ("--size", "-1x48")])
+def test_results_have_the_size_asked_for(shell: Shell, files: Path, tmp_path: Path, option: str, value: str) -> None:
+    weights = ["--weights", files / "tiny.safetensors"]
+    code, out, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", option, value, *weights)
+    assert (code, "72x48, 3 frames" in out, err) == (0, True, "")
+    pictures = [files / f"{name}.png" for name in "ab"]  # 12 x 10
+    code, _, _ = shell("between", *pictures, "--at", 0.5, "-o", tmp_path / "between", "--scale", 1.5, *weights)
+    (made,) = (tmp_path / "between").iterdir()
+    assert (code, cv2.imread(str(made)).shape) == (0, (15, 18, 3))
 
 
 def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path) -> None:

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Memory, Voice, Weights, progress_bar, stderr, stdout
+from safa.cli.console import (
+    INTERRUPTED,
+    Device,
+    EngineName,
+    Json,
+    Memory,
+    ScaleOption,
+    SizeOption,
+    Voice,
+    Weights,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
@@ -30,6 +43,8 @@ def upscale(
     slow: Annotated[
         str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
     ] = None,
+    scale: ScaleOption = None,
+    size: SizeOption = None,
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
@@ -60,7 +75,9 @@ def upscale(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enlarge a video four times and make it smoother; sound is kept.
+    """Enlarge a video and make it smoother; sound is kept.
+
+    Without --scale and --size the result is four times as wide and high, but no more than 4K.
 
     The same command goes on where an interrupted one stopped. Of a folder every video is made larger, but no result of
     an earlier command; what was finished with the same settings is skipped.
@@ -89,7 +106,7 @@ def upscale(
     from safa.jobs.upscale import upscale as run
     from safa.upscaler.upscaler import load
 
-    choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}
+    choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "preset": preset, "audio": audio}
     settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
     # Where standard output carries the video, words go to standard error.
     voice = Voice(as_json, stderr if str(output) == "-" else stdout)
@@ -176,12 +193,17 @@ def between(
     second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
     at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    scale: ScaleOption = None,
+    size: SizeOption = None,
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
 ) -> None:
-    """Write the pictures at the given times between two pictures, four times larger."""
+    """Write the pictures at the given times between two pictures, enlarged.
+
+    Without --scale and --size they are four times as wide and high.
+    """
     from safa.video.parse import parse_memory
 
     ceiling = parse_memory(memory) if memory is not None else None
@@ -191,7 +213,8 @@ def between(
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
-    results = load(weights, device, engine=engine, memory=ceiling).between(pictures[0], pictures[1], at)
+    upscaler = load(weights, device, engine=engine, memory=ceiling)
+    results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):
         path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"
