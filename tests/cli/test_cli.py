@@ -149,9 +149,36 @@ def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path
     code, out, _ = shell(*arguments)
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [e["event"] for e in events] == ["start", *["progress"] * 3, "done"]
+    assert [e["event"] for e in events] == ["start", "forecast", *["progress"] * 3, "done"]
     assert events[-1]["verification"]["ok"]
     assert events[-1]["frames"] == 3
+
+
+def test_a_dry_run_says_everything_and_makes_nothing(shell: Shell, files: Path, tmp_path: Path) -> None:
+    arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--dry-run", "--scale", "2"]
+    arguments += ["--weights", files / "tiny.safetensors"]
+    code, out, err = shell(*arguments)
+    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert "48x32 at 10 fps becomes 96x64 at 20 fps, 3 frames" in out
+    code, out, _ = shell(*arguments, "--json")
+    (event,) = map(json.loads, out.splitlines())
+    assert (code, event["event"], event["width"], event["frames"]) == (0, "forecast", 96, 3)
+    assert list(tmp_path.iterdir()) == []
+    assert shell(*arguments, "--cluster", "auto")[0] == 2
+
+
+def test_a_dry_run_of_a_folder(shell: Shell, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(files / "good.mp4", tmp_path / "in" / "a.mp4")
+    shutil.copy(files / "text.mp4", tmp_path / "in" / "b.mp4")
+    arguments = ["upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", files / "tiny.safetensors"]
+    code, out, err = shell(*arguments, "--dry-run")
+    assert (code, len(out.splitlines())) == (1, 3)
+    assert "b.mp4 is not a video file" in err
+    assert not (tmp_path / "out").exists()
+    shell(*arguments)
+    code, out, _ = shell(*arguments, "--dry-run")
+    assert (code, out.count("finished before")) == (1, 1)
 
 
 def test_a_folder_is_done_file_by_file_and_failures_are_named(shell: Shell, files: Path, tmp_path: Path) -> None:

@@ -26,9 +26,12 @@ from safa.cli.console import (
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
+    from safa.jobs.forecast import Forecast
     from safa.jobs.job import Report
     from safa.jobs.pipeline import Progress
+    from safa.jobs.settings import UpscaleSettings
     from safa.upscaler.tiling import Tiling
+    from safa.upscaler.upscaler import Upscaler
 
 
 def upscale(
@@ -61,6 +64,9 @@ def upscale(
     dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made and how long it takes; make nothing.")
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
     ] = None,
@@ -90,6 +96,8 @@ def upscale(
     for name, value in shape.items():
         if value is not None and cluster is None:
             raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
+    if dry_run and cluster is not None:
+        raise SafaError("How long a cluster takes cannot be told beforehand; leave out --dry-run or --cluster.")
     if source_fps is not None and all(source.is_file() or str(source) == "-" for source in sources):
         raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
     times: dict[str, Any] = {
@@ -140,6 +148,17 @@ def upscale(
                 voice.event("skipped", source=str(outcome.source), output=str(outcome.output))
                 voice.say(f"{outcome.output}: finished before")
 
+        def tell_forecast(made: Forecast) -> None:
+            voice.event("forecast", **made.to_dict())
+            for line in made.lines():
+                voice.say(line)
+
+        if dry_run:
+            _foretell(jobs, several, load(weights, device, engine=engine, memory=ceiling), settings, overwrite, voice)
+            return
+        # A program that reads our words is not kept waiting for a guess that it did not ask for.
+        if cluster is None and (as_json or (voice.out.is_terminal and stderr.is_terminal)):
+            options["on_forecast"] = tell_forecast
         options |= {"on_progress": show, "on_warning": voice.warn, "on_tiles": tell_tiles}
         try:
             if cluster is not None:
@@ -172,6 +191,43 @@ def upscale(
     if several:
         voice.event("summary", done=len(outcomes) - failed, failed=failed)
         voice.say(f"{len(outcomes) - failed} of {len(outcomes)} files are done, {failed} failed.")
+    if failed:
+        raise SystemExit(1)
+
+
+def _foretell(
+    jobs: list[tuple[Path, Path]],
+    several: bool,
+    upscaler: Upscaler,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    voice: Voice,
+) -> None:
+    """Say of each file what would be made of it."""
+    from safa.jobs.batch import settled_before
+    from safa.jobs.forecast import forecast
+
+    failed = False
+    for source, output in jobs:
+        if several and not overwrite and (done := settled_before(source, output, settings, upscaler.checkpoint.sha256)):
+            failed = failed or done.failed
+            voice.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
+            voice.say(str(done.error) if done.error else f"{output}: finished before")
+            continue
+        try:
+            made = forecast(source, output, settings, upscaler, overwrite=overwrite, check=not several)
+        except SafaError as error:
+            if not several:
+                raise
+            failed = True
+            voice.event("failed", source=str(source), error=str(error))
+            stderr.print(f"safa: {escape(str(error))}")
+            continue
+        for warning in made.left_out:
+            voice.warn(warning)
+        voice.event("forecast", **made.to_dict())
+        for line in made.lines():
+            voice.say(line)
     if failed:
         raise SystemExit(1)
 

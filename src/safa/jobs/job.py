@@ -41,6 +41,9 @@ ENCODING = ("codec", "crf", "preset", "audio")
 # The size that was asked for; the one it comes to is among what encoders are given.
 SIZING = ("scale", "size")
 
+# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
+SEGMENT_FRAMES = 96
+
 PIPE = Path("-")
 
 

@@ -14,7 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safa.errors import SafaError
+from safa.jobs.forecast import Forecast, forecast_of
 from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare
+from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.rendering import synthesised
 from safa.jobs.settings import UpscaleSettings
@@ -29,9 +31,6 @@ from safa.video.verify import Verification
 from safa.video.write.journal import Journal, work_folder
 from safa.video.write.segments import SegmentWriter
 from safa.video.write.y4m import Y4mWriter
-
-# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
-SEGMENT_FRAMES = 96
 
 
 def upscale(
@@ -52,6 +51,7 @@ def upscale(
     on_progress: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
     on_tiles: Callable[[Tiling], None] | None = None,
+    on_forecast: Callable[[Forecast], None] | None = None,
     on_checked: Callable[[Path], None] | None = None,
 ) -> Report:
     """Enlarge a video up to four times and make it smoother, keeping sound, time and colour.
@@ -69,6 +69,8 @@ def upscale(
         on_progress: called after every output frame.
         on_warning: called before work starts for everything that cannot be carried over.
         on_tiles: called before work starts if frames are computed in tiles.
+        on_forecast: called before work starts with what will be made, how long that will take and about how large it
+            will be; for that the first few frames are made and thrown away.
         on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
@@ -103,6 +105,8 @@ def upscale(
         reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
         frame = reader.info.height, reader.info.width
         upscaler.tiles(*frame)  # or it is refused before anything is written
+        if on_forecast is not None:
+            on_forecast(forecast_of(job, reader.info, upscaler))
         timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
