@@ -96,6 +96,14 @@ BAD = [
     (["good.mp4", "--workers", "2"], "add --cluster"),
     (["good.mp4", "--cpus-per-worker", "2"], "add --cluster"),
     (["good.mp4", "--source-fps", "24"], "folders of pictures"),
+    (["good.mp4", "--scale", "4.5"], "a number from 1 to 4"),
+    (["good.mp4", "--scale", "0.9"], "a number from 1 to 4"),
+    (["good.mp4", "--scale", "big"], "a number from 1 to 4"),
+    (["good.mp4", "--size", "8k"], "must be one of 720p, 1080p"),
+    (["good.mp4", "--size", "4k"], "4k is more than 4 times the source's 48x32; give --size 192x128"),
+    (["good.mp4", "--size", "40x30"], "smaller than the source's 48x32; give --scale 1"),
+    (["good.mp4", "--size", "-1x65"], "even sides, and -1x65 has an odd one; give --size -1x66"),
+    (["good.mp4", "--size", "1080p", "--scale", "2"], "choose one"),
 ]
 
 
@@ -124,15 +132,53 @@ def test_upscale_says_what_it_made(shell: Shell, files: Path, tmp_path: Path) ->
     assert err == ""
 
 
+@pytest.mark.parametrize(("option", "value"), [("--scale", "1.5"), ("--size", "72x48"), ("--size", "-1x48")])
+def test_results_have_the_size_asked_for(shell: Shell, files: Path, tmp_path: Path, option: str, value: str) -> None:
+    weights = ["--weights", files / "tiny.safetensors"]
+    code, out, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", option, value, *weights)
+    assert (code, "72x48, 3 frames" in out, err) == (0, True, "")
+    pictures = [files / f"{name}.png" for name in "ab"]  # 12 x 10
+    code, _, _ = shell("between", *pictures, "--at", 0.5, "-o", tmp_path / "between", "--scale", 1.5, *weights)
+    (made,) = (tmp_path / "between").iterdir()
+    assert (code, cv2.imread(str(made)).shape) == (0, (15, 18, 3))
+
+
 def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights, "--json"]
     code, out, _ = shell(*arguments)
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [e["event"] for e in events] == ["start", *["progress"] * 3, "done"]
+    assert [e["event"] for e in events] == ["start", "forecast", *["progress"] * 3, "done"]
     assert events[-1]["verification"]["ok"]
     assert events[-1]["frames"] == 3
+
+
+def test_a_dry_run_says_everything_and_makes_nothing(shell: Shell, files: Path, tmp_path: Path) -> None:
+    arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--dry-run", "--scale", "2"]
+    arguments += ["--weights", files / "tiny.safetensors"]
+    code, out, err = shell(*arguments)
+    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert "48x32 at 10 fps becomes 96x64 at 20 fps, 3 frames" in out
+    code, out, _ = shell(*arguments, "--json")
+    (event,) = map(json.loads, out.splitlines())
+    assert (code, event["event"], event["width"], event["frames"]) == (0, "forecast", 96, 3)
+    assert list(tmp_path.iterdir()) == []
+    assert shell(*arguments, "--cluster", "auto")[0] == 2
+
+
+def test_a_dry_run_of_a_folder(shell: Shell, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(files / "good.mp4", tmp_path / "in" / "a.mp4")
+    shutil.copy(files / "text.mp4", tmp_path / "in" / "b.mp4")
+    arguments = ["upscale", tmp_path / "in", "-o", tmp_path / "out", "--weights", files / "tiny.safetensors"]
+    code, out, err = shell(*arguments, "--dry-run")
+    assert (code, len(out.splitlines())) == (1, 3)
+    assert "b.mp4 is not a video file" in err
+    assert not (tmp_path / "out").exists()
+    shell(*arguments)
+    code, out, _ = shell(*arguments, "--dry-run")
+    assert (code, out.count("finished before")) == (1, 1)
 
 
 def test_a_folder_is_done_file_by_file_and_failures_are_named(shell: Shell, files: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def planned(tmp_path: Path) -> tuple[Film, SegmentPlan]:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / PROBE).write_text("token")
     reading = Reading(Fraction(0), None, None, None, True, False)
-    return Film(Source(source, appearance(source)), reading, job.spec, job.plan, tmp_path / "work", "token"), plan
+    size, folder = (reader.info.height, reader.info.width), tmp_path / "work"
+    return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, "token"), plan
 
 
 def render(worker: Worker, film: Film, plan: SegmentPlan) -> tuple[bytes, str]:

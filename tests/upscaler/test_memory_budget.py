@@ -105,9 +105,10 @@ def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None
     codec=st.sampled_from(sorted(CODECS)),
 )
 def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height: int, codec: str) -> None:
-    plan = plan_job(ceiling, spec(width, height, codec), 3)
-    assert plan == plan_job(ceiling, spec(width, height, codec), 3)
-    smaller = plan_job(ceiling // 2, spec(width, height, codec), 3)
+    source = width * height // 16
+    plan = plan_job(ceiling, spec(width, height, codec), 3, source)
+    assert plan == plan_job(ceiling, spec(width, height, codec), 3, source)
+    smaller = plan_job(ceiling // 2, spec(width, height, codec), 3, source)
     assert smaller.economy >= plan.economy >= 1
     assert smaller.aside <= plan.aside
     if plan.economy < MOST_ECONOMY:
@@ -116,10 +117,10 @@ def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height
 
 def test_encoders_are_left_alone_unless_the_machine_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total", lambda: 64 * GIB)
-    assert plan_job(None, spec(7680, 4320), 3).economy == 0
+    assert plan_job(None, spec(7680, 4320), 3, 2073600).economy == 0
     monkeypatch.setattr(memory, "total", lambda: 8 * GIB)
-    assert plan_job(None, spec(1920, 1080), 3).economy == 0
-    assert plan_job(None, spec(7680, 4320), 3).economy > 0
+    assert plan_job(None, spec(1920, 1080), 3, 129600).economy == 0
+    assert plan_job(None, spec(7680, 4320), 3, 2073600).economy > 0
 
 
 def test_encoders_take_less_from_level_to_level() -> None:

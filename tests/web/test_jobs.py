@@ -15,7 +15,7 @@ from safa.errors import SafaError
 from safa.jobs import pipeline
 from safa.jobs import upscale as convert
 from safa.video.write.journal import work_folder
-from safa.web.choices import DEFAULTS, checked, output_frames
+from safa.web.choices import DEFAULTS, checked, made_size, output_frames
 from safa.web.jobs import CANCELLED, DONE, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
 from safa.web.worker import Speeds
 from tests.media import HEIGHT, WIDTH, video_frames, write_clip
@@ -116,6 +116,20 @@ def test_a_browser_cannot_fill_the_queue(store: JobStore, clip: Path, monkeypatc
     with pytest.raises(SafaError, match="waiting already"):
         store.again(waiting)
     assert waiting.state == CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("facts", "size"),
+    [
+        ({"width": 640, "height": 360}, (2560, 1440)),
+        ({"width": 1080, "height": 1920, "rotation": 90, "aspect": "1"}, (2160, 3840)),
+        ({"width": 1440, "height": 1080, "rotation": 0, "aspect": "4/3"}, (2880, 2160)),
+        ({"width": 1080, "height": 1440, "rotation": -90, "aspect": "4/3"}, (2160, 2880)),
+    ],
+)
+def test_the_page_says_the_size_that_is_made(facts: dict[str, object], size: tuple[int, int]) -> None:
+    assert made_size("video", facts, DEFAULTS) == size
+    assert made_size("pictures", facts, DEFAULTS) == (4 * int(str(facts["width"])), 4 * int(str(facts["height"])))
 
 
 def test_a_video_becomes_larger_and_smoother(store: JobStore, clip: Path, weights: Path) -> None:

@@ -18,7 +18,7 @@ from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
 app = typer.Typer(
-    help="Make a video four times larger and N times smoother.",
+    help="Make a video up to four times larger and N times smoother.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

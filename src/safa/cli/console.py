@@ -25,6 +25,12 @@ Memory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Most memory to take, such as 2G; if not given, a share of what is free."),
 ]
+ScaleOption = Annotated[
+    str | None, typer.Option("--scale", metavar="X", help="Times the width and height, from 1 to 4, such as 1.5 or 2.")
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--size", help="Size instead: 1080p, 1440p, 4k, 1920x1080, 1920x-1 or -1x1080.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 

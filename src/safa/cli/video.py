@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, Device, EngineName, Json, Memory, Voice, Weights, progress_bar, stderr, stdout
+from safa.cli.console import (
+    INTERRUPTED,
+    Device,
+    EngineName,
+    Json,
+    Memory,
+    ScaleOption,
+    SizeOption,
+    Voice,
+    Weights,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
+    from safa.jobs.forecast import Forecast
     from safa.jobs.job import Report
     from safa.jobs.pipeline import Progress
+    from safa.jobs.settings import UpscaleSettings
     from safa.upscaler.tiling import Tiling
+    from safa.upscaler.upscaler import Upscaler
 
 
 def upscale(
@@ -30,6 +46,8 @@ def upscale(
     slow: Annotated[
         str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
     ] = None,
+    scale: ScaleOption = None,
+    size: SizeOption = None,
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
@@ -46,6 +64,9 @@ def upscale(
     dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made and how long it takes; make nothing.")
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
     ] = None,
@@ -60,7 +81,9 @@ def upscale(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enlarge a video four times and make it smoother; sound is kept.
+    """Enlarge a video and make it smoother; sound is kept.
+
+    Without --scale and --size the result is four times as wide and high, but no more than 4K.
 
     The same command goes on where an interrupted one stopped. Of a folder every video is made larger, but no result of
     an earlier command; what was finished with the same settings is skipped.
@@ -73,6 +96,8 @@ def upscale(
     for name, value in shape.items():
         if value is not None and cluster is None:
             raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
+    if dry_run and cluster is not None:
+        raise SafaError("How long a cluster takes cannot be told beforehand; leave out --dry-run or --cluster.")
     if source_fps is not None and all(source.is_file() or str(source) == "-" for source in sources):
         raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
     times: dict[str, Any] = {
@@ -89,7 +114,7 @@ def upscale(
     from safa.jobs.upscale import upscale as run
     from safa.upscaler.upscaler import load
 
-    choices = {"codec": codec, "crf": crf, "preset": preset, "audio": audio}
+    choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "preset": preset, "audio": audio}
     settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
     # Where standard output carries the video, words go to standard error.
     voice = Voice(as_json, stderr if str(output) == "-" else stdout)
@@ -123,6 +148,17 @@ def upscale(
                 voice.event("skipped", source=str(outcome.source), output=str(outcome.output))
                 voice.say(f"{outcome.output}: finished before")
 
+        def tell_forecast(made: Forecast) -> None:
+            voice.event("forecast", **made.to_dict())
+            for line in made.lines():
+                voice.say(line)
+
+        if dry_run:
+            _foretell(jobs, several, load(weights, device, engine=engine, memory=ceiling), settings, overwrite, voice)
+            return
+        # A program that reads our words is not kept waiting for a guess that it did not ask for.
+        if cluster is None and (as_json or (voice.out.is_terminal and stderr.is_terminal)):
+            options["on_forecast"] = tell_forecast
         options |= {"on_progress": show, "on_warning": voice.warn, "on_tiles": tell_tiles}
         try:
             if cluster is not None:
@@ -159,6 +195,43 @@ def upscale(
         raise SystemExit(1)
 
 
+def _foretell(
+    jobs: list[tuple[Path, Path]],
+    several: bool,
+    upscaler: Upscaler,
+    settings: UpscaleSettings,
+    overwrite: bool,
+    voice: Voice,
+) -> None:
+    """Say of each file what would be made of it."""
+    from safa.jobs.batch import settled_before
+    from safa.jobs.forecast import forecast
+
+    failed = False
+    for source, output in jobs:
+        if several and not overwrite and (done := settled_before(source, output, settings, upscaler.checkpoint.sha256)):
+            failed = failed or done.failed
+            voice.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
+            voice.say(str(done.error) if done.error else f"{output}: finished before")
+            continue
+        try:
+            made = forecast(source, output, settings, upscaler, overwrite=overwrite, check=not several)
+        except SafaError as error:
+            if not several:
+                raise
+            failed = True
+            voice.event("failed", source=str(source), error=str(error))
+            stderr.print(f"safa: {escape(str(error))}")
+            continue
+        for warning in made.left_out:
+            voice.warn(warning)
+        voice.event("forecast", **made.to_dict())
+        for line in made.lines():
+            voice.say(line)
+    if failed:
+        raise SystemExit(1)
+
+
 def _conclude(report: Report, voice: Voice) -> None:
     for problem in report.problems:
         voice.warn(f"the source is damaged: {problem}")
@@ -176,12 +249,17 @@ def between(
     second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
     at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    scale: ScaleOption = None,
+    size: SizeOption = None,
     weights: Weights = "fast",
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
 ) -> None:
-    """Write the pictures at the given times between two pictures, four times larger."""
+    """Write the pictures at the given times between two pictures, enlarged.
+
+    Without --scale and --size they are four times as wide and high.
+    """
     from safa.video.parse import parse_memory
 
     ceiling = parse_memory(memory) if memory is not None else None
@@ -191,7 +269,8 @@ def between(
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
-    results = load(weights, device, engine=engine, memory=ceiling).between(pictures[0], pictures[1], at)
+    upscaler = load(weights, device, engine=engine, memory=ceiling)
+    results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):
         path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"

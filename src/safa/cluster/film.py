@@ -209,4 +209,5 @@ class OpenFilm:
         source, folder = self.source.absolute(), journal.folder.absolute()
         reading = Reading(*times, settings.deinterlace, job.alpha)
         share = Share(**journal.share) if journal.share else None  # type: ignore[arg-type]
-        return Film(Source(source, appearance(source)), reading, job.spec, job.plan, folder, token, share)
+        size = reader.info.height, reader.info.width
+        return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, token, share)

@@ -29,7 +29,6 @@ from safa.errors import SafaError
 from safa.jobs.job import engine_of
 from safa.jobs.pipeline import run_pipeline
 from safa.jobs.rendering import rendered
-from safa.network.operations import SCALE
 from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.files import publish
@@ -45,11 +44,13 @@ PROBE = "probe.part"
 class Film:
     """What all segments of a file have in common.
 
+    ``size`` is the source's height and width, that of the result is in ``spec``.
     ``folder`` is the driver's work folder; a worker that finds ``token`` in its file ``PROBE`` sees the same folder.
     """
 
     source: Source
     reading: Reading
+    size: tuple[int, int]
     spec: OutputSpec
     plan: JobPlan
     folder: Path
@@ -140,8 +141,7 @@ class Worker:
     def _settled(self, film: Film) -> AbstractContextManager[None]:
         if film.share is None:
             return nullcontext()
-        size = film.spec.height // SCALE, film.spec.width // SCALE
-        return self._upscaler.settled(*size, film.share, lambda share: None)
+        return self._upscaler.settled(*film.size, film.share, lambda share: None)
 
     def _encode(self, frames: Iterator[Numbered], film: Film, plan: SegmentPlan, problem: str = "") -> Rendered:
         began = time.monotonic()
@@ -153,7 +153,7 @@ class Worker:
             encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
             def pictures(early: Iterator[FrameTask]) -> Iterator[tuple[Array, FrameTask]]:
-                return rendered(early, self._upscaler)
+                return rendered(early, self._upscaler, (film.spec.height, film.spec.width))
 
             def write(picture: np.ndarray, step: FrameTask) -> None:
                 encoder.write(picture, plan.ticks[step.number - plan.first_frame])

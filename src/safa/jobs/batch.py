@@ -121,7 +121,7 @@ def settled_before(source: Path, output: Path, settings: UpscaleSettings, weight
                 f"{output} exists already, and it is not known what it was made from; choose another folder, or add "
                 "--overwrite."
             )
-        changed = [name for name in wanted if made.get(name) != wanted[name]]
+        changed = [name for name in {**wanted, **made} if made.get(name) != wanted.get(name)]
         if changed:
             raise OutputError(
                 f"{output} exists already, made with another {' and '.join(changed)}; choose another folder, or add "

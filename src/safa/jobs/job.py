@@ -15,8 +15,9 @@ import av
 
 from safa.errors import OutputError
 from safa.jobs.settings import UpscaleSettings
-from safa.network.operations import SCALE
+from safa.jobs.sizing import result_size, size_warnings
 from safa.upscaler.memory_budget import JobPlan, plan_job
+from safa.upscaler.size import OutputSize
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import whole_output
 from safa.video.read.folder import FolderReader, content_digest
@@ -36,6 +37,12 @@ DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", 
 
 # What else a finished output depends on.
 ENCODING = ("codec", "crf", "preset", "audio")
+
+# The size that was asked for; the one it comes to is among what encoders are given.
+SIZING = ("scale", "size")
+
+# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
+SEGMENT_FRAMES = 96
 
 PIPE = Path("-")
 
@@ -121,20 +128,22 @@ def prepare(
     Raises:
         SafaError: what is asked for cannot be done.
     """
-    info, uneven = reader.info, []
+    info, notes = reader.info, []
     if settings.fps is None and (found := one_rate(reader, output, settings.start, settings.end, settings.rate)):
         settings = dataclasses.replace(settings, fps=found / settings.slow)
-        uneven.append(
+        notes.append(
             f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made "
             f"for {settings.fps} a second; choose another with --fps."
         )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
-    spec = _output_spec(reader, output, settings, choice)
-    plan = plan_job(memory, spec, _pixel_bytes(info, choice))
+    size = result_size(info, settings, choice.pixel_format)
+    notes += size_warnings(info, size)
+    spec = _output_spec(reader, output, settings, choice, size)
+    plan = plan_job(memory, spec, _pixel_bytes(info, choice), info.width * info.height)
     spec = dataclasses.replace(spec, economy=plan.economy)
     check_encoder(spec)
     streams = plan_streams(info, spec, reader.origin, reader.is_cut, settings.audio, settings.slow)
-    warnings = [*uneven, *choice.warnings, *streams.warnings]
+    warnings = [*notes, *choice.warnings, *streams.warnings]
     expected = expected_frames(reader, settings)
     return Job(source, settings, spec, streams, _has_alpha(choice), expected, warnings, plan, overwrite)
 
@@ -145,6 +154,7 @@ def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[st
     Another engine or number of threads makes another last bit, which is no reason to make a film again.
     """
     named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
+    named |= {name: str(getattr(settings, name)) for name in SIZING if getattr(settings, name) is not None}
     return {"input": content_digest(source), "weights": weights, **named}
 
 
@@ -211,14 +221,14 @@ def _pixel_bytes(info: VideoInfo, choice: Choice) -> int:
 
 
 def _output_spec(
-    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice
+    reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice, size: OutputSize
 ) -> OutputSpec:
     info = reader.info
     rate = None if settings.fps is not None else settings.rate
     return OutputSpec(
         path=output,
-        width=info.width * SCALE,
-        height=info.height * SCALE,
+        width=size.width,
+        height=size.height,
         time_base=output_time_base(info.time_base, rate, settings.fps, settings.slow),
         rate=settings.fps or info.average_rate * settings.rate / settings.slow,
         colour=info.colour.resolved(info.height, info.is_rgb),
@@ -226,7 +236,7 @@ def _output_spec(
         pixel_format=choice.pixel_format,
         crf=settings.crf,
         preset=settings.preset,
-        sample_aspect_ratio=info.sample_aspect_ratio,
+        sample_aspect_ratio=size.aspect,
         display_matrix=info.display_matrix,
         mastering=info.mastering,
         metadata=info.metadata,

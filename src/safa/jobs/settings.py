@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from safa.errors import SafaError
+from safa.upscaler.size import Scale, check_one, checked_scale, checked_size
 from safa.video.schedule.timeline import Timeline
 
 
@@ -14,6 +15,10 @@ class UpscaleSettings:
     """What the result should be.
 
     Attributes:
+        scale: how much wider and higher than the source, from 1 to 4, as any number; see ``size``.
+        size: instead of ``scale``: "720p", "1080p", "1440p" or "4k" (the picture is fitted into that box, turned if it
+            is higher than wide), or stored pixels as "1920x1080", "1920x-1" or "-1x1080". With neither the result is
+            four times as wide and high, or, where that would be more pixels than 4K has, fitted into 4K.
         rate: output frames per source interval; ignored when ``fps`` is given.
         fps: output frames per second at exact times, any rational number.
         slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
@@ -40,12 +45,20 @@ class UpscaleSettings:
     deinterlace: bool = True
     cuts: bool = True
     dedup: bool = False
+    scale: Scale | None = None
+    size: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate, int) or self.rate < 1:
             raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise SafaError("The end lies before the start; give an end after it.")
+        check_one(self.scale, self.size)
+        # What is the same size must look the same where settings are compared.
+        if self.scale is not None:
+            object.__setattr__(self, "scale", checked_scale(self.scale))
+        if self.size is not None:
+            object.__setattr__(self, "size", checked_size(self.size))
 
     def timeline(self) -> Timeline:
         """A fresh timeline for one pass over the source."""

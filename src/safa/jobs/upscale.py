@@ -14,11 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safa.errors import SafaError
+from safa.jobs.forecast import Forecast, forecast_of
 from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare
+from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.rendering import synthesised
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
+from safa.upscaler.size import Scale
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler, load
 from safa.video.read.folder import open_reader
@@ -29,15 +32,14 @@ from safa.video.write.journal import Journal, work_folder
 from safa.video.write.segments import SegmentWriter
 from safa.video.write.y4m import Y4mWriter
 
-# Output frames in one closed segment: what a crash can cost, against a keyframe at every segment's start.
-SEGMENT_FRAMES = 96
-
 
 def upscale(
     source: str | Path,
     output: str | Path,
     *,
     rate: int | None = None,
+    scale: Scale | None = None,
+    size: str | None = None,
     settings: UpscaleSettings | None = None,
     upscaler: Upscaler | None = None,
     weights: str | Path | None = None,
@@ -49,15 +51,17 @@ def upscale(
     on_progress: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
     on_tiles: Callable[[Tiling], None] | None = None,
+    on_forecast: Callable[[Forecast], None] | None = None,
     on_checked: Callable[[Path], None] | None = None,
 ) -> Report:
-    """Enlarge a video four times and make it smoother, keeping sound, time and colour.
+    """Enlarge a video up to four times and make it smoother, keeping sound, time and colour.
 
     Args:
         source: a video file, a folder of numbered pictures, or "-" (YUV4MPEG2 on standard input).
         output: the file to write; it appears, whole and checked, by one rename at the end. "frames/%06d.png" is a
             folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
-        rate: short for ``settings=UpscaleSettings(rate=rate)``; 2 without either.
+        rate, scale, size: short for ``settings=UpscaleSettings(rate=rate, scale=scale, size=size)``; a rate of 2 and
+            four times as large, but at most 4K, if nothing is said.
         upscaler: a loaded network; otherwise ``weights`` (the default ones) are loaded onto ``device`` for ``engine``
             ("auto"), with ``memory`` bytes as the most that the whole process may take (see ``Upscaler``).
         overwrite: replace an existing output.
@@ -65,6 +69,8 @@ def upscale(
         on_progress: called after every output frame.
         on_warning: called before work starts for everything that cannot be carried over.
         on_tiles: called before work starts if frames are computed in tiles.
+        on_forecast: called before work starts with what will be made, how long that will take and about how large it
+            will be; for that the first few frames are made and thrown away.
         on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
@@ -76,9 +82,12 @@ def upscale(
     """
     source, output = Path(source), Path(output)
     began = time.monotonic()
-    if rate is not None and settings is not None:
-        raise SafaError("Both rate and settings are given; give the rate as settings=UpscaleSettings(rate=...).")
-    settings = settings or UpscaleSettings(rate=2 if rate is None else rate)
+    for name, value in (("rate", rate), ("scale", scale), ("size", size)):
+        if value is not None and settings is not None:
+            raise SafaError(
+                f"Both {name} and settings are given; give the {name} as settings=UpscaleSettings({name}=...)."
+            )
+    settings = settings or UpscaleSettings(rate=2 if rate is None else rate, scale=scale, size=size)
     network = {"weights": weights, "device": device, "engine": engine, "memory": memory}
     given = {name: value for name, value in network.items() if value is not None}
     if upscaler is not None and given:
@@ -94,12 +103,14 @@ def upscale(
                 on_warning(warning)
         upscaler = upscaler or load(**given)  # type: ignore[arg-type]
         reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
-        size = reader.info.height, reader.info.width
-        upscaler.tiles(*size)  # or it is refused before anything is written
+        frame = reader.info.height, reader.info.width
+        upscaler.tiles(*frame)  # or it is refused before anything is written
+        if on_forecast is not None:
+            on_forecast(forecast_of(job, reader.info, upscaler))
         timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
-            _tell_tiles(upscaler, size, on_tiles)
+            _tell_tiles(upscaler, frame, on_tiles)
             meter = Meter(job.expected_frames, 0, on_progress)
             with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
                 _run(frames, timeline, upscaler, pipe, meter, job)
@@ -112,8 +123,8 @@ def upscale(
         writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
         try:
             with writer:
-                reserved.enter_context(_settled(upscaler, size, writer.journal))
-                _tell_tiles(upscaler, size, on_tiles)
+                reserved.enter_context(_settled(upscaler, frame, writer.journal))
+                _tell_tiles(upscaler, frame, on_tiles)
                 resumed = writer.frames_done
                 meter = Meter(job.expected_frames, resumed, on_progress)
                 _run(frames, timeline, upscaler, writer, meter, job)
@@ -153,7 +164,9 @@ def _run(
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
 
+    size = job.spec.height, job.spec.width
+
     def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
-        return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup)
+        return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup, size)
 
     run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)

@@ -43,15 +43,15 @@ class JobPlan:
     write_behind: int
 
 
-def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int) -> JobPlan:
+def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int, source: int) -> JobPlan:
     """The plan that leaves the network a comfortable share, else the one that leaves it most.
 
     Args:
         ceiling: bytes for the whole process; None for most of what the machine has.
         pixel_bytes: of a pixel of the frames that are encoded.
+        source: pixels of a frame of the source.
     """
     pixels = spec.width * spec.height
-    source = pixels // SCALE**2
     choices = [(0, READ_AHEAD, WRITE_BEHIND)] if ceiling is None else []
     choices += [(1, READ_AHEAD, WRITE_BEHIND), (1, 1, 1), (2, 1, 1), (MOST_ECONOMY, 1, 1), (MOST_ECONOMY, 1, 0)]
     limit = ceiling or int(TOTAL_SHARE * memory.total())
@@ -109,9 +109,10 @@ class Budget:
         finally:
             self._aside = before
 
-    def results(self, frame: Array, count: int) -> AbstractContextManager[None]:
-        """Leave room for ``count`` results of frames like ``frame``, and one on its way."""
-        return self.reserve(SOURCE * frame.shape[0] * frame.shape[1] + (count + 1) * SCALE**2 * frame.nbytes)
+    def results(self, frame: Array, count: int, size: tuple[int, int]) -> AbstractContextManager[None]:
+        """Leave room for ``count`` results of ``size`` (height, width) of frames like ``frame``, and one on its way."""
+        source, result = frame.shape[0] * frame.shape[1], size[0] * size[1]
+        return self.reserve(SOURCE * source + (count + 1) * result * frame.shape[2] * frame.itemsize)
 
     def share(self, source: int) -> Share:
         """What a job with frames of ``source`` pixels has from now on."""

@@ -26,6 +26,9 @@ from safa.network.dis_flow import Flow
 from safa.network.operations import SCALE, bicubic_upsample
 from safa.network.states import Synthesis
 from safa.upscaler.memory_budget import Budget, Share
+from safa.upscaler.reduction import Reduction
+from safa.upscaler.size import Scale as Factor
+from safa.upscaler.size import result_size
 from safa.upscaler.tiling import Decision, Tile, margin_for, memory_errors, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.window_state import EncodedFrame, EncodedWindow, TileStates
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
@@ -80,12 +83,22 @@ class Upscaler:
 
     # Convenient calls
 
-    def between(self, frame0: Array, frame1: Array, times: Sequence[float]) -> list[Array]:
-        """The frames at ``times`` (0 is ``frame0``, 1 is ``frame1``), four times as wide and high.
+    def between(
+        self,
+        frame0: Array,
+        frame1: Array,
+        times: Sequence[float],
+        *,
+        scale: Factor | None = None,
+        size: str | None = None,
+    ) -> list[Array]:
+        """The frames at ``times`` (0 is ``frame0``, 1 is ``frame1``), four times as wide and high if nothing is said.
 
         Args:
             frame0, frame1: arrays of one size and type (see ``Array``), at least 1 x 1.
             times: each in [0, 1].
+            scale: how much wider and higher, from 1 to 4.
+            size: instead of ``scale``: "1080p", "1440p", "4k", "1920x1080", "1920x-1" or "-1x1080".
 
         Returns:
             One array per time, of the inputs' type and number of channels.
@@ -97,14 +110,18 @@ class Upscaler:
             if not 0 <= t <= 1:
                 raise SafaError(f"The time {t} is outside [0, 1]; 0 is the first picture and 1 the second.")
         first, second = self.encode(frame0), self.encode(frame1)
-        with self.budget.results(frame0, len(times)):
-            return self.at_times(self.pair(first, second), times)
+        made = result_size(frame0.shape[0], frame0.shape[1], scale, size)
+        asks = [(0, t) for t in times]
+        with self.budget.results(frame0, len(times), made):
+            return list(self.pictures(self.pair(first, second), asks, size=made))
 
-    def stream(self, frames: Iterable[Array], rate: int = 2) -> Iterator[Array]:
+    def stream(
+        self, frames: Iterable[Array], rate: int = 2, *, scale: Factor | None = None, size: str | None = None
+    ) -> Iterator[Array]:
         """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
 
         n frames give ``(n - 1) * rate + 1``; a single frame gives one. Each frame on the boundary of two pairs is
-        synthesised once.
+        synthesised once. ``scale`` and ``size`` are as in ``between``.
         """
         if not isinstance(rate, int) or rate < 1:
             raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
@@ -117,7 +134,9 @@ class Upscaler:
                 encoded = {one.number: encoded.get(one.number) or self.encode(one.image) for one in window.frames}
                 places = {one.number: place for place, one in enumerate(window.frames)}
                 asks = [(places[i.first.number], t) for i in window.intervals for _, t in i.moments]
-                yield from self.pictures(self.window(list(encoded.values())), asks)
+                height, width = window.frames[0].image.shape[:2]
+                made = result_size(height, width, scale, size)
+                yield from self.pictures(self.window(list(encoded.values())), asks, size=made)
 
         for number, frame in enumerate(frames):
             times = [(None, step / rate) for step in range(rate)] if number else []
@@ -162,23 +181,30 @@ class Upscaler:
         """As ``at`` for several times."""
         return list(self.pictures(window, [(place, t) for t in times], scale))
 
-    def pictures(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale = None) -> Iterator[Array]:
+    def pictures(
+        self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale = None, size: tuple[int, int] | None = None
+    ) -> Iterator[Array]:
         """The pictures that are asked for, in that order, as arrays of the inputs' type; made as they are fetched.
 
         In tiles, as many as there is room for are made together, so that each tile is encoded once for all of them.
+
+        Args:
+            scale: at which the network works, see ``SafaConfig``; of one block or all of them.
+            size: height and width of the pictures, each from once to four times the input's; four times if None.
 
         Raises:
             OutOfMemory: it does not fit into memory, not even in the smallest tiles.
         """
         height, width, _ = window.kind
+        reduction = Reduction(height, width, size or (SCALE * height, SCALE * width))
         left = list(asks)
         while left:
             tiles = self.tiles(height, width, self._flows(window, left), self._frames(window))
-            now = left[: self._together(window, tiles)]
+            now = left[: self._together(window, tiles, reduction)]
             made: list[Array] = []
             try:
                 with memory_errors():
-                    made = self._render(window, now, scale, tiles)
+                    made = self._render(window, now, scale, tiles, reduction)
             except OutOfMemory:
                 self.budget.shrink(max(tile.cost for tile in tiles))
             if not made:  # outside of the handler: until its end the failed call's tensors are alive
@@ -246,13 +272,14 @@ class Upscaler:
         """How many frames memory is planned for: the same for all windows of a stream, whatever their length."""
         return 2 if len(window.frames) <= 2 else max(self.span.frames, len(window.frames))
 
-    def _together(self, window: EncodedWindow, tiles: Sequence[Tile]) -> int:
+    def _together(self, window: EncodedWindow, tiles: Sequence[Tile], reduction: Reduction) -> int:
         """How many pictures are made at a time."""
         if len(tiles) == 1:
             return 1
         height, width, _ = window.kind
         room = self.budget.pixels(1, height * width) * GATHERED
-        return max(1, int(room / (SCALE**2 * window.frames[0].image.nbytes)))
+        larger = reduction.rows.size * reduction.columns.size / (height * width)
+        return max(1, int(room / (larger * window.frames[0].image.nbytes)))
 
     def _states(self, window: EncodedWindow, tile: Tile) -> TileStates:
         if tile != self._whole(*window.kind[:2]):
@@ -275,9 +302,21 @@ class Upscaler:
             dis_flow.release()
         return flows
 
-    def _render(self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale, tiles: Sequence[Tile]) -> list[Array]:
-        height, width, channels = window.frames[0].image.shape
-        results = [np.empty((height * SCALE, width * SCALE, channels), window.kind[2]) for _ in asks]
+    def _render(
+        self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale, tiles: Sequence[Tile], reduction: Reduction
+    ) -> list[Array]:
+        channels = window.frames[0].image.shape[2]
+        size = reduction.rows.size, reduction.columns.size
+        results = [np.empty((*size, channels), window.kind[2]) for _ in asks]
+
+        def put(image: torch.Tensor, tile: Tile, result: Array, colours: slice) -> None:
+            write = self.engine.store if colours.start == 0 else store
+            if reduction.unchanged:
+                write(image[tile.crop], result[tile.output][:, :, colours])
+                return
+            place = reduction.place(tile.output)
+            offset = SCALE * tile.padded[0], SCALE * tile.padded[1]
+            reduction.store(image, offset, result[place][:, :, colours], place, write)
 
         def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> Decision | None:
             place, t = asks[number]
@@ -287,10 +326,9 @@ class Upscaler:
             else:
                 made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
                 image, decision = made.image, Decision.of(made)
-            into = results[number][tile.output]
-            self.engine.store(image[tile.crop], into[:, :, :3])
+            put(image, tile, results[number], slice(0, 3))
             if channels == 4:
-                store(self._alpha(window, tile, place, t)[tile.crop], into[:, :, 3:])
+                put(self._alpha(window, tile, place, t), tile, results[number], slice(3, 4))
             return decision
 
         def again(number: int, tile: Tile, scale: Scale) -> Decision:

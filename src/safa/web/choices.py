@@ -8,7 +8,9 @@ from typing import Any
 
 from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
+from safa.jobs.sizing import side_multiples
 from safa.network.operations import SCALE
+from safa.upscaler.size import Shape, output_size
 from safa.video.write.codecs import CODECS
 
 # Value -> (label, suffix of the result, codec, media type).
@@ -93,6 +95,18 @@ def output_frames(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any
     return (int(facts["frames"]) - 1) * settings.rate + 1
 
 
+def made_size(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of the result as they are seen."""
+    width, height = int(facts["width"]), int(facts["height"])
+    if kind == "pictures":
+        return SCALE * width, SCALE * height
+    turned = abs(facts.get("rotation", 0)) == 90
+    stored = (height, width) if turned else (width, height)
+    codec = CODECS[FORMATS[choices["format"]][2] or "rgb"]
+    made = output_size(Shape(*stored, Fraction(facts.get("aspect", 1))), multiples=side_multiples(codec.formats[0]))
+    return (made.height, made.width) if turned else (made.width, made.height)
+
+
 def output_megapixels(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> float:
-    """All frames together: what time is in proportion to."""
+    """All frames as the network makes them, four times as large: what time is in proportion to."""
     return output_frames(kind, facts, choices) * facts["width"] * facts["height"] * SCALE**2 / 1e6

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from safa.network.operations import SCALE
-from safa.web.choices import SMOOTHNESS, SPEED, output_frames, upscale_settings
+from safa.web.choices import SMOOTHNESS, SPEED, made_size, output_frames, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
 from safa.web.material import Limits
 
@@ -119,9 +119,10 @@ def upscale_rate(rate: str) -> float:
 def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before: float | None) -> str:
     """What the draft will become with these choices, and how long that takes."""
     facts = job.facts
-    size = f"{facts['width'] * SCALE} x {facts['height'] * SCALE}"
+    width, height = made_size(job.kind, facts, choices)
     frames = output_frames(job.kind, facts, choices)
-    rows = [("Size", f"{size} <em>four times</em>")]
+    times = "four" if width == SCALE * facts["width"] else f"{width / facts['width']:.3g}"
+    rows = [("Size", f"{width} x {height} <em>{times} times</em>")]
     if job.kind == "video":
         settings = upscale_settings(choices)
         rate = float(settings.fps or upscale_rate(facts["rate"]) * settings.rate / float(settings.slow))
@@ -165,7 +166,8 @@ def _card(job: Job, ahead: int, left: float | None, is_shown: bool) -> str:
 
 def _described(job: Job) -> str:
     facts, choices = job.facts, job.settings
-    size = f"{facts['width']} x {facts['height']} to {facts['width'] * SCALE} x {facts['height'] * SCALE}"
+    width, height = made_size(job.kind, facts, choices)
+    size = f"{facts['width']} x {facts['height']} to {width} x {height}"
     if job.kind == "pictures":
         return size
     parts = [size, SMOOTHNESS[choices["smoothness"]].lower()]

@@ -95,6 +95,7 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         "width": width,
         "height": height,
         "rotation": info.rotation,
+        "aspect": str(info.sample_aspect_ratio),
         "seconds": round(float(seconds), 3),
         "frames": frames,
         "rate": str(info.average_rate),

@@ -62,9 +62,10 @@ def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Pr
         save_picture(upscaler.at(pair, number / (count - 1) if count > 1 else 0.0), files[number])
         speed = done / max(1e-9, time.monotonic() - began)
         tell(Progress(count - len(missing) + done, count, speed, (len(missing) - done) / speed))
-    _save_webp(bicubic(to_8_bits(first)), place / "before.webp")
-    _save_webp(to_8_bits(load_picture(files[0])), place / "after.webp")
-    height, width = to_8_bits(load_picture(files[0])).shape[:2]
+    after = to_8_bits(load_picture(files[0]))
+    height, width = after.shape[:2]
+    _save_webp(bicubic(to_8_bits(first), (height, width)), place / "before.webp")
+    _save_webp(after, place / "after.webp")
     result = files[0]
     if count > 1:
         result = place / "result.zip"

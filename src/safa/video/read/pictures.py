@@ -81,7 +81,7 @@ def two_moments(
     start: Fraction | None = None,
     source_fps: Fraction | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The source enlarged by bicubic interpolation and the result at one time, ``4H,4W,3`` each, as they are stored.
+    """The source enlarged by bicubic interpolation and the result at one time, both of the result's size, as stored.
 
     Args:
         at: seconds of the source; if None, what the result shows in its middle. The source frame at or before it is
@@ -110,9 +110,10 @@ def two_moments(
             "--start that it was made with."
         )
     height, width = before.image.shape[:2]
-    if after.image.shape[:2] != (height * SCALE, width * SCALE):
-        raise MediaError(f"{result} is not {SCALE} times as large as {source}; give the file made from it.")
-    return bicubic(to_8_bits(before.image)), to_8_bits(after.image)
+    size = after.image.shape[:2]
+    if not (height <= size[0] <= SCALE * height and width <= size[1] <= SCALE * width):
+        raise MediaError(f"{result} is not 1 to {SCALE} times as large as {source}; give the file made from it.")
+    return bicubic(to_8_bits(before.image), size), to_8_bits(after.image)
 
 
 def _last_until(reader: VideoReader | FolderReader, at: Fraction) -> Frame:
@@ -137,14 +138,13 @@ def before_after(
     start: Fraction | None = None,
     source_fps: Fraction | None = None,
 ) -> Array:
-    """``two_moments`` side by side, ``4H, 8W + gap, 3``, turned as players show them."""
+    """``two_moments`` side by side with a gap of 8 pixels, turned as players show them."""
     pair = two_moments(source, result, at, slow, start, source_fps)
     with open_reader(source, source_fps) as reader:
         before, after = (np.rot90(picture, reader.info.rotation // 90) for picture in pair)
     return np.hstack((before, np.full((before.shape[0], 8, 3), 255, np.uint8), after))
 
 
-def bicubic(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Four times as wide and high by bicubic interpolation: what safa is compared with."""
-    height, width = picture.shape[:2]
-    return np.asarray(cv2.resize(picture, (width * SCALE, height * SCALE), interpolation=cv2.INTER_CUBIC), np.uint8)
+def bicubic(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Enlarged to ``size`` (height, width) by bicubic interpolation: what safa is compared with."""
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)

@@ -127,8 +127,8 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
         warnings.append(f"only half of the HDR mastering data is in the source; {place} may not keep that.")
     if pictures and info.display_matrix is not None and info.display_matrix[:5] != UPRIGHT:
         warnings.append(f"players turn or mirror this video; {place} cannot say so and holds it as it is stored.")
-    if spec.container in ("gif", "webp", "png") and info.sample_aspect_ratio != 1:
-        warnings.append(f"{place} cannot say that its pixels are {info.sample_aspect_ratio} as wide as high.")
+    if spec.container in ("gif", "webp", "png") and spec.sample_aspect_ratio != 1:
+        warnings.append(f"{place} cannot say that its pixels are {spec.sample_aspect_ratio} as wide as high.")
     if tags := _lost_tags(info, spec):
         warnings.append(f"{place} cannot hold the source's tags {', '.join(tags)}; they are left out.")
     warnings += [f"the source's frames carry {kind}, which cannot be kept." for kind in info.not_carried]

@@ -1,0 +1,139 @@
+"""How long a job will take and how large its file will be, from making its first few frames."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from safa.errors import SafaError
+from safa.jobs.job import PIPE, SEGMENT_FRAMES, Job
+from safa.upscaler.upscaler import Upscaler
+from safa.video.read.folder import open_reader
+from safa.video.schedule.schedule import FrameTask, planned
+from safa.video.schedule.windows import PAIR, Span
+from safa.video.write.segments import SegmentEncoder, ticks_of
+
+PATIENCE = 6.0
+"""Seconds after which no further picture is begun, once there are two."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a whole job on this machine: ``seconds`` of work, and ``bytes`` of the video in its file, None where what was
+    made says nothing of it.
+    """
+
+    seconds: float
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Seconds: for each frame of a window before any picture of it, for each picture, to read a frame."""
+
+    frame: float
+    picture: float
+    read: float
+
+
+def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
+    """Make the job's first pictures of frames of this size, and tell from them; nothing of it is kept.
+
+    Returns:
+        None for what cannot be told: a pipe, which can be read once; a source that does not say how long it is; frames
+        in tiles, a whole window of which would have to be made.
+    """
+    total = job.expected_frames
+    if PIPE in (job.source, job.spec.path) or not total or len(upscaler.tiles(height, width)) > 1:
+        return None
+    settings, span = job.settings, upscaler.span
+    try:
+        times = settings.source_fps, settings.start, settings.end
+        with open_reader(job.source, *times, settings.deinterlace) as reader:
+            began = _processor_seconds()
+            frames = list(itertools.islice(reader.frames(job.alpha), span.length + span.margin + 3))
+            tasks = list(planned(frames, settings.timeline(), settings.cuts, settings.dedup, span))
+            read = (_processor_seconds() - began) / len(frames)
+            sources = max(2, round(total / max(1, len(tasks)) * len(frames)))
+    except SafaError:
+        return None  # the job itself will say it better
+    pictures, costs = _timed(tasks, upscaler, job, read)
+    try:
+        encoding, sizes = _encoded(pictures, tasks, job)
+    except (av.error.FFmpegError, OSError):
+        return None  # no room for temporary files, which the job does without
+    network = costs.frame * encodings(sources, span) + costs.picture * total
+    others = costs.read * sources + encoding * total
+    # On a processor they share the cores; beside another device they are done while that works.
+    seconds = network + others if upscaler.device.type == "cpu" else max(network, others)
+    return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
+
+
+def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) -> tuple[list[np.ndarray], _Costs]:
+    windows = [list(group) for _, group in itertools.groupby(tasks, key=lambda task: [f.number for f in task.window])]
+    # Next to a cut they are short; the longest tells most, and of equals a later one, whose first frame is known.
+    window = max(reversed(windows), key=lambda group: len(group[0].window))
+    encoded = [upscaler.encode(frame.image) for frame in window[0].window]
+    size = job.spec.height, job.spec.width
+    asks = [(task.place, task.t) for task in window]
+    ends = encoded[: 2 if len(encoded) > 1 else 1]
+    list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
+    most = job.plan.write_behind + 2  # what the job has room for
+    made: list[np.ndarray] = []
+    stamps = [time.perf_counter()]
+    for picture in upscaler.pictures(upscaler.window(encoded), asks[:most], size=size):
+        made.append(picture)
+        stamps.append(time.perf_counter())
+        if len(made) > 1 and stamps[-1] - stamps[0] > PATIENCE:
+            break
+    spent = [after - before for before, after in itertools.pairwise(stamps)]
+    if not upscaler.config.propagation or len(spent) < 3:
+        return made, _Costs(0.0, sum(spent) / len(spent), read)
+    each = sum(spent[1:]) / len(spent[1:])
+    return made, _Costs(max(0.0, spent[0] - each) / len(encoded), each, read)
+
+
+def _encoded(pictures: list[np.ndarray], tasks: list[FrameTask], job: Job) -> tuple[float, list[int]]:
+    """Processor seconds to write, read back and check a picture, and the bytes of all in the order stored."""
+    with tempfile.TemporaryDirectory(prefix="safa-") as folder:
+        began = _processor_seconds()
+        encoder = SegmentEncoder(Path(folder) / "trial.mkv", job.spec)
+        last: int | None = None
+        for picture, task in zip(pictures, tasks, strict=False):
+            last = ticks_of(task.moment.time, job.spec.time_base, last)
+            encoder.write(picture, last)
+        path = encoder.finish()[0]
+        with av.open(str(path)) as container:
+            sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+            container.seek(0)
+            for _ in container.decode(video=0):
+                pass
+        return (_processor_seconds() - began) / len(pictures), sizes
+
+
+def _processor_seconds() -> float:
+    """Of all threads, as if they were spread over all cores that the network has."""
+    return time.process_time() / torch.get_num_threads()
+
+
+def encodings(sources: int, span: Span) -> int:
+    """How many frames there are in all windows of a scene of so many."""
+    if span == PAIR:
+        return 2 * (sources - 1)
+    reaches = [span.reach(first) for first in range(0, sources - 1, span.length)]
+    return sum(min(sources - 1, high) - max(0, low) + 1 for low, high in reaches)
+
+
+def bytes_of(sizes: list[int], total: int) -> int | None:
+    """Of ``total`` frames from the sizes of the first, a keyframe and others; None if they are too few."""
+    if len(sizes) < 4:
+        return None
+    whole = -(-total // SEGMENT_FRAMES)  # each segment begins with a frame that stands for itself
+    return round(whole * sizes[0] + (total - whole) * sum(sizes[1:]) / len(sizes[1:]))

@@ -1,0 +1,107 @@
+"""What is said before the work, and that it changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safa.checkpoint import Checkpoint
+from safa.errors import SafaError
+from safa.jobs.forecast import Forecast, forecast
+from safa.jobs.settings import UpscaleSettings
+from safa.jobs.trial import Estimate, bytes_of, encodings
+from safa.jobs.upscale import upscale
+from safa.upscaler.upscaler import WINDOW, Upscaler
+from safa.video.read.source import Frame
+from safa.video.schedule.schedule import planned
+from safa.video.schedule.timeline import Timeline
+from tests.conftest import tiny_network
+from tests.media import video_frames, write_clip
+
+
+def made_upscaler(**layout: object) -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, **layout)
+    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+
+
+@pytest.mark.parametrize("propagation", [0, 1])
+def test_what_is_said_is_what_is_made(tmp_path: Path, propagation: int) -> None:
+    upscaler, said = made_upscaler(propagation=propagation), list[Forecast]()
+    source, settings = write_clip(tmp_path / "in.mp4", frames=8), UpscaleSettings(scale=2, rate=3)
+    upscale(source, tmp_path / "plain.mp4", settings=settings, upscaler=upscaler)
+    report = upscale(source, tmp_path / "out.mp4", settings=settings, upscaler=upscaler, on_forecast=said.append)
+    (told,) = said
+    assert (told.width, told.height, told.frames) == (report.width, report.height, report.frames) == (96, 64, 22)
+    assert (told.codec, told.crf, told.weights, told.sound, told.rate) == ("h264", 17, "tiny", "sound kept", 30)
+    assert told.estimate is not None
+    assert told.estimate.seconds > 0
+    assert told.estimate.bytes
+    plain, out = ([picture for _, picture in video_frames(tmp_path / f"{n}.mp4")] for n in ("plain", "out"))
+    assert all(np.array_equal(a, b) for a, b in zip(plain, out, strict=True))
+    again = forecast(source, tmp_path / "new.mp4", settings, upscaler)
+    assert again.to_dict() | {"seconds": 0, "output": ""} == told.to_dict() | {"seconds": 0, "output": ""}
+    assert not (tmp_path / "new.mp4").exists()
+    json.dumps(told.to_dict())
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("propagation", [0, 1])
+def test_the_shortest_films(tmp_path: Path, propagation: int, frames: int) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=frames, sound=False)
+    told = forecast(source, tmp_path / "out.gif", UpscaleSettings(), made_upscaler(propagation=propagation))
+    assert (told.frames, told.sound, told.codec) == (2 * frames - 1, "no sound in the source", "gif")
+    assert told.estimate is not None
+    assert told.estimate.bytes is None
+
+
+def test_what_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
+    upscaler = made_upscaler()
+    source = write_clip(tmp_path / "in.mp4", frames=2, size=(192, 64))
+    assert forecast(source, Path("-"), UpscaleSettings(), upscaler).estimate is None
+    upscaler.budget.shrink(2 * 64 * 144)
+    told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), upscaler)
+    assert told.estimate is None
+    assert "cannot be told" in told.lines()[2]
+
+
+def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=2)
+    other = write_clip(tmp_path / "there.mp4", frames=1)
+    with pytest.raises(SafaError, match="exists already"):
+        forecast(source, other, UpscaleSettings(), made_upscaler())
+    with pytest.raises(SafaError, match="more than 4 times"):
+        forecast(source, tmp_path / "out.mp4", UpscaleSettings(size="4k"), made_upscaler())
+
+
+def test_three_lines_for_people() -> None:
+    told = Forecast(
+        *(Path("a/in.mp4"), Path("b/out.mp4"), 640, 360, Fraction(25), 1280, 720, Fraction(60000, 1001), 1500),
+        *("h264", 17, "fast", "native", "sound kept", ("one.", "two."), Estimate(5000, 123_400_000)),
+    )
+    assert told.lines() == [
+        "in.mp4: 640x360 at 25 fps becomes 1280x720 at 59.94 fps, 1500 frames",
+        "h264 (crf 17), weights fast, sound kept; changed or left out: what the 2 warnings say",
+        "takes about 83 min on this machine (native engine); "
+        "the video will be roughly 123 MB if the rest is like its first frames",
+    ]
+
+
+@given(frames=st.integers(2, 80))
+def test_frames_of_windows_are_counted(frames: int) -> None:
+    black = np.zeros((2, 2, 3), np.uint8)
+    source = (Frame(Fraction(k, 10), Fraction(1, 10), black) for k in range(frames))
+    tasks = planned(source, Timeline(rate=2), cuts=False, span=WINDOW)
+    windows = [numbers for numbers, _ in itertools.groupby([frame.number for frame in task.window] for task in tasks)]
+    assert encodings(frames, WINDOW) == sum(map(len, windows))
+
+
+def test_a_keyframe_for_each_segment() -> None:
+    assert bytes_of([900, 10, 20, 30], 97) == 2 * 900 + 95 * 20
+    assert bytes_of([900, 10, 20], 97) is None

@@ -1,0 +1,157 @@
+"""From four times as large to the size asked for: the filter, in tiles as in the whole, and what calls make of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safa.checkpoint import Checkpoint
+from safa.engine import ENGINES
+from safa.engine.images import store
+from safa.errors import SafaError
+from safa.upscaler.reduction import Reduction, axis
+from safa.upscaler.upscaler import Upscaler
+from tests.conftest import tiny_network
+
+
+def tiny_upscaler(engine: str = "auto") -> Upscaler:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
+    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu", engine=engine)
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return tiny_upscaler()
+
+
+def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def reduced(image: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    height, width = (side // 4 for side in image.shape[2:])
+    result = np.empty((*size, image.shape[1]), np.float32)
+    Reduction(height, width, size).store(image, (0, 0), result, (slice(0, size[0]), slice(0, size[1])), store)
+    return result
+
+
+@pytest.mark.parametrize(("size", "mode"), [((14, 22), "area"), ((28, 22), "area"), ((28, 44), "area"), ((21, 31), "")])
+def test_the_filter_is_the_usual_one(size: tuple[int, int], mode: str) -> None:
+    image = torch.rand(1, 3, 56, 88, generator=torch.Generator().manual_seed(0))
+    if mode:
+        expected = F.interpolate(image, size=size, mode=mode)
+    else:
+        expected = F.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    assert np.abs(reduced(image, size) - expected[0].permute(1, 2, 0).numpy()).max() < 2e-5
+
+
+@settings(deadline=None)
+@given(side=st.integers(1, 300), data=st.data())
+def test_even_areas_stay_even_and_every_pixel_belongs_to_one_part(side: int, data: st.DataObject) -> None:
+    line = axis(4 * side, data.draw(st.integers(side, 4 * side)))
+    assert torch.allclose(line.weights.sum(1), torch.ones(line.size), atol=1e-5)
+    edges = sorted({0, *data.draw(st.lists(st.integers(0, 4 * side), max_size=5)), 4 * side + 12})
+    parts = [line.owned(span) for span in itertools.pairwise(edges)]
+    assert (parts[0][0], parts[-1][1]) == (0, line.size)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(parts))
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), data=st.data())
+def test_any_size_from_any_size(upscaler: Upscaler, height: int, width: int, data: st.DataObject) -> None:
+    size = data.draw(st.integers(width, 4 * width)), data.draw(st.integers(height, 4 * height))
+    channels = data.draw(st.sampled_from([3, 4]))
+    frames = [picture(seed, height, width, channels) for seed in (0, 1)]
+    (result,) = upscaler.between(*frames, [0.5], size=f"{size[0]}x{size[1]}")
+    assert result.shape == (size[1], size[0], channels)
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_half_of_four_times_is_the_mean_of_four_pixels(upscaler: Upscaler, dtype: type) -> None:
+    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    frames = [(picture(seed, channels=4) / 255 * white).astype(dtype) for seed in (0, 1)]
+    exact = [(frame / white).astype(np.float32) for frame in frames]
+    (large,) = upscaler.between(*exact, [0.4])
+    (result,) = upscaler.between(*frames, [0.4], scale=2)
+    mean = large.astype(np.float64).reshape(34, 2, 26, 2, 4).mean((1, 3))
+    assert result.dtype == dtype
+    assert np.abs(result / white - mean).max() <= 0.51 / white + 1e-4 * (white == 1) + 2e-5
+
+
+def test_four_times_is_what_nothing_says(upscaler: Upscaler) -> None:
+    frames = picture(0), picture(1)
+    (plain,) = upscaler.between(*frames, [0.3])
+    for asked in ({"scale": 4}, {"size": "52x68"}, {"size": "52x-1"}):
+        (result,) = upscaler.between(*frames, [0.3], **asked)  # type: ignore[arg-type]
+        assert np.array_equal(result, plain)
+
+
+def test_a_stream_has_the_size_of_its_pairs(upscaler: Upscaler) -> None:
+    frames = [picture(seed) for seed in range(3)]
+    result = list(upscaler.stream(frames, rate=2, scale=1.5))
+    expected = upscaler.between(*frames[:2], [0, 0.5], scale=1.5)
+    expected += upscaler.between(*frames[1:], [0, 0.5, 1], scale=1.5)
+    assert result[0].shape == (26, 20, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "auto"])
+@pytest.mark.parametrize("size", [(83, 117), (166, 234), (125, 176), (249, 468), (332, 300)])
+def test_no_seams_at_any_size(engine: str, size: tuple[int, int]) -> None:
+    upscaler = tiny_upscaler(engine)
+    coarse = np.random.default_rng(0).integers(0, 250, (16, 24, 4))
+    soft = np.kron(coarse, np.ones((6, 6, 1), int)).astype(np.uint8)
+
+    def pictures() -> list[np.ndarray]:
+        frames = [upscaler.encode(np.ascontiguousarray(soft[:83, shift : shift + 117])) for shift in (0, 3)]
+        return list(upscaler.pictures(upscaler.pair(*frames), [(0, 0.0), (0, 0.4)], size=size))
+
+    whole = pictures()
+    upscaler.budget.shrink(2 * 100 * 100)
+    assert len(upscaler.tiles(83, 117)) > 1
+    tiled = pictures()
+    assert all(a.shape == (*size, 4) for a in tiled)
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(whole, tiled, strict=True))
+
+
+def test_tiles_of_one_picture_are_joined_without_a_difference() -> None:
+    """To the last bit: what a pixel is made from, and in what order, is the frame's alone."""
+    height, width, size = 40, 56, (97, 131)
+    image = torch.rand(1, 3, 4 * height, 4 * width, generator=torch.Generator().manual_seed(0))
+    whole, joined = reduced(image, size), np.full((*size, 3), np.nan, np.float32)
+    reduction = Reduction(height, width, size)
+    for top in (0, 64):
+        for left in (0, 88):
+            core = slice(top, 160 if top else 64), slice(left, 224 if left else 88)
+            start = max(0, top - 32), max(0, left - 32)
+            padded = image[:, :, start[0] : core[0].stop + 32, start[1] : core[1].stop + 32].clone()
+            place = reduction.place(core)
+            reduction.store(padded, start, joined[place], place, store)
+    assert np.array_equal(whole, joined)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"scale": 5}, "from 1 to 4"),
+        ({"scale": 0.5}, "from 1 to 4"),
+        ({"scale": "wide"}, "from 1 to 4"),
+        ({"scale": float("nan")}, "from 1 to 4"),
+        ({"size": "huge"}, "must be one of"),
+        ({"size": "-1x-1"}, "must be one of"),
+        ({"size": "10x10"}, "smaller than"),
+        ({"size": "53x68"}, "more than 4 times"),
+        ({"size": "4k"}, "more than 4 times"),
+        ({"size": "26x34", "scale": 2}, "choose one"),
+    ],
+)
+def test_sizes_that_cannot_be(upscaler: Upscaler, asked: dict[str, object], message: str) -> None:
+    with pytest.raises(SafaError, match=message):
+        upscaler.between(picture(0), picture(1), [0.5], **asked)  # type: ignore[arg-type]
