@@ -159,9 +159,6 @@ def describe(
     pixel = frame.format
     matrix = _display_matrix(frame)
     start = stream.start_time if stream.start_time is not None else frame.pts
-    duration = stream.duration * time_base(stream) if stream.duration else None
-    if duration is None and container.duration:
-        duration = Fraction(container.duration, av.time_base)
     return VideoInfo(
         path=str(path),
         container=container.format.name,
@@ -180,7 +177,7 @@ def describe(
         time_base=time_base(stream),
         start_time=(start or 0) * time_base(stream),
         clock_zero=clock_zero(container),
-        duration=duration,
+        duration=stated_duration(container, stream),
         frames=stream.frames or None,
         colour=Colour.of(frame, pixel.name),
         mastering=Mastering.of(frame),
@@ -194,6 +191,13 @@ def time_base(stream: Stream) -> Fraction:
     """Seconds per tick; every stream of an open file has one."""
     assert stream.time_base is not None
     return stream.time_base
+
+
+def stated_duration(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Seconds that the stream, or else the file, claims to last."""
+    if stream.duration:
+        return stream.duration * time_base(stream)
+    return Fraction(container.duration, av.time_base) if container.duration else None
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:

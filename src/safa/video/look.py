@@ -1,0 +1,226 @@
+"""What a video's pictures are like, from a bounded number of its frames: seconds, whatever its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from safa.errors import MediaError
+from safa.video.measures import BlockSteps, Luma, combed, noise
+from safa.video.read import source
+from safa.video.read.deinterlace import INTERLACED_ORDERS
+from safa.video.sampling import PLACES, claimed_frames, decoded, group_sizes, places_of, runs_at
+from safa.video.schedule.cuts import HEIGHT, WIDTH, Change, with_changes
+from safa.video.schedule.duplicates import DuplicateDetector
+
+WHOLE_FRAMES, WHOLE_PIXELS = 750, 400_000_000
+"""A video of at most so many frames, and pixels in all of them, is decoded from its beginning to its end."""
+
+WIDEST, HIGHEST = 640, 384
+"""The middle of a larger frame is measured."""
+
+COMBED = 0.05
+"""Share of the moving pixels from which on frames are taken for two fields, though nothing marks them so."""
+
+UNEVEN = Fraction(1, 4)
+"""A step from frame to frame that differs by so much of the usual one makes the frame rate variable."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the frames looked at have in common.
+
+    Attributes:
+        frames: how many were looked at.
+        seconds: how much of the video lies between the first and the last of them.
+        bits_per_pixel: bytes of the video's packets times 8, over the pixels of their frames; of all packets of a short
+            video, else of whole groups from keyframe to keyframe. Below 0.05 is little for H.264.
+        blockiness: mean absolute luma step across the edges of 8x8 blocks over that inside blocks, at the best of the 8
+            phases of each axis, mean of both axes. 1 has no blocks; from about 1.1 they are seen.
+        noise: its robust standard deviation in luma steps of 8 bits (0 to 255).
+        marked_interlaced: the header, or most of the frames, say that there are two fields in a frame.
+        combed: share of the moving pixels, 0 to 1, that stand out between two lines as those of a second field do, less
+            those that stand out between two columns.
+        repeated: share of the frames, 0 to 1, that repeat the one before.
+        variable_rate: whether the time from frame to frame changes.
+        cuts: scene cuts in the whole video; None where it is too long to be decoded for that.
+        cuts_per_minute: the same for each minute.
+    """
+
+    frames: int
+    seconds: float
+    bits_per_pixel: float
+    blockiness: float
+    noise: float
+    marked_interlaced: bool
+    combed: float
+    repeated: float
+    variable_rate: bool
+    cuts: int | None
+    cuts_per_minute: float | None
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether frames are two fields, marked or seen."""
+        return self.marked_interlaced or self.combed > COMBED
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "interlaced": self.interlaced}
+
+
+def look_at(path: str | Path, frames: int = 48) -> Look:
+    """Look at up to ``frames`` frames (a multiple of 8) spread over a video file.
+
+    Raises:
+        MediaError: no video, or nothing in it can be decoded.
+    """
+    path, length = Path(path), max(2, frames // PLACES)
+    with source.open_container(path) as container:
+        stream = source.find_video(container, path)
+        stream.thread_type = "AUTO"
+        gathered = _Gathered(stream)
+        total, pixels = claimed_frames(container, stream), max(1, stream.width * stream.height)
+        if total is None or (total <= WHOLE_FRAMES and total * pixels <= WHOLE_PIXELS):
+            limit = min(WHOLE_FRAMES, max(frames, WHOLE_PIXELS // pixels)) if total is None else None
+            stride = 4 * length if total is None else max(length, total // PLACES)
+            is_whole = _sequential(container, stream, gathered, length, stride, limit)
+        else:
+            places, is_whole = places_of(container, stream), False
+            for run in runs_at(container, stream, places, length):
+                gathered.begin_run()
+                for frame in run:
+                    gathered.take(frame)
+            gathered.sizes = group_sizes(container, stream, places)
+        if not gathered.frames:
+            raise MediaError(f"{path}: no picture in it can be decoded.")
+        return gathered.look(is_whole)
+
+
+class _Gathered:
+    """Figures that add up while frames come by."""
+
+    def __init__(self, stream: av.VideoStream) -> None:
+        self.frames = 0
+        self.sizes: list[int] = []
+        self.times: list[Fraction] = []
+        self.cuts = 0
+        self._tick = source.time_base(stream)
+        self._blocks = BlockSteps()
+        self._noise: list[float] = []
+        self._header_interlaced = stream.codec_context.field_order in INTERLACED_ORDERS
+        self._marked = self._combed = self._moving = self._repeated = self._steps = 0
+        self._run_times: list[list[Fraction]] = []
+        self._size: tuple[int, int] | None = None
+        self.begin_run()
+
+    def begin_run(self) -> None:
+        """The next frame does not follow the last one."""
+        self._before: Luma | None = None
+        self._repeats = DuplicateDetector()
+        self._run_times.append([])
+
+    def take(self, frame: av.VideoFrame) -> None:
+        """Measure a frame."""
+        size = frame.height, frame.width
+        if frame.is_corrupt or size != (self._size or size):
+            return
+        self._size = size
+        luma = _luma(frame)
+        self.frames += 1
+        self._marked += bool(frame.interlaced_frame)
+        if frame.pts is not None:
+            self._run_times[-1].append(frame.pts * self._tick)
+        share = 1 / max(1, size[1] // WIDEST)
+        small = cv2.resize(luma, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) if share < 1 else luma
+        is_repeat = self._repeats.is_duplicate(np.repeat(small.astype(np.uint8)[..., None], 3, 2))
+        middle = _middle(luma)
+        self._blocks.add(middle)
+        self._noise.append(noise(middle))
+        if self._before is not None:
+            self._steps += 1
+            self._repeated += is_repeat
+            fields, moving = combed(self._before, middle)
+            self._combed, self._moving = self._combed + fields, self._moving + moving
+        self._before = middle
+
+    def look(self, is_whole: bool) -> Look:
+        """What came of it; ``is_whole``: every frame of the video came by."""
+        assert self._size is not None
+        pixels, sizes = self._size[0] * self._size[1], self.sizes
+        times = sorted(time for run in self._run_times for time in run)
+        minutes = (self.times[-1] - self.times[0]) / 60 if is_whole and len(self.times) > 1 else None
+        # A few moving pixels say nothing of fields.
+        enough = self._moving >= 0.002 * pixels * max(1, self._steps)
+        return Look(
+            frames=self.frames,
+            seconds=float(times[-1] - times[0]) if times else 0.0,
+            bits_per_pixel=8 * sum(sizes) / (len(sizes) * pixels) if sizes else 0.0,
+            blockiness=self._blocks.blockiness(),
+            noise=median(self._noise),
+            marked_interlaced=self._header_interlaced or 2 * self._marked > self.frames,
+            combed=max(0.0, self._combed / self._moving) if enough and self._moving else 0.0,
+            repeated=self._repeated / self._steps if self._steps else 0.0,
+            variable_rate=_varies(self._run_times, self._tick),
+            cuts=self.cuts if is_whole else None,
+            cuts_per_minute=float(self.cuts / minutes) if minutes else None,
+        )
+
+
+def _sequential(
+    container: InputContainer, stream: av.VideoStream, gathered: _Gathered, length: int, stride: int, limit: int | None
+) -> bool:
+    """Decode from the beginning, at most ``limit`` frames, and take the first ``length`` of every ``stride``. True: to
+    the end.
+    """
+    number, small = -1, VideoReformatter()
+
+    def taken() -> Iterator[np.ndarray]:
+        nonlocal number
+        for number, frame in enumerate(decoded(container, stream, gathered.sizes)):
+            if number % stride < length and number < PLACES * stride:
+                if number % stride == 0 and stride > length:
+                    gathered.begin_run()
+                gathered.take(frame)
+            if frame.pts is not None:
+                gathered.times.append(frame.pts * source.time_base(stream))
+            yield small.reformat(frame, WIDTH, HEIGHT, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+            if number + 1 == limit:
+                return
+
+    for _, change in with_changes(taken(), lambda image: image):
+        gathered.cuts += change is Change.CUT
+    return limit is None or number + 1 < limit
+
+
+def _luma(frame: av.VideoFrame) -> Luma:
+    """H,W, 0 to 255, with the fractions that deeper pixels have."""
+    deep = not frame.format.has_palette and max(part.bits for part in frame.format.components) > 8
+    if deep:
+        return np.asarray(frame.to_ndarray(format="gray16le"), np.float32) / np.float32(257)
+    return np.asarray(frame.to_ndarray(format="gray"), np.float32)
+
+
+def _middle(luma: Luma) -> Luma:
+    height, width = luma.shape
+    top, left = max(0, height - HIGHEST) // 2, max(0, width - WIDEST) // 2
+    return luma[top : top + HIGHEST, left : left + WIDEST]
+
+
+def _varies(runs: list[list[Fraction]], tick: Fraction) -> bool:
+    steps = [after - before for run in runs for before, after in pairwise(run) if after > before]
+    if not steps:
+        return False
+    usual = median(steps)
+    return any(abs(step - usual) > max(usual * UNEVEN, 2 * tick) for step in steps)
