@@ -257,18 +257,20 @@ def test_between_refuses_what_is_no_picture(shell: Shell, files: Path, tmp_path:
 
 
 def test_info_describes_videos_weights_and_the_installation(shell: Shell, files: Path) -> None:
-    assert "width: 48" in shell("info", files / "good.mp4")[1]
-    assert "channels: 8" in shell("info", files / "tiny.safetensors")[1]
+    assert "48x32" in shell("info", files / "good.mp4")[1]
+    assert "8 channels" in shell("info", files / "tiny.safetensors")[1]
+    assert "fast (the default)" in shell("info")[1]
     assert json.loads(shell("info", "--json")[1])["torch"]
+    assert json.loads(shell("info", files / "tiny.safetensors", "--json")[1])["channels"] == 8
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("film", "width: 48"),
-        ("weights", "channels: 8"),
-        ("capital.SAFETENSORS", "channels: 8"),
-        ("fast", "parameters:"),  # a shipped name wins, as it does for --weights
+        ("film", "48x32"),
+        ("weights", "8 channels"),
+        ("capital.SAFETENSORS", "8 channels"),
+        ("fast", "million parameters"),  # a shipped name wins, as it does for --weights
         ("nothing", "neither a file nor a shipped name"),
         ("deep/nothing", "no such file"),
         ("folder", "is a folder, not a video file"),

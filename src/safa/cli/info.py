@@ -8,29 +8,37 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from safa.cli.console import Json, stdout
+
+Facts = dict[str, Any]
+Tables = dict[str, list[tuple[str, str]]]
 
 
 def info(
     file: Annotated[str | None, typer.Argument(metavar="[FILE|WEIGHTS]", help="Video, weights file or name.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a video or a weights file holds; without one, what this installation has."""
-    if file is None:
-        facts = _installation()
-    elif _is_weights(file):
-        facts = _weights_facts(file)
-    else:
-        from safa.video.read.reader import VideoReader
+    """Say what a video or a weights file holds and what its pictures are like; without one, what is installed.
 
-        with VideoReader(Path(file)) as reader:
-            facts = reader.info.to_dict()
+    Of a video up to 48 frames are looked at, which takes seconds. --json gives everything, for programs.
+    """
+    if file is None:
+        facts, tables = _installation()
+    elif _is_weights(file):
+        facts, tables = _weights(file)
+    else:
+        facts, tables = _video(Path(file))
     if as_json:
         print(json.dumps(facts, default=str))
-    else:
-        for name, value in facts.items():
-            stdout.print(f"{name.replace('_', ' ')}: {escape(str(value))}")
+        return
+    for heading, rows in tables.items():
+        stdout.print(f"[bold]{escape(heading)}[/bold]")
+        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2))
+        for name, value in rows:
+            table.add_row(f"  {name}", escape(value))
+        stdout.print(table, soft_wrap=False)
 
 
 def _is_weights(name: str) -> bool:
@@ -47,17 +55,39 @@ def _is_weights(name: str) -> bool:
     return path.suffix.lower() == ".safetensors" or name in shipped_names() or head[8:] == b"{"
 
 
-def _installation() -> dict[str, Any]:
+def _video(path: Path) -> tuple[Facts, Tables]:
+    from safa.cli.facts import look_rows, video_rows
+    from safa.errors import MediaError
+    from safa.video.look import look_at
+    from safa.video.read.reader import VideoReader
+
+    with VideoReader(path) as reader:
+        info = reader.info
+    facts: Facts = {**info.to_dict(), "bytes": None, "look": None}
+    if not path.is_file():  # what comes down a pipe cannot be read again
+        return facts, {str(path): video_rows(info, None, None)}
+    size = facts["bytes"] = path.stat().st_size
+    try:
+        look = look_at(path)
+    except MediaError:  # of its frames none is whole
+        return facts, {str(path): video_rows(info, None, size)}
+    facts["look"] = look.to_dict()
+    heading = f"in {look.frames} frames" + (f" over {look.seconds:.1f} s" if look.seconds else "")
+    return facts, {str(path): video_rows(info, look, size), heading: look_rows(look)}
+
+
+def _installation() -> tuple[Facts, Tables]:
     import platform
     from importlib.metadata import version
 
     import av
     import torch
 
-    from safa.checkpoint import shipped_names
+    from safa.checkpoint import DEFAULT, shipped_names
+    from safa.cli.facts import installation_rows
     from safa.engine import availability
 
-    return {
+    facts = {
         "safa_video": version("safa-video"),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -68,16 +98,19 @@ def _installation() -> dict[str, Any]:
         "mps": "available" if torch.backends.mps.is_available() else "not available",
         "weights": ", ".join(shipped_names()),
     }
+    return facts, {"this installation": installation_rows(facts, DEFAULT)}
 
 
-def _weights_facts(name: str) -> dict[str, Any]:
-    from safa.checkpoint import load_checkpoint
+def _weights(name: str) -> tuple[Facts, Tables]:
+    from safa.checkpoint import DEFAULT, load_checkpoint, shipped_names
+    from safa.cli.facts import weights_rows
 
     checkpoint = load_checkpoint(name)
-    return {
+    facts = {
         "weights": checkpoint.name,
         "sha256": checkpoint.sha256,
         "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
         **checkpoint.network.config.to_dict(),
         **checkpoint.provenance,
     }
+    return facts, {name: weights_rows(checkpoint, name == DEFAULT and name in shipped_names())}

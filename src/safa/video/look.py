@@ -47,7 +47,7 @@ class Look:
         bits_per_pixel: bytes of the video's packets times 8, over the pixels of their frames; of all packets of a short
             video, else of whole groups from keyframe to keyframe. Below 0.05 is little for H.264.
         blockiness: mean absolute luma step across the edges of 8x8 blocks over that inside blocks, at the best of the 8
-            phases of each axis, mean of both axes. 1 has no blocks; from about 1.1 they are seen.
+            phases of each axis, mean of both axes. 1 to 1.1 has no blocks; from about 1.2 they are seen.
         noise: its robust standard deviation in luma steps of 8 bits (0 to 255).
         marked_interlaced: the header, or most of the frames, say that there are two fields in a frame.
         combed: share of the moving pixels, 0 to 1, that stand out between two lines as those of a second field do, less

@@ -40,7 +40,7 @@ class Frame:
 @dataclass(frozen=True)
 class StreamInfo:
     """One stream that is not the video: `kind` is audio, subtitle, data, attachment, or video for a cover or another
-    film.
+    film. `layout`, such as "stereo", and `sample_rate` a second are those of sound.
     """
 
     index: int
@@ -49,6 +49,8 @@ class StreamInfo:
     language: str | None
     title: str | None
     is_cover: bool = False
+    layout: str | None = None
+    sample_rate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,9 @@ def _stream_info(stream: Any) -> StreamInfo:
     if stream.codec_context:
         codec = stream.codec_context.codec.canonical_name
     title = stream.metadata.get("title")
-    return StreamInfo(stream.index, stream.type, codec, stream.language, title, is_cover(stream))
+    sound = stream.codec_context if stream.type == "audio" else None
+    heard = (sound.layout.name, sound.sample_rate) if sound else (None, None)
+    return StreamInfo(stream.index, stream.type, codec, stream.language, title, is_cover(stream), *heard)
 
 
 def _starts_like_mp4(path: Path) -> bool:
