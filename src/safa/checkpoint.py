@@ -26,6 +26,9 @@ from safa.network.safa import Safa
 FORMAT = "safa/1"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "fast"
+SHARPENED = {"fast": "vivid", "real": "vivid"}
+"""Shipped weights, and those of the same layout that were trained to look sharp. Names such as "real@0.3" mean what
+lies between the two, here three tenths of the way."""
 
 
 @dataclass
@@ -50,12 +53,16 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
     """Read a network, in evaluation mode, on the CPU, in float32.
 
     Args:
-        name_or_path: the name of shipped weights (their SHA-256 is checked) or a file made by this package.
+        name_or_path: the name of shipped weights (their SHA-256 is checked), a name of ``SHARPENED`` with "@" and the
+            amount of detail from 0 to 1, or a file made by this package.
 
     Raises:
         SafaError: no such name or file, a damaged file, or a file of another kind.
     """
     text = str(name_or_path)
+    name, _, detail = text.rpartition("@")
+    if name in SHARPENED and not Path(text).exists():
+        return _sharpened(name, parse_detail(detail))
     shipped = text in shipped_names()
     path = SHIPPED / f"{text}.safetensors" if shipped else Path(text)
     if (path / "model.json").is_file():
@@ -89,6 +96,47 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
     _fill(network, {name: tensor.float() for name, tensor in tensors.items()}, str(path))
     network.eval()
     return Checkpoint(network, text if shipped else path.stem, digest, provenance)
+
+
+def with_detail(weights: str, detail: float) -> str:
+    """The name of ``weights`` with that much detail, 0 to 1.
+
+    Raises:
+        SafaError: there are no sharper ones for them.
+    """
+    if weights not in SHARPENED:
+        known = " and ".join(SHARPENED)
+        raise SafaError(f"The weights {weights} cannot be given more detail, only {known} can; leave out --detail.")
+    return f"{weights}@{parse_detail(detail):g}"
+
+
+def parse_detail(detail: str | float) -> float:
+    """An amount from 0 to 1; raises SafaError for anything else."""
+    try:
+        amount = float(detail)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount <= 1:
+        raise SafaError(f"The detail is {detail!r}; it must be a number from 0 (as measured best) to 1 (sharpest).")
+    return amount
+
+
+def _sharpened(name: str, detail: float) -> Checkpoint:
+    """Every weight that far on the straight line from ``name`` to what is sharper."""
+    plain, sharp = load_checkpoint(name), load_checkpoint(SHARPENED[name])
+    if detail == 0:
+        return plain
+    ends = sharp.network.state_dict()
+    between = {
+        key: torch.lerp(value, ends[key], detail) if value.is_floating_point() else value
+        for key, value in plain.network.state_dict().items()
+    }
+    # The selector decides what is computed; it is not what makes a picture sharp.
+    between |= {key: value for key, value in plain.network.state_dict().items() if key.startswith("selector.")}
+    plain.network.load_state_dict(between)
+    digest = hashlib.sha256(f"{plain.sha256} {sharp.sha256} {detail!r}".encode()).hexdigest()
+    provenance = {"from": [plain.name, sharp.name], "detail": detail}
+    return Checkpoint(plain.network, f"{name}@{detail:g}", digest, provenance)
 
 
 def save_checkpoint(

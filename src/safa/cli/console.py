@@ -19,6 +19,13 @@ INTERRUPTED = 130
 
 # Options that several commands share.
 Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
+AutoWeights = Annotated[
+    str, typer.Option(help="Name of shipped weights or a file; auto chooses by a look at the source.")
+]
+Detail = Annotated[
+    float | None,
+    typer.Option(metavar="D", help="How sharp it shall look, from 0 (as true as possible) to 1, for shipped weights."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
 Memory = Annotated[

@@ -64,6 +64,8 @@ def video_rows(info: VideoInfo, look: Look | None, size: int | None) -> Rows:
 
 def look_rows(look: Look) -> Rows:
     """What matters to the network."""
+    from safa.jobs.weights import weights_for
+
     return [
         ("interlaced", _interlaced(look)),
         ("repeated frames", _repeated(look)),
@@ -71,6 +73,8 @@ def look_rows(look: Look) -> Rows:
         ("block edges", f"{_grade(look.blockiness, 1.15, 1.3)} ({look.blockiness:.2f}; 1 is none)"),
         ("noise", f"{_grade(look.noise, 1.5, 4)} ({look.noise:.1f} of 255)"),
         ("bits per pixel", f"{look.bits_per_pixel:.2g}"),
+        *([("mean quantiser", f"{look.quantiser:.1f}")] if look.quantiser is not None else []),
+        ("weights for it", weights_for(look)),
     ]
 
 

@@ -43,10 +43,12 @@ def info(
 
 def _is_weights(name: str) -> bool:
     """Whether it is the name of shipped weights or a weights file; a film may lack a suffix, too."""
-    from safa.checkpoint import shipped_names
+    from safa.checkpoint import SHARPENED, shipped_names
 
     path = Path(name)
     if not path.is_file():
+        if name.partition("@")[0] in SHARPENED:
+            return True
         # What is not there and looks like no file is taken for a name, so that the error lists those that there are.
         plain = name != "-" and not path.exists() and path.name == name and not path.suffix
         return name in shipped_names() or path.suffix.lower() == ".safetensors" or plain

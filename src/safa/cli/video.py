@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from safa.cli.console import (
     INTERRUPTED,
+    AutoWeights,
+    Detail,
     Device,
     EngineName,
     Json,
@@ -26,6 +28,8 @@ from safa.cli.console import (
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safa.jobs.forecast import Forecast
     from safa.jobs.job import Report
     from safa.jobs.pipeline import Progress
@@ -48,7 +52,8 @@ def upscale(
     ] = None,
     scale: ScaleOption = None,
     size: SizeOption = None,
-    weights: Weights = "fast",
+    weights: AutoWeights = "auto",
+    detail: Detail = None,
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
@@ -112,7 +117,7 @@ def upscale(
     from safa.jobs.batch import Outcome, holds_videos, plan_batch, upscale_many
     from safa.jobs.settings import UpscaleSettings
     from safa.jobs.upscale import upscale as run
-    from safa.upscaler.upscaler import load
+    from safa.jobs.weights import Networks, Pick
 
     choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "preset": preset, "audio": audio}
     settings = UpscaleSettings(**times, **choices, deinterlace=deinterlace, cuts=cuts, dedup=dedup)  # type: ignore[arg-type]
@@ -153,8 +158,13 @@ def upscale(
             for line in made.lines():
                 voice.say(line)
 
+        def tell_weights(pick: Pick) -> None:
+            voice.event("weights", **vars(pick))
+            voice.say(f"weights: {pick.name}, as {pick.reason}")
+
+        networks = Networks(weights, detail, device, engine, ceiling, tell_weights)
         if dry_run:
-            _foretell(jobs, several, load(weights, device, engine=engine, memory=ceiling), settings, overwrite, voice)
+            _foretell(jobs, several, networks.for_source, settings, overwrite, voice)
             return
         # A program that reads our words is not kept waiting for a guess that it did not ask for.
         if cluster is None and (as_json or (voice.out.is_terminal and stderr.is_terminal)):
@@ -164,24 +174,22 @@ def upscale(
             if cluster is not None:
                 from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
 
-                outcomes = upscale_on_cluster(
-                    jobs,
-                    ClusterSettings(
-                        cluster, WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker), device, engine, ceiling
-                    ),
-                    settings=settings,
-                    weights=weights,
-                    overwrite=overwrite,
-                    restart=restart,
-                    is_batch=several,
-                    listeners=Listeners(begin, tell, show, voice.warn),
-                )
+                shape_of = WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker)
+                cluster_settings = ClusterSettings(cluster, shape_of, device, engine, ceiling)
+                groups: dict[str, list[tuple[Path, Path]]] = {}
+                for job in jobs:
+                    groups.setdefault(networks.name_for(job[0]), []).append(job)
+                options = {"settings": settings, "overwrite": overwrite, "restart": restart, "is_batch": several}
+                listeners = Listeners(begin, tell, show, voice.warn)
+                outcomes = []
+                for name, some in groups.items():
+                    outcomes += upscale_on_cluster(some, cluster_settings, weights=name, listeners=listeners, **options)
             elif several:
-                upscaler = load(weights, device, engine=engine, memory=ceiling)
-                outcomes = upscale_many(jobs, upscaler, on_start=begin, on_outcome=tell, **options)
+                outcomes = upscale_many(jobs, networks.for_source, on_start=begin, on_outcome=tell, **options)
             else:
                 begin(*jobs[0])
-                report = run(*jobs[0], weights=weights, device=device, engine=engine, memory=ceiling, **options)
+                options |= {"device": device, "engine": engine, "memory": ceiling, "on_weights": tell_weights}
+                report = run(*jobs[0], weights=weights, detail=detail, **options)
                 outcomes = [Outcome(*jobs[0], report)]
                 tell(outcomes[0])
         except KeyboardInterrupt as stop:
@@ -198,7 +206,7 @@ def upscale(
 def _foretell(
     jobs: list[tuple[Path, Path]],
     several: bool,
-    upscaler: Upscaler,
+    upscaler_for: Callable[[Path], Upscaler],
     settings: UpscaleSettings,
     overwrite: bool,
     voice: Voice,
@@ -209,6 +217,7 @@ def _foretell(
 
     failed = False
     for source, output in jobs:
+        upscaler = upscaler_for(source)
         if several and not overwrite and (done := settled_before(source, output, settings, upscaler.checkpoint.sha256)):
             failed = failed or done.failed
             voice.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
@@ -252,6 +261,7 @@ def between(
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: Weights = "fast",
+    detail: Detail = None,
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
@@ -263,13 +273,15 @@ def between(
     from safa.video.parse import parse_memory
 
     ceiling = parse_memory(memory) if memory is not None else None
+    from safa.checkpoint import with_detail
     from safa.upscaler.upscaler import load
     from safa.video.read.pictures import load_picture, save_picture
 
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
-    upscaler = load(weights, device, engine=engine, memory=ceiling)
+    named = weights if detail is None else with_detail(weights, detail)
+    upscaler = load(named, device, engine=engine, memory=ceiling)
     results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):

@@ -46,17 +46,20 @@ def serve(
         raise SafaError(f"The page needs more packages; install them with: {to_install('web')}.")
     import webbrowser
 
-    from safa.checkpoint import DEFAULT, load_checkpoint, shipped_names
+    from safa.checkpoint import load_checkpoint
+    from safa.jobs.weights import AUTO
+    from safa.web.choices import offered_weights
     from safa.web.material import Limits
     from safa.web.server import ServerSettings, default_folder
     from safa.web.server import serve as run
 
-    offered = weights or sorted(shipped_names(), key=lambda name: name != DEFAULT)
+    offered = weights or offered_weights()
     names = {Path(name).stem: name for name in offered}
     if len(names) < len(offered):
         raise SafaError("Two of the weights have the same name; rename one file.")
     for name in offered:
-        load_checkpoint(name)  # says now what is wrong with it
+        if name != AUTO:
+            load_checkpoint(name)  # says now what is wrong with it
     settings = ServerSettings(
         folder=(folder or default_folder()).absolute(),
         limits=Limits(round(most), max_seconds, max_pixels),

@@ -133,7 +133,7 @@ def settled_before(source: Path, output: Path, settings: UpscaleSettings, weight
 
 def upscale_many(
     jobs: Sequence[tuple[Path, Path]],
-    upscaler: Upscaler,
+    upscaler: Upscaler | Callable[[Path], Upscaler],
     settings: UpscaleSettings,
     *,
     on_start: Callable[[Path, Path], None] | None = None,
@@ -144,22 +144,25 @@ def upscale_many(
     """Upscale all ``jobs`` of ``plan_batch``; ``options`` go to ``upscale``.
 
     Args:
+        upscaler: for all files, or what gives each file its own.
         on_start, on_outcome: called before and after each file; a finished one only gets the latter.
         overwrite: do finished ones again.
     """
-    weights, outcomes = upscaler.checkpoint.sha256, []
+    outcomes = []
     for source, output in jobs:
+        own = upscaler if isinstance(upscaler, Upscaler) else upscaler(source)
+        weights = own.checkpoint.sha256
         outcome = None if overwrite else settled_before(source, output, settings, weights)
         if outcome is None:
             if on_start is not None:
                 on_start(source, output)
 
-            def work(source: Path = source, output: Path = output) -> Report:
+            def work(source: Path = source, output: Path = output, own: Upscaler = own) -> Report:
                 def keep_record(made: Path) -> None:
-                    record_finished(made, request_of(source, settings, weights))
+                    record_finished(made, request_of(source, settings, own.checkpoint.sha256))
 
                 output.parent.mkdir(parents=True, exist_ok=True)
-                chosen = {"settings": settings, "upscaler": upscaler, "overwrite": overwrite}
+                chosen = {"settings": settings, "upscaler": own, "overwrite": overwrite}
                 return upscale(source, output, **chosen, on_checked=keep_record, **options)  # type: ignore[arg-type]
 
             outcome = outcome_of(source, output, work)

@@ -20,10 +20,11 @@ from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.rendering import synthesised
 from safa.jobs.settings import UpscaleSettings
+from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share
 from safa.upscaler.size import Scale
 from safa.upscaler.tiling import Tiling
-from safa.upscaler.upscaler import Array, Upscaler, load
+from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.read.folder import open_reader
 from safa.video.read.source import Frame
 from safa.video.schedule.timeline import OutputTime, Timeline
@@ -43,6 +44,7 @@ def upscale(
     settings: UpscaleSettings | None = None,
     upscaler: Upscaler | None = None,
     weights: str | Path | None = None,
+    detail: float | None = None,
     device: str | None = None,
     engine: str | None = None,
     memory: int | None = None,
@@ -52,6 +54,7 @@ def upscale(
     on_warning: Callable[[str], None] | None = None,
     on_tiles: Callable[[Tiling], None] | None = None,
     on_forecast: Callable[[Forecast], None] | None = None,
+    on_weights: Callable[[Pick], None] | None = None,
     on_checked: Callable[[Path], None] | None = None,
 ) -> Report:
     """Enlarge a video up to four times and make it smoother, keeping sound, time and colour.
@@ -62,8 +65,10 @@ def upscale(
             folder of pictures, "-" YUV4MPEG2 on standard output (no sound, nothing kept, nothing checked).
         rate, scale, size: short for ``settings=UpscaleSettings(rate=rate, scale=scale, size=size)``; a rate of 2 and
             four times as large, but at most 4K, if nothing is said.
-        upscaler: a loaded network; otherwise ``weights`` (the default ones) are loaded onto ``device`` for ``engine``
-            ("auto"), with ``memory`` bytes as the most that the whole process may take (see ``Upscaler``).
+        upscaler: a loaded network; otherwise ``weights`` (a name or a file; "auto", the default, chooses by a look at
+            the source) are loaded onto ``device`` for ``engine`` ("auto"), with ``memory`` bytes as the most that the
+            whole process may take (see ``Upscaler``).
+        detail: for shipped weights, how sharp the result shall look, from 0 (as true as possible) to 1.
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
         on_progress: called after every output frame.
@@ -71,6 +76,7 @@ def upscale(
         on_tiles: called before work starts if frames are computed in tiles.
         on_forecast: called before work starts with what will be made, how long that will take and about how large it
             will be; for that the first few frames are made and thrown away.
+        on_weights: called with the weights that were chosen, if nobody named any.
         on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
@@ -88,11 +94,12 @@ def upscale(
                 f"Both {name} and settings are given; give the {name} as settings=UpscaleSettings({name}=...)."
             )
     settings = settings or UpscaleSettings(rate=2 if rate is None else rate, scale=scale, size=size)
-    network = {"weights": weights, "device": device, "engine": engine, "memory": memory}
+    network = {"weights": weights, "detail": detail, "device": device, "engine": engine, "memory": memory}
     given = {name: value for name, value in network.items() if value is not None}
     if upscaler is not None and given:
         raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")
     check_request(source, output, settings, overwrite)
+    networks = Networks(**given, on_pick=on_weights)  # type: ignore[arg-type]
     with (
         open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
         ExitStack() as reserved,
@@ -101,7 +108,7 @@ def upscale(
         for warning in job.warnings:
             if on_warning is not None:
                 on_warning(warning)
-        upscaler = upscaler or load(**given)  # type: ignore[arg-type]
+        upscaler = upscaler or networks.for_source(source)
         reserved.enter_context(upscaler.budget.reserve(job.plan.aside))
         frame = reader.info.height, reader.info.width
         upscaler.tiles(*frame)  # or it is refused before anything is written

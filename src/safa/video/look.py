@@ -18,6 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from safa.errors import MediaError
 from safa.video.measures import BlockSteps, Luma, combed, noise
+from safa.video.quantiser import TOLD, quantiser
 from safa.video.read import source
 from safa.video.read.deinterlace import INTERLACED_ORDERS
 from safa.video.sampling import PLACES, claimed_frames, decoded, group_sizes, places_of, runs_at
@@ -48,6 +49,9 @@ class Look:
             video, else of whole groups from keyframe to keyframe. Below 0.05 is little for H.264.
         blockiness: mean absolute luma step across the edges of 8x8 blocks over that inside blocks, at the best of the 8
             phases of each axis, mean of both axes. 1 to 1.1 has no blocks; from about 1.2 they are seen.
+        codec: of the video, as FFmpeg names its decoder ("h264", "mpeg2video").
+        quantiser: how coarsely the encoder rounded, mean over the frames' blocks, on the codec's own scale (H.264 0 to
+            51, MPEG-2 and MPEG-4 1 to 31, VP9 0 to 255); None where the decoder does not tell.
         noise: its robust standard deviation in luma steps of 8 bits (0 to 255).
         marked_interlaced: the header, or most of the frames, say that there are two fields in a frame.
         combed: share of the moving pixels, 0 to 1, that stand out between two lines as those of a second field do, less
@@ -62,6 +66,8 @@ class Look:
     seconds: float
     bits_per_pixel: float
     blockiness: float
+    codec: str
+    quantiser: float | None
     noise: float
     marked_interlaced: bool
     combed: float
@@ -89,7 +95,9 @@ def look_at(path: str | Path, frames: int = 48) -> Look:
     path, length = Path(path), max(2, frames // PLACES)
     with source.open_container(path) as container:
         stream = source.find_video(container, path)
-        stream.thread_type = "AUTO"
+        # Not by frames: other threads still write the quantisers that FFmpeg hands out then (seen in 1 look of 6).
+        stream.thread_type = "SLICE"
+        stream.codec_context.options = TOLD
         gathered = _Gathered(stream)
         total, pixels = claimed_frames(container, stream), max(1, stream.width * stream.height)
         if total is None or (total <= WHOLE_FRAMES and total * pixels <= WHOLE_PIXELS):
@@ -119,6 +127,8 @@ class _Gathered:
         self._tick = source.time_base(stream)
         self._blocks = BlockSteps()
         self._noise: list[float] = []
+        self._codec = stream.codec_context.name
+        self._quantisers: list[float] = []
         self._header_interlaced = stream.codec_context.field_order in INTERLACED_ORDERS
         self._marked = self._combed = self._moving = self._repeated = self._steps = 0
         self._run_times: list[list[Fraction]] = []
@@ -139,6 +149,9 @@ class _Gathered:
         self._size = size
         luma = _luma(frame)
         self.frames += 1
+        told = quantiser(frame)
+        if told is not None:
+            self._quantisers.append(told)
         self._marked += bool(frame.interlaced_frame)
         if frame.pts is not None:
             self._run_times[-1].append(frame.pts * self._tick)
@@ -168,6 +181,8 @@ class _Gathered:
             seconds=float(times[-1] - times[0]) if times else 0.0,
             bits_per_pixel=8 * sum(sizes) / (len(sizes) * pixels) if sizes else 0.0,
             blockiness=self._blocks.blockiness(),
+            codec=self._codec,
+            quantiser=float(np.mean(self._quantisers)) if self._quantisers else None,
             noise=median(self._noise),
             marked_interlaced=self._header_interlaced or 2 * self._marked > self.frames,
             combed=max(0.0, self._combed / self._moving) if enough and self._moving else 0.0,

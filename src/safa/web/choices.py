@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from safa.checkpoint import SHARPENED, shipped_names
 from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.sizing import side_multiples
+from safa.jobs.weights import AUTO
 from safa.network.operations import SCALE
 from safa.upscaler.size import Shape, output_size
 from safa.video.write.codecs import CODECS
@@ -31,12 +33,14 @@ SMOOTHNESS = {
 }
 SPEED = {"1": "Normal speed", "2": "Half speed", "4": "Quarter speed", "8": "One eighth"}
 QUALITY = {"high": "High", "smaller": "Smaller file"}
+DETAIL = {"0": "True to the footage", "0.5": "Sharper", "1": "Sharpest"}
 COUNTS = {"1": "1 picture", "3": "3 pictures", "7": "7 pictures", "15": "15 pictures", "31": "31 pictures"}
 DEFAULTS: dict[str, Any] = {
     "smoothness": "2",
     "speed": "1",
     "format": "mp4",
     "quality": "high",
+    "detail": "0",
     "sound": True,
     "cuts": True,
     "dedup": False,
@@ -47,10 +51,22 @@ SMALLER = 6
 
 
 WEIGHTS = {
+    AUTO: "auto: what suits the footage",
     "fast": "fast: clean footage",
     "real": "real: damaged by compression",
 }
-"""What the shipped weights are for."""
+"""What the shipped weights are for; those that others are sharpened with are a matter of detail."""
+
+
+def offered_weights() -> list[str]:
+    """What there is to choose from where the server's owner did not say."""
+    return [name for name in WEIGHTS if name == AUTO or name in shipped_names()]
+
+
+def named_weights(weights: str, choices: Mapping[str, Any]) -> tuple[str, float | None]:
+    """The weights to load, or ``AUTO``, and how much detail, None where there are no sharper ones for them."""
+    can_be_sharper = weights == AUTO or weights in SHARPENED
+    return weights, float(choices.get("detail", 0)) if can_be_sharper else None
 
 
 def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
@@ -60,6 +76,7 @@ def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str,
         "speed": SPEED,
         "format": FORMATS,
         "quality": QUALITY,
+        "detail": DETAIL,
         "count": COUNTS,
         "weights": weights,
     }

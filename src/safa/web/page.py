@@ -10,7 +10,9 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from safa.checkpoint import SHARPENED
 from safa.errors import SafaError
+from safa.jobs.weights import AUTO
 from safa.web import choices, markup
 from safa.web.guard import browser_of
 from safa.web.jobs import DONE, DRAFT, QUEUED, RUNNING, Job, JobStore
@@ -19,7 +21,7 @@ from safa.web.worker import Workers
 
 STATIC = Path(__file__).parent / "static"
 TICK_SECONDS = 1.0
-CHOICES = ("smoothness", "speed", "format", "quality", "sound", "cuts", "dedup", "count", "weights")
+CHOICES = ("smoothness", "speed", "format", "quality", "sound", "cuts", "dedup", "count", "weights", "detail")
 
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # the reader's own; nothing is fetched
 THEME = gr.themes.Base(
@@ -180,12 +182,14 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
                 with gr.Group(visible=False, elem_classes="choices") as last:
                     names = {name: choices.WEIGHTS.get(name, name) for name in weights}
                     network = _pills(names, "Network (weights)", next(iter(weights)), visible=len(weights) > 1)
+                    can_be_sharper = any(name == AUTO or name in SHARPENED for name in weights.values())
+                    detail = _pills(choices.DETAIL, "Look", defaults["detail"], visible=can_be_sharper)
                     forecast = gr.HTML("", js_on_load=None, elem_classes="ours")
                     start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
             with gr.Column(scale=7, min_width=320):
                 stage = gr.HTML(markup.stage(None), js_on_load=scripts["stage"], elem_classes="ours")
                 cards = gr.HTML("", js_on_load=scripts["jobs"], elem_classes="ours")
-        chosen: list[Any] = [smoothness, speed, kind, quality, sound, cuts, dedup, count, network]
+        chosen: list[Any] = [smoothness, speed, kind, quality, sound, cuts, dedup, count, network, detail]
         form, news = [draft, zone, forecast, video, pictures, last], [seen, cards, stage]
         zone.upload(page.uploaded, chosen, form, **quiet)
         zone.click(page.forgotten, draft, form, **quiet)

@@ -18,10 +18,11 @@ from safa.errors import JournalMismatch, SafaError
 from safa.jobs.job import is_finished
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
+from safa.jobs.weights import Networks
 from safa.upscaler.upscaler import Upscaler, load
 from safa.video.files import write_json
 from safa.video.read.reader import VideoReader
-from safa.web.choices import FORMATS, output_frames, output_megapixels, upscale_settings
+from safa.web.choices import FORMATS, named_weights, output_frames, output_megapixels, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, Job, JobStore
 from safa.web.stills import make_between, save_stills
 
@@ -119,7 +120,7 @@ class Workers:
     def _measure(self, loaded: dict[str, Upscaler]) -> None:
         name = next(iter(self.weights))
         try:
-            upscaler = self._upscaler(name, loaded)
+            upscaler = self._upscaler({"weights": name}, self.store.folder, loaded)
         except SafaError:
             return  # the first job will say why
         size, count = TRIAL
@@ -129,12 +130,14 @@ class Workers:
         upscaler.between(frames[0], frames[1], [k / count for k in range(count)])
         self.speeds.note(name, time.perf_counter() - began, count * size[0] * size[1] * 16 / 1e6)
 
-    def _upscaler(self, name: str, loaded: dict[str, Upscaler]) -> Upscaler:
+    def _upscaler(self, settings: Mapping[str, Any], source: Path, loaded: dict[str, Upscaler]) -> Upscaler:
+        name = settings["weights"]
         if name not in self.weights:
             raise SafaError(f"The weights {name} are no longer offered here; start a new job.")
+        name = Networks(*named_weights(self.weights[name], settings)).name_for(source)
         if name not in loaded:
             loaded.clear()  # one network in memory at a time
-            loaded[name] = load(self.weights[name], self.device, engine=self.engine)
+            loaded[name] = load(name, self.device, engine=self.engine)
         return loaded[name]
 
     def _do(self, job: Job, loaded: dict[str, Upscaler]) -> None:
@@ -150,7 +153,8 @@ class Workers:
 
         place, began = self.store.place(job), time.perf_counter()
         try:
-            upscaler = self._upscaler(job.settings["weights"], loaded)
+            source = place / "input" if job.kind == "video" else place
+            upscaler = self._upscaler(job.settings, source, loaded)
             if job.kind == "video":
                 result = _do_video(job, place, upscaler, tell)
             else:

@@ -1,0 +1,118 @@
+"""Which weights a source gets where nobody chose any, and networks that are loaded for one source after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safa.checkpoint import DEFAULT, SHARPENED, with_detail
+from safa.errors import SafaError
+from safa.jobs.job import PIPE
+from safa.upscaler.upscaler import Upscaler, load
+from safa.video.look import Look, look_at
+
+AUTO = "auto"
+"""Instead of a name of weights: they are chosen for each source."""
+
+COARSE = {"h264": 25.0, "mpeg2video": 4.0, "mpeg1video": 4.0, "mpeg4": 4.0, "vp9": 70.0}
+"""Mean quantiser of a decoder's frames from which on compression is seen."""
+
+FEW_BITS = 0.2
+"""Bits per pixel below which it is, for other codecs."""
+
+COMPRESSED = "real"
+"""The weights for footage that compression has damaged."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The weights chosen for a source, and why in a few words."""
+
+    name: str
+    reason: str
+
+
+def pick_weights(source: Path) -> Pick:
+    """Shipped weights for a source, from a look at some of its frames; the same file always gets the same."""
+    if source == PIPE:
+        return Pick(DEFAULT, "of a pipe nothing is known beforehand")
+    if source.is_dir():
+        return Pick(DEFAULT, "pictures are taken for clean")
+    try:
+        look = look_at(source)
+    except SafaError:
+        return Pick(DEFAULT, "a look at the source told nothing")
+    facts = f"{look.codec} at {look.bits_per_pixel:.2g} bits a pixel"
+    if look.quantiser is not None:
+        facts = f"{look.codec} with a mean quantiser of {look.quantiser:.0f}"
+    name = weights_for(look)
+    return Pick(name, f"its compression {'can' if name == COMPRESSED else 'can hardly'} be seen ({facts})")
+
+
+def weights_for(look: Look) -> str:
+    """``COMPRESSED`` where that does better, else the default ones.
+
+    The limits lie where it began to, on five clips through seven qualities of H.264 and MPEG-2 and two of HEVC (see
+    docs/log.md); for codecs that do not tell their quantiser, bits per pixel have to do.
+    """
+    limit = COARSE.get(look.codec)
+    if look.quantiser is not None and limit is not None:
+        return COMPRESSED if look.quantiser >= limit else DEFAULT
+    return COMPRESSED if look.bits_per_pixel < FEW_BITS else DEFAULT
+
+
+class Networks:
+    """The network of each source, one in memory at a time.
+
+    Args:
+        weights: a name or file for all sources, or ``AUTO``.
+        detail: 0 to 1, see ``safa.checkpoint.SHARPENED``; None leaves the weights as they are.
+        device, engine, memory: see ``Upscaler``.
+        on_pick: told of every choice.
+
+    Raises:
+        SafaError: ``detail`` is out of reach or not for these weights.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = AUTO,
+        detail: float | None = None,
+        device: str = "auto",
+        engine: str = "auto",
+        memory: int | None = None,
+        on_pick: Callable[[Pick], None] | None = None,
+    ) -> None:
+        self._weights, self._detail = str(weights), detail
+        self._device, self._engine, self._memory = device, engine, memory
+        self._on_pick = on_pick
+        self._picked: dict[Path, str] = {}
+        self._loaded: tuple[str, Upscaler] | None = None
+        if self._weights != AUTO:
+            self._named(self._weights)
+        elif detail is not None:
+            for name in SHARPENED:
+                with_detail(name, detail)
+
+    def name_for(self, source: Path) -> str:
+        """The weights for a source; looks at it once."""
+        if self._weights != AUTO:
+            return self._named(self._weights)
+        if source not in self._picked:
+            pick = pick_weights(source)
+            self._picked[source] = self._named(pick.name)
+            if self._on_pick is not None:
+                self._on_pick(Pick(self._picked[source], pick.reason))
+        return self._picked[source]
+
+    def for_source(self, source: Path) -> Upscaler:
+        """The loaded network for a source."""
+        name = self.name_for(source)
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None  # before the next is loaded
+            self._loaded = name, load(name, self._device, engine=self._engine, memory=self._memory)
+        return self._loaded[1]
+
+    def _named(self, weights: str) -> str:
+        return weights if self._detail is None else with_detail(weights, self._detail)
