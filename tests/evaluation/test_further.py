@@ -14,7 +14,7 @@ from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.evaluation.baselines import BASELINES
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.further import FlowDifference, Measured, installed_metrics, make_metrics
+from safa.evaluation.further import PACKAGES, FlowDifference, Measured, installed_metrics, make_metrics
 from safa.evaluation.protocols import to_tensor
 from safa.evaluation.run import evaluate
 from tests.evaluation.footage import Held, moving
@@ -60,6 +60,16 @@ def test_tof_leaves_out_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metric(frame(1, image, image)) == pytest.approx(5 / 96**2)
 
 
+def test_detail_is_the_laplacian_beside_the_truths() -> None:
+    truth = moving(1)[0]
+    half = (truth // 2 + 60).astype(np.uint8)
+    assert make_metrics(["detail"])["detail"](frame(0, truth, truth)) == 1
+    value = make_metrics(["detail"])["detail"](frame(0, half, truth))
+    assert value == pytest.approx(0.5, abs=0.05)
+    flat = np.full_like(truth, 90)
+    assert make_metrics(["detail"])["detail"](frame(0, truth, flat)) is None
+
+
 def test_an_evaluation_measures_tof_across_its_windows() -> None:
     results = evaluate(BASELINES, Dataset("made up", (Held("x", moving(5)),), factor=2), further=["tof"])
     blending = [score for score in results.scores if score.method == "bicubic + blending"]
@@ -88,8 +98,8 @@ def test_a_perceptual_metric_gets_the_range_its_package_wants(
 def test_metrics_without_their_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "lpips" else object())
-    assert installed_metrics() == ["tof", "dists"]
+    assert installed_metrics() == [name for name in PACKAGES if name != "lpips"]
     with pytest.raises(SafaError, match="lpips needs the package lpips"):
         make_metrics(["lpips"])
-    with pytest.raises(SafaError, match="no metric 'vmaf'"):
-        make_metrics(["vmaf"])
+    with pytest.raises(SafaError, match="no metric 'beauty'"):
+        make_metrics(["beauty"])

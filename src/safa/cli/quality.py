@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from safa.cli.console import Device, Json, Weights, progress_bar, stdout
-from safa.errors import OutputError, SafaError
+from safa.errors import OutputError, SafaError, to_install
 
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
@@ -36,6 +36,14 @@ def evaluate(
         str | None, typer.Option(help="Compress the inputs: codec and CRF, or a quality from 0 to 1: h264:28, vp9:0.5.")
     ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
+    perceptual: Annotated[
+        bool,
+        typer.Option("--perceptual", help="Also measure how it looks: detail, tOF, ST-LPIPS, VMAF, JOD, if installed."),
+    ] = False,
+    rivals: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help='Ready-made routes, such as "SPAN > RIFE", or all.'),
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
@@ -53,20 +61,29 @@ def evaluate(
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
     from safa.evaluation.baselines import BASELINES
     from safa.evaluation.datasets import open_dataset
+    from safa.evaluation.further import PERCEPTUAL, installed_metrics
     from safa.evaluation.report import as_json as to_json
     from safa.evaluation.report import markdown as to_markdown
     from safa.evaluation.report import terminal_tables
+    from safa.evaluation.rivals import RIVALS, rival_method
     from safa.evaluation.run import evaluate as run
     from safa.evaluation.run import find_windows
 
     subjects = [_methods(name, device) for name in (weights or ["fast"])]
-    methods = [*(BASELINES if baselines else ()), *(method for some, _ in subjects for method in some)]
+    routes = [] if rivals is None else RIVALS if rivals == "all" else rivals.split(",")
+    against = [*(BASELINES if baselines else ()), *map(rival_method, routes)]
+    methods = [*against, *(method for some, _ in subjects for method in some)]
     dataset = dataclasses.replace(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
     for part in sets:  # all of them, before the first is measured
         find_windows(methods, part, windows)
+    further = [name for name in PERCEPTUAL if perceptual or (tof and name == "tof")]
+    missing = [name for name in further if name not in installed_metrics()]
+    further = [name for name in further if name not in missing]
+    if missing and not as_json:
+        stdout.print(f"left out: {', '.join(missing)}; install them with: {to_install('perceptual')}")
     every = []
     with progress_bar("windows") as bar:
         for part in sets:
@@ -75,7 +92,6 @@ def evaluate(
             def show(progress: Progress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
 
-            further = ["tof"] if tof else []
             every.append(run(methods, part, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
         print(json.dumps([to_json(results) for results in every]))

@@ -1,7 +1,4 @@
-"""Metrics beyond PSNR and SSIM: steadiness over time (tOF), and perceptual distances if their packages are there.
-
-Lower is better for all of them.
-"""
+"""Metrics beyond PSNR and SSIM: steadiness over time (tOF), detail, and perceptual ones if their packages are there."""
 
 from __future__ import annotations
 
@@ -17,9 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.errors import SafaError
+from safa.network.operations import luma
 
-PACKAGES = {"tof": "cv2", "lpips": "lpips", "dists": "DISTS_pytorch"}
-"""The package that each metric needs; only OpenCV comes with this one."""
+PACKAGES = {
+    "tof": "cv2",
+    "detail": "cv2",
+    "stlpips": "stlpips_pytorch",
+    "vmaf": "imageio_ffmpeg",
+    "jod": "pycvvdp",
+    "lpips": "lpips",
+    "dists": "DISTS_pytorch",
+}
+"""The module that each metric needs; only OpenCV comes with this package."""
+
+OF_VIDEOS = ("vmaf", "jod")
+"""Those that look at whole sequences, see ``safa.evaluation.video_metrics``."""
+
+PERCEPTUAL = ("detail", "tof", "stlpips", "vmaf", "jod")
+"""What tells how a result looks to people."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +58,24 @@ def installed_metrics() -> list[str]:
 
 
 def make_metrics(names: Sequence[str]) -> dict[str, FrameMetric]:
-    """Fresh metrics by name.
+    """Fresh metrics of frames by name; those of videos are only looked for.
 
     Raises:
         SafaError: an unknown name, or a package that is not installed.
     """
-    makers: dict[str, Callable[[], FrameMetric]] = {"tof": FlowDifference, "lpips": _lpips, "dists": _dists}
+    makers: dict[str, Callable[[], FrameMetric]] = {
+        "tof": FlowDifference,
+        "detail": lambda: detail,
+        "stlpips": _stlpips,
+        "lpips": _lpips,
+        "dists": _dists,
+    }
     for name in names:
-        if name not in makers:
-            raise SafaError(f"There is no metric '{name}'; there are {', '.join(makers)}.")
+        if name not in PACKAGES:
+            raise SafaError(f"There is no metric '{name}'; there are {', '.join(PACKAGES)}.")
         if name not in installed_metrics():
             raise SafaError(f"The metric {name} needs the package {PACKAGES[name]}; install it, or leave {name} out.")
-    return {name: makers[name]() for name in names}
+    return {name: makers[name]() for name in names if name not in OF_VIDEOS}
 
 
 class FlowDifference:
@@ -86,6 +104,17 @@ class FlowDifference:
         return float(np.linalg.norm(_without_border(difference), axis=-1).mean(dtype=np.float64))
 
 
+def detail(measured: Measured) -> float | None:
+    """Mean absolute Laplacian of luma over the truth's: 1 has as much fine detail as the truth, right or wrong; None
+    where the truth has none.
+    """
+    image, truth = (
+        float(np.abs(cv2.Laplacian(luma(picture)[0, 0].cpu().numpy(), cv2.CV_32F)).mean(dtype=np.float64))
+        for picture in (measured.image, measured.truth)
+    )
+    return image / truth if truth else None
+
+
 def _grey(image: Tensor) -> NDArray[np.uint8]:
     rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.uint8)
@@ -101,6 +130,20 @@ def _without_border(flow: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = ((size - 16) // 32 * 32 or size for size in flow.shape[:2])
     top, left = (flow.shape[0] - height) // 2, (flow.shape[1] - width) // 2
     return flow[top : top + height, left : left + width]
+
+
+def _stlpips() -> FrameMetric:
+    """ST-LPIPS (Ghildyal and Liu, 2022) with AlexNet, by the authors' package; lower is better."""
+    try:
+        from stlpips_pytorch import stlpips
+    except (ImportError, RuntimeError) as error:  # a torchvision for another PyTorch fails with the latter
+        raise SafaError(
+            f"The package stlpips-pytorch cannot be used ({error}); it needs torchvision, torchsummary and IPython."
+        ) from error
+
+    return _network_metric(
+        stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False), lambda image: image * 2 - 1
+    )
 
 
 def _lpips() -> FrameMetric:

@@ -22,10 +22,14 @@ TITLES = {
     "psnr_rgb": "PSNR-RGB",
     "ssim_rgb": "SSIM-RGB",
     "tof": "tOF",
+    "detail": "detail",
+    "stlpips": "ST-LPIPS",
+    "vmaf": "VMAF",
+    "jod": "JOD",
     "lpips": "LPIPS",
     "dists": "DISTS",
 }
-DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3}
+DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "stlpips": 3, "vmaf": 1, "jod": 2}
 """Of a metric in a table; 4 for all others."""
 
 

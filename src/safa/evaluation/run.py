@@ -15,9 +15,10 @@ from safa.engine.device import synchronize
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.further import FrameMetric, Measured, make_metrics
+from safa.evaluation.further import OF_VIDEOS, FrameMetric, Measured, make_metrics
 from safa.evaluation.metrics import measure
 from safa.evaluation.protocols import Part, Variant, Window, combine, part_indices, prepare, window_starts, windows
+from safa.evaluation.video_metrics import Gathered, VideoMetric, make_video_metrics
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def evaluate(
         SafaError: two methods of one name, a metric that is not there, or no sequence is long enough for a window.
     """
     metrics = make_metrics(further)
+    video_metrics = make_video_metrics([name for name in further if name in OF_VIDEOS])
     starts = find_windows(methods, dataset, windows_per_sequence)
     total = sum(len(of_sequence) for of_sequence in starts.values())
     name = dataset.name
@@ -120,16 +122,25 @@ def evaluate(
     results = Results(name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
     done = 0
     for sequence in dataset.sequences:
+        gathered, first = Gathered() if video_metrics else None, len(results.scores)
         with_stream = any(method.stream is not None for method in methods)
         for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression, with_stream):
             for method in methods:
                 if method.name not in results.costs:
                     results.costs[method.name] = _first_cost(method, window)
-                results.scores += _score(method, window, variant, metrics, results.costs[method.name])
+                results.scores += _score(method, window, variant, metrics, results.costs[method.name], gathered)
             done += 1
             if on_progress is not None:
                 on_progress(Progress(done, total, sequence.name))
+        if gathered is not None:
+            _add_video_values(results.scores[first:], gathered, video_metrics)
     return results
+
+
+def _add_video_values(scores: Sequence[FrameScore], gathered: Gathered, metrics: dict[str, VideoMetric]) -> None:
+    values = {method: iter(frames) for method, frames in gathered.measure(metrics).items()}
+    for score in scores:
+        score.values.update(next(values[score.method]))
 
 
 def find_windows(
@@ -165,12 +176,19 @@ def _first_cost(method: Method, window: Window) -> Cost:
 
 
 def _score(
-    method: Method, window: Window, variant: Variant, metrics: dict[str, FrameMetric], cost: Cost
+    method: Method,
+    window: Window,
+    variant: Variant,
+    metrics: dict[str, FrameMetric],
+    cost: Cost,
+    gathered: Gathered | None,
 ) -> Iterator[FrameScore]:
     for index, result in enumerate(_timed(method, window, cost)):
         image, truth = prepare(result, variant), window.truth(index).to(result.device)
         values = {name: value.item() for name, value in measure(image, truth).items()}
         measured = Measured(method.name, window.sequence, window.start + index, image, truth)
+        if gathered is not None:
+            gathered.add(measured)
         for name, metric in metrics.items():
             if (value := metric(measured)) is not None:
                 values[name] = value

