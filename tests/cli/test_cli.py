@@ -293,6 +293,20 @@ def test_info_looks_into_what_it_is_given(
     assert code == (0 if out else 2)
 
 
+def test_preview_tries_a_part(shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = "--weights", files / "tiny.safetensors"
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--scale", "2")
+    assert code == 0
+    assert out.splitlines()[0].startswith("tiny: whole file: about")
+    assert out.splitlines()[-2:] == ["good-preview.png", "good-preview.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"good-preview.png", "good-preview.mp4"}
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json")
+    assert (code, json.loads(out)["start"]) == (0, 0.1)
+    code, _, error = shell("preview", files / "good.mp4", *weights, "--rate", "2", "--fps", "30")
+    assert (code, "choose one" in error) == (2, True)
+
+
 def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)

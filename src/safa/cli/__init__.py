@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import export, info, network, quality, speed, video, web
+from safa.cli import export, info, network, preview, quality, speed, video, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.errors import SafaError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 for command in (
     video.upscale,
+    preview.preview,
     video.between,
     video.compare,
     info.info,
