@@ -27,6 +27,7 @@ from safa.video.read.folder import open_reader
 from safa.video.read.pictures import bicubic
 from safa.video.read.source import Frame, VideoInfo
 from safa.video.schedule.timeline import OutputTime
+from safa.video.write.codecs import choose_codec
 
 SECONDS = Fraction(5, 2)
 MOST_PIXELS = 24_000
@@ -53,7 +54,7 @@ class Tried:
         """The estimate in words."""
         if self.estimate is None:
             return "how long the whole file takes cannot be told"
-        size = f", about {amount_of(self.estimate.bytes)}" if self.estimate.bytes else ""
+        size = f" and {amount_of(self.estimate.bytes)}" if self.estimate.bytes else ""
         return f"whole file: about {length_of(self.estimate.seconds)}{size}"
 
 
@@ -92,6 +93,7 @@ def preview(
     at: Fraction | None = None,
     settings: UpscaleSettings | None = None,
     weights: Sequence[str | Path] | None = None,
+    suffix: str | None = None,
     device: str = "auto",
     engine: str = "auto",
     memory: int | None = None,
@@ -104,6 +106,7 @@ def preview(
         at: where the part begins, seconds as players show them; the liveliest part without a cut if None.
         settings: what the result should be; its ``start`` and ``end`` limit the file that the estimates are for.
         weights: names or files; all shipped ones if None.
+        suffix: of the whole result's name, such as ".mp4"; the source's, or another that holds the codec, if None.
         on_tried: called after each network.
 
     Raises:
@@ -116,10 +119,9 @@ def preview(
         raise OutputError(f"{sheet}: the sheet is a picture; give it a name that ends in .png.")
     if not sheet.parent.is_dir():
         raise OutputError(f"{sheet.parent} is no folder; make it first or choose another output.")
-    suffix = source.suffix.lower() if source.suffix.lower() in KEPT_SUFFIXES - {".gif"} else ".mp4"
     times = settings.source_fps, settings.start, settings.end
     with open_reader(source, *times, settings.deinterlace) as reader:
-        job = prepare(reader, source, Path(f"{source.stem}-preview{suffix}"), settings, memory)
+        job = prepare(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
         info, is_whole = reader.info, not reader.is_cut
     frames, start, note = _part(source, info, job, at)
     height, width = frames[0].image.shape[:2]
@@ -142,6 +144,15 @@ def preview(
     seconds = frames[-1].time + frames[-1].duration - frames[0].time
     told = note if is_whole else f"{note}; the estimates are for the chosen part of the file"
     return Preview(sheet, clip, start, seconds, told, tuple(tried))
+
+
+def _suffix(source: Path, settings: UpscaleSettings) -> str:
+    usual = source.suffix.lower() if source.suffix.lower() in KEPT_SUFFIXES else ".mp4"
+    try:
+        choose_codec(Path(f"preview{usual}"), settings.codec)
+    except OutputError:
+        return ".mkv"
+    return usual
 
 
 def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> tuple[list[Frame], Fraction, str]:
@@ -197,6 +208,6 @@ def _try(
         network, others = seconds / len(made), writing
         # On a processor they share the cores; beside another device they are done while that works.
         each = network + others if upscaler.device.type == "cpu" else max(network, others)
-        video = bytes_of(sizes, job.expected_frames)
+        video = bytes_of(sizes, job.expected_frames) if spec.codec != "rgb" else None
         estimate = Estimate(each * larger * job.expected_frames, round(video * larger) if video else None)
     return Tried(upscaler.checkpoint.name, seconds, estimate), [to_8_bits(picture) for picture in pictures]

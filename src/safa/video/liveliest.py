@@ -25,6 +25,9 @@ PLACES, RUN = 12, 4
 TRIED = 4
 """Of the liveliest places, how many are searched for one without a cut."""
 
+LITTLE = Fraction(1, 2)
+"""Seconds: where a video is no longer than the part and this, the part is its beginning."""
+
 Cut = Callable[[np.ndarray], np.ndarray]
 
 
@@ -62,6 +65,8 @@ def liveliest_part(
         duration = reader.info.duration or Fraction(0)
         last = max(Fraction(0), duration - seconds)
         is_folder = isinstance(reader, FolderReader)
+    if last < LITTLE:
+        last = Fraction(0)
     starts = [last / 2] if is_folder or not last else [min(time, last) for time in places_by_motion(path)[:TRIED]]
     best: tuple[Fraction, list[Frame]] | None = None
     for start in starts or [Fraction(0)]:
