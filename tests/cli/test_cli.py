@@ -293,6 +293,48 @@ def test_info_looks_into_what_it_is_given(
     assert code == (0 if out else 2)
 
 
+def test_finish_joins_what_a_stopped_run_left(
+    shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safa.jobs.upscale.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.so_far.SEGMENT_FRAMES", 2)
+    clip = write_clip(tmp_path / "in.mp4", frames=6)
+    command = "upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors"
+    code, _, error = shell(*command, "--finish")
+    assert (code, "no unfinished work" in error) == (2, True)
+
+    def stop(meter: object) -> None:
+        meter.done += 1  # type: ignore[attr-defined]
+        if meter.done == 7:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safa.jobs.pipeline.Meter.tick", stop)
+        code, _, error = shell(*command)
+    assert (code, "--finish" in error) == (130, True)
+    code, out, _ = shell(*command, "--finish")
+    assert (code, out.splitlines()[0].startswith(f"{tmp_path / 'out.so-far.mp4'}: the first ")) == (0, True)
+    code, _, error = shell(*command, "--finish", "--restart")
+    assert (code, "leave out" in error) == (2, True)
+    code, out, _ = shell(*command)
+    assert (code, "from an earlier run" in out) == (0, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "out.mp4", "out.so-far.mp4"}
+
+
+def test_preview_tries_a_part(shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = "--weights", files / "tiny.safetensors"
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--scale", "2")
+    assert code == 0
+    assert out.splitlines()[0].startswith("tiny: whole file: about")
+    assert out.splitlines()[-2:] == ["good-preview.png", "good-preview.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"good-preview.png", "good-preview.mp4"}
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json")
+    assert (code, json.loads(out)["start"]) == (0, 0.1)
+    code, _, error = shell("preview", files / "good.mp4", *weights, "--rate", "2", "--fps", "30")
+    assert (code, "choose one" in error) == (2, True)
+
+
 def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)

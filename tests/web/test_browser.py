@@ -116,6 +116,22 @@ def test_from_drop_to_download(page: Any, tmp_path: Path) -> None:
     assert (len(frames), frames[0][1].shape) == (63, (360, 640, 3))
 
 
+def test_a_second_is_tried_and_the_upload_stays(page: Any) -> None:
+    give(page, SAMPLE)
+    page.wait_for_selector(".forecast")
+    page.click("#try")
+    page.wait_for_selector(".job[data-state=done]")
+    page.wait_for_selector(".trial video")
+    page.wait_for_function("document.querySelector('.trial video').readyState > 1")
+    assert "whole file: about" in page.inner_text(".trial .forecast")
+    assert page.locator("#start").is_visible()
+    with page.expect_download() as download:
+        page.click(".title a.download")
+    assert download.value.suggested_filename == "hens-preview.mp4"
+    picture = page.request.get(page.locator(".trial a[target=_blank]").evaluate("link => link.href"))
+    assert picture.headers["content-type"] == "image/png"
+
+
 def test_a_running_job_is_cancelled(page: Any) -> None:
     give(page, SAMPLE)
     page.get_by_label("8x smoother").check()

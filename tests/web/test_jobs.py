@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from safa.errors import SafaError
 from safa.jobs import pipeline
 from safa.jobs import upscale as convert
 from safa.video.write.journal import work_folder
+from safa.web import markup
 from safa.web.choices import DEFAULTS, checked, made_size, output_frames
-from safa.web.jobs import CANCELLED, DONE, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
-from safa.web.worker import Speeds
+from safa.web.jobs import CANCELLED, DONE, DRAFT, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
+from safa.web.material import describe_upload
+from safa.web.worker import Speeds, Workers
 from tests.media import HEIGHT, WIDTH, video_frames, write_clip
-from tests.web.making import ME, OTHER, make_job, tiny_weights, workers_of
+from tests.web.making import LIMITS, ME, OTHER, make_job, tiny_weights, workers_of
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,56 @@ def test_a_job_is_given_to_its_owner_only(store: JobStore, clip: Path) -> None:
     assert store.get("", job.id) is None
     assert store.of(OTHER) == []
     assert not any(store.get(ME, forged) for forged in (f"../{job.id}", job.id + "/", None, 5, "0" * 32))
+
+
+def test_a_trial_does_not_wait_for_jobs_and_leaves_the_upload(
+    store: JobStore, clip: Path, weights: Path, tmp_path: Path
+) -> None:
+    waiting = make_job(store, clip)
+    draft = store.draft(ME)
+    shutil.copy(clip, store.input_of(draft, 1))
+    kind, facts = describe_upload([(store.input_of(draft, 1), clip.name)], LIMITS)
+    store.change(draft, kind=kind, facts=facts, names=[clip.name])
+    trial = store.try_out(draft, {**DEFAULTS, "weights": "tiny"})
+    assert (draft.state, store.ahead(trial), store.ahead(waiting)) == (DRAFT, [], [])
+    assert store.claim(0) is waiting
+    assert store.claim(0) is None
+    assert store.claim(0, trials=True) is trial
+    workers = Workers(store, {"tiny": str(weights), "again": str(weights)}, device="cpu")
+    workers._do(trial, {})
+    assert (trial.state, trial.error) == (DONE, "")
+    assert [name for name, _ in trial.result["told"]] == ["tiny", "again"]
+    place = store.place(trial)
+    assert len(video_frames(place / trial.result["file"])) == 15
+    assert (place / "result.png").exists()
+    assert Image.open(place / "after.webp").width <= 640
+    assert store.input_of(draft, 1).exists()
+    shown = markup.stage(trial) + markup.job_list([trial], {}, trial.id, 60)
+    assert "whole file: about" in shown
+    assert f"jobs/{trial.id}/sheet" in shown
+    store.remove(trial)
+    assert store.input_of(draft, 1).exists()
+
+
+@pytest.mark.parametrize("kind", ["gif", "mov", "webm", "small"])
+def test_a_trial_of_every_kind_of_file(store: JobStore, clip: Path, weights: Path, kind: str) -> None:
+    trial = store.try_out(make_job(store, clip), {**DEFAULTS, "weights": "tiny", "format": kind, "speed": "2"})
+    workers_of(store, weights)._do(store.claim(0, trials=True) or trial, {})
+    assert (trial.state, trial.error) == (DONE, "")
+
+
+def test_a_trial_that_fails_or_is_stopped_says_so(store: JobStore, clip: Path, weights: Path) -> None:
+    trial = store.try_out(make_job(store, clip), {**DEFAULTS, "weights": "tiny"})
+    store.input_of(trial, 1).unlink()
+    store.input_of(trial, 1).write_bytes(b"no film")
+    workers_of(store, weights)._do(store.claim(0, trials=True) or trial, {})
+    assert (trial.state, "Clip.mp4 is not a video" in trial.error) == (FAILED, True)
+    store.again(trial)
+    store.claim(0, trials=True)
+    store.cancel(trial)
+    shutil.copy(clip, store.input_of(trial, 1))
+    workers_of(store, weights)._do(trial, {})
+    assert trial.state == CANCELLED
 
 
 def test_jobs_outlive_the_server_and_a_running_one_is_queued_again(store: JobStore, clip: Path) -> None:

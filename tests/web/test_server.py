@@ -133,11 +133,11 @@ def test_a_forged_draft_opens_nothing(
     event = next(one for one in config["dependencies"] if any(target[1] == "upload" for target in one["targets"]))
     sent = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     body = {"fn_index": event["id"], "session_hash": "s", "event_data": {"draft": forged}}
-    choices = ["2", "1", "mp4", "high", True, True, False, "7", "tiny"]
+    choices = ["2", "1", "mp4", "high", True, True, False, "7", "tiny", "0"]
     answer = server.client().post("/gradio_api/run/predict", json={**body, "data": choices})
     assert answer.status_code == status
     assert said in answer.text
-    answer = server.client().post("/gradio_api/run/predict", json={**body, "data": [sent] * 9})
+    answer = server.client().post("/gradio_api/run/predict", json={**body, "data": [sent] * 10})
     assert (answer.status_code, answer.json()["error"]) == (500, None)
 
 

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import export, info, network, quality, speed, video, web
+from safa.cli import export, info, network, preview, quality, speed, video, web
 from safa.cli.console import INTERRUPTED, stderr
+from safa.cli.examples import epilog
 from safa.errors import SafaError
 
 app = typer.Typer(
@@ -24,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command(epilog=epilog())(video.upscale)
 for command in (
-    video.upscale,
+    preview.preview,
     video.between,
     video.compare,
     info.info,

@@ -72,6 +72,10 @@ def upscale(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made and how long it takes; make nothing.")
     ] = False,
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="Join what a stopped run has finished into OUT.so-far.mp4; it can still go on."),
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
     ] = None,
@@ -90,8 +94,9 @@ def upscale(
 
     Without --scale and --size the result is four times as wide and high, but no more than 4K.
 
-    The same command goes on where an interrupted one stopped. Of a folder every video is made larger, but no result of
-    an earlier command; what was finished with the same settings is skipped.
+    The same command goes on where an interrupted one stopped; with --finish it makes a file to watch meanwhile. Of a
+    folder every video is made larger, but no result of an earlier command; what was finished with the same settings is
+    skipped.
     """
     from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
 
@@ -103,6 +108,8 @@ def upscale(
             raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
     if dry_run and cluster is not None:
         raise SafaError("How long a cluster takes cannot be told beforehand; leave out --dry-run or --cluster.")
+    if finish and (cluster is not None or dry_run or restart):
+        raise SafaError("--finish only joins what is there; leave out --cluster, --dry-run and --restart.")
     if source_fps is not None and all(source.is_file() or str(source) == "-" for source in sources):
         raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
     times: dict[str, Any] = {
@@ -114,6 +121,7 @@ def upscale(
         "end": parse_time(end) if end is not None else None,
     }
     ceiling = parse_memory(memory) if memory is not None else None
+    from safa.cli.so_far import join_all
     from safa.jobs.batch import Outcome, holds_videos, plan_batch, upscale_many
     from safa.jobs.settings import UpscaleSettings
     from safa.jobs.upscale import upscale as run
@@ -165,6 +173,9 @@ def upscale(
         networks = Networks(weights, detail, device, engine, ceiling, tell_weights)
         if dry_run:
             _foretell(jobs, several, networks.for_source, settings, overwrite, voice)
+            return
+        if finish:
+            join_all(jobs, several, networks.for_source, settings, voice)
             return
         # A program that reads our words is not kept waiting for a guess that it did not ask for.
         if cluster is None and (as_json or (voice.out.is_terminal and stderr.is_terminal)):

@@ -68,8 +68,8 @@ class Forecast:
         if self.estimate is None:
             return f"how long it takes cannot be told beforehand ({self.engine} engine)"
         size = self.estimate.bytes
-        video = f"; the video will be roughly {_amount(size)} if the rest is like its first frames" if size else ""
-        return f"takes about {_length(self.estimate.seconds)} on this machine ({self.engine} engine){video}"
+        video = f"; the video will be roughly {amount_of(size)} if the rest is like its first frames" if size else ""
+        return f"takes about {length_of(self.estimate.seconds)} on this machine ({self.engine} engine){video}"
 
 
 def forecast(
@@ -125,14 +125,16 @@ def _rate(rate: Fraction) -> str:
     return f"{float(rate):.5g} fps"
 
 
-def _length(seconds: float) -> str:
+def length_of(seconds: float) -> str:
+    """For people: "40 s", "12 min", "3.5 h"."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.2g} {name}" if seconds < 100 * unit else f"{seconds / unit:.0f} {name}"
     return f"{max(1, round(seconds))} s"
 
 
-def _amount(size: int) -> str:
+def amount_of(size: int) -> str:
+    """Bytes for people: "350 kB", "1.2 GB"."""
     for unit, name in ((10**9, "GB"), (10**6, "MB")):
         if size >= unit:
             return f"{size / unit:.2g} {name}" if size < 100 * unit else f"{size / unit:.0f} {name}"

@@ -179,7 +179,7 @@ def conclude(
             on_checked(job.spec.path)
         journal.remove()
     else:
-        _put_aside(job.spec.path)
+        put_aside(job.spec.path)
     return job.report(expected.frames, resumed, began, problems, verification, retries)
 
 
@@ -190,7 +190,8 @@ def engine_of(upscaler: Upscaler) -> str:
 
 def interrupted(journal: Journal) -> KeyboardInterrupt:
     """The interrupt with what is safe."""
-    return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there")
+    watch = ", and with --finish it makes of them a film to watch meanwhile" if journal.has(0) else ""
+    return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there{watch}")
 
 
 def is_finished(output: Path) -> bool:
@@ -198,7 +199,7 @@ def is_finished(output: Path) -> bool:
     return output != PIPE and output.exists() and not work_folder(output).exists()
 
 
-def _put_aside(output: Path) -> None:
+def put_aside(output: Path) -> None:
     """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
     aside = _aside(output)
     if aside.is_dir():  # of an earlier run; a folder is not replaced by a rename

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
 from safa.video.schedule.schedule import FrameTask, planned
 from safa.video.schedule.windows import PAIR, Span
+from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
 PATIENCE = 6.0
@@ -66,7 +68,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
         return None  # the job itself will say it better
     pictures, costs = _timed(tasks, upscaler, job, read)
     try:
-        encoding, sizes = _encoded(pictures, tasks, job)
+        encoding, sizes = encoded(pictures, [task.moment.time for task in tasks], job.spec)
     except (av.error.FFmpegError, OSError):
         return None  # no room for temporary files, which the job does without
     network = costs.frame * encodings(sources, span) + costs.picture * total
@@ -100,14 +102,14 @@ def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) ->
     return made, _Costs(max(0.0, spent[0] - each) / len(encoded), each, read)
 
 
-def _encoded(pictures: list[np.ndarray], tasks: list[FrameTask], job: Job) -> tuple[float, list[int]]:
+def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec) -> tuple[float, list[int]]:
     """Processor seconds to write, read back and check a picture, and the bytes of all in the order stored."""
     with tempfile.TemporaryDirectory(prefix="safa-") as folder:
         began = _processor_seconds()
-        encoder = SegmentEncoder(Path(folder) / "trial.mkv", job.spec)
+        encoder = SegmentEncoder(Path(folder) / "trial.mkv", spec)
         last: int | None = None
-        for picture, task in zip(pictures, tasks, strict=False):
-            last = ticks_of(task.moment.time, job.spec.time_base, last)
+        for picture, time_shown in zip(pictures, times, strict=False):
+            last = ticks_of(time_shown, spec.time_base, last)
             encoder.write(picture, last)
         path = encoder.finish()[0]
         with av.open(str(path)) as container:

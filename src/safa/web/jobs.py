@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -55,6 +56,8 @@ class Job:
     """What was found in them; see ``material``."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What was chosen on the page."""
+    is_trial: bool = False
+    """Only a second of it is made, with every network, while the upload waits for its choices."""
     state: str = DRAFT
     created: float = 0.0
     ended: float = 0.0
@@ -170,8 +173,11 @@ class JobStore:
             return [
                 other
                 for other in self._jobs.values()
-                if other.state == RUNNING
-                or (other.state == QUEUED and (other.created, other.id) < (job.created, job.id))
+                if other.is_trial == job.is_trial
+                and (
+                    other.state == RUNNING
+                    or (other.state == QUEUED and (other.created, other.id) < (job.created, job.id))
+                )
             ]
 
     def change(self, job: Job, **values: Any) -> None:
@@ -195,6 +201,26 @@ class JobStore:
                     raise SafaError("A file of this job is still arriving; wait for it.")
                 self.change(job, settings=settings, state=QUEUED, created=time.time())
 
+    def try_out(self, draft: Job, settings: dict[str, Any]) -> Job:
+        """Queue a trial of an upload, which stays a draft.
+
+        Raises:
+            SafaError: too many of the owner's jobs are waiting, or the disk is full.
+        """
+        with self._changed:
+            self._check_room(draft.owner)
+            job = Job(secrets.token_hex(16), draft.owner, draft.kind, list(draft.names), dict(draft.facts), settings)
+            job.is_trial, job.state, job.created = True, QUEUED, time.time()
+            try:
+                self.place(job).mkdir(mode=0o700)
+                _link(self.input_of(draft, 1), self.input_of(job, 1))
+            except OSError:
+                shutil.rmtree(self.place(job), ignore_errors=True)
+                raise SafaError("This server's disk is full; try again when older jobs have been deleted.") from None
+            self._jobs[job.id] = job
+            self.change(job)
+        return job
+
     def again(self, job: Job) -> None:
         """Queue a failed or cancelled job again; a video goes on where it was. Raises SafaError as ``queue`` does."""
         fresh = {"error": "", "stop_asked": False, "progress": None, "ended": 0.0, "created": time.time()}
@@ -215,10 +241,12 @@ class JobStore:
             elif job.state == RUNNING:
                 job.stop_asked = True
 
-    def claim(self, patience: float) -> Job | None:
-        """The job that has waited longest, now running; None if none comes within ``patience`` seconds."""
+    def claim(self, patience: float, trials: bool = False) -> Job | None:
+        """The job that has waited longest, now running; None if none comes within ``patience`` seconds. Trials are only
+        given to those who ask for ``trials``.
+        """
         with self._changed:
-            waiting = [job for job in self._jobs.values() if job.state == QUEUED]
+            waiting = [job for job in self._jobs.values() if job.state == QUEUED and job.is_trial == trials]
             if not waiting:
                 self._changed.wait(patience)
                 return None
@@ -246,6 +274,14 @@ class JobStore:
                 ours = re.fullmatch("[0-9a-f]{32}", path.name) and path.is_dir() and path.name not in self._jobs
                 if ours and now - path.stat().st_mtime > DRAFT_AGE:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the file system has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _read(path: Path) -> Job | None:

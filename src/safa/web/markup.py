@@ -66,7 +66,7 @@ def time_of(seconds: float | None) -> str:
 
 def saved_name(job: Job, suffix: str) -> str:
     """What a file of the job is called when it is saved."""
-    kind = {".zip": "between", ".webp": "loop"}.get(suffix, "4x")
+    kind = "preview" if job.is_trial else {".zip": "between", ".webp": "loop"}.get(suffix, "4x")
     return f"{PurePosixPath(job.names[0]).stem or 'result'}-{kind}{suffix}"
 
 
@@ -166,6 +166,8 @@ def _card(job: Job, ahead: int, left: float | None, is_shown: bool) -> str:
 
 def _described(job: Job) -> str:
     facts, choices = job.facts, job.settings
+    if job.is_trial:
+        return "A second of it, with every network"
     width, height = made_size(job.kind, facts, choices)
     size = f"{facts['width']} x {facts['height']} to {width} x {height}"
     if job.kind == "pictures":
@@ -184,6 +186,9 @@ def _state(job: Job, ahead: int, left: float | None) -> str:
         percent, told = 0.0, "Getting ready"
         if progress is not None:
             percent = min(100.0, 100 * progress.done / progress.total) if progress.total else 0.0
+        if progress is not None and job.is_trial:
+            told = f"{progress.done} of {progress.total} networks are done"
+        elif progress is not None:
             told = f"{percent:.0f} %, {progress.frames_per_second:.3g} frames a second"
             told += ", checking the result" if percent >= 100 else f", {time_of(left)} left"
         return (
@@ -192,12 +197,16 @@ def _state(job: Job, ahead: int, left: float | None) -> str:
         )
     if job.state == QUEUED:
         jobs = f"{ahead} job{'s' if ahead > 1 else ''} before it" if ahead else "starts next"
+        if job.is_trial:
+            return f'<span class="state">Waiting, {jobs}</span>'
         return f'<span class="state">Waiting, {jobs}, done in about {time_of(left)}</span>'
     if job.state == FAILED:
         return f'<span class="state problem">{icon("warning")}{text(job.error)}</span>'
     if job.state == CANCELLED:
         return '<span class="state">Cancelled. What was finished is kept; it can go on.</span>'
     result = job.result
+    if job.is_trial:
+        return f'<span class="state">Done in {time_of(result["seconds"])}: {text(result["note"])}</span>'
     made = f"{result['frames']:,} {'frames' if job.kind == 'video' else 'pictures'}, {size_of(result['bytes'])}"
     warnings = "".join(f'<span class="state note">{text(warning)}</span>' for warning in job.warnings)
     return f'<span class="state">Done in {time_of(result["seconds"])}: {made}</span>{warnings}'
@@ -212,7 +221,7 @@ def _actions(job: Job, is_shown: bool) -> str:
     remove = button("remove", "Delete")
     if job.state == DONE:
         return (button("show", "Show", "plain") if not is_shown else "") + _download(job, "plain") + remove
-    return button("again", "Go on" if job.kind == "video" else "Again", "plain") + remove
+    return button("again", "Go on" if job.kind == "video" and not job.is_trial else "Again", "plain") + remove
 
 
 def _download(job: Job, kind: str) -> str:
@@ -233,6 +242,8 @@ def stage(job: Job | None, is_busy: bool = False) -> str:
             "<li><b>Choose</b> how smooth it should be and press Start.</li>"
             "<li><b>Compare</b> before and after here, and download the result.</li></ol></section>"
         )
+    if job.is_trial:
+        return _trial(job)
     source, width, height = f"jobs/{job.id}", job.result["width"], job.result["height"]
     layers = (
         f'<img class="after" src="{source}/after" alt="after"><img class="before" src="{source}/before" alt="before">'
@@ -267,6 +278,20 @@ def stage(job: Job | None, is_busy: bool = False) -> str:
         f'<div class="captions">{captions}</div><div class="controls">{controls}'
         '<span class="views"><button type="button" class="quiet" data-view="slider">Slider</button>'
         f'<button type="button" class="quiet" data-view="side">Side by side</button></span></div>{loop}</section>'
+    )
+
+
+def _trial(job: Job) -> str:
+    """A second with every network side by side, and what each would take for all of it."""
+    source, result = f"jobs/{job.id}", job.result
+    rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(told)}</dd></div>" for name, told in result["told"])
+    return (
+        f'<section class="stage trial" data-job="{job.id}"><div class="title"><h2>A second of '
+        f"{text(' and '.join(job.names))}</h2>{_download(job, 'primary')}</div>"
+        f'<div class="strip" tabindex="0" role="group" aria-label="side by side"><video src="{source}/result" '
+        f'style="aspect-ratio:{result["width"]}/{result["height"]}" autoplay loop muted playsinline controls></video>'
+        f'</div><p class="kept">{text(result["note"])}. <a href="{source}/sheet" target="_blank">As a picture</a></p>'
+        f'<dl class="forecast">{rows}</dl></section>'
     )
 
 

@@ -65,7 +65,7 @@ class Page:
         """Take the file away again."""
         job = self._draft_of(request, draft)
         if _sent(event, "action") != "forget" or job is None:
-            return [gr.skip()] * 6
+            return [gr.skip()] * 7
         self.store.remove(job)
         return self._empty()
 
@@ -83,8 +83,18 @@ class Page:
             self.store.queue(job, self._checked(chosen))
         except SafaError as error:
             gr.Warning(str(error))
-            return [gr.skip()] * 6
+            return [gr.skip()] * 7
         return self._empty()
+
+    def tried(self, request: gr.Request, draft: str, *chosen: Any) -> None:
+        """Queue a second of it; the upload and its choices stay."""
+        job = self._draft_of(request, draft)
+        if job is None or job.kind != "video":
+            return
+        try:
+            self.store.try_out(job, self._checked(chosen))
+        except SafaError as error:
+            gr.Warning(str(error))
 
     def _draft_of(self, request: gr.Request, draft: str) -> Job | None:
         job = self.store.get(_owner(request), draft)
@@ -95,12 +105,13 @@ class Page:
 
     def _empty(self, problem: str = "") -> list[Any]:
         zone, hidden = markup.drop_zone(self.limits, problem), gr.update(visible=False)
-        return ["", zone, "", hidden, hidden, hidden]
+        return ["", zone, "", hidden, hidden, hidden, hidden]
 
     def _draft(self, job: Job, chosen: tuple[Any, ...]) -> list[Any]:
         is_video, has_choice = job.kind == "video", job.kind == "video" or job.facts["count"] == 2
         video, pictures = gr.update(visible=is_video), gr.update(visible=not is_video and has_choice)
-        return [job.id, markup.chosen(job), self._forecast(job, chosen), video, pictures, gr.update(visible=True)]
+        shown = [video, pictures, gr.update(visible=True), gr.update(visible=is_video)]
+        return [job.id, markup.chosen(job), self._forecast(job, chosen), *shown]
 
     def _forecast(self, job: Job, chosen: tuple[Any, ...]) -> str:
         wanted = self._checked(chosen)
@@ -185,17 +196,19 @@ def build(page: Page, weights: Mapping[str, str]) -> gr.Blocks:
                     can_be_sharper = any(name == AUTO or name in SHARPENED for name in weights.values())
                     detail = _pills(choices.DETAIL, "Look", defaults["detail"], visible=can_be_sharper)
                     forecast = gr.HTML("", js_on_load=None, elem_classes="ours")
+                    trial = gr.Button("Try a second", size="lg", elem_id="try", visible=False)
                     start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
             with gr.Column(scale=7, min_width=320):
                 stage = gr.HTML(markup.stage(None), js_on_load=scripts["stage"], elem_classes="ours")
                 cards = gr.HTML("", js_on_load=scripts["jobs"], elem_classes="ours")
         chosen: list[Any] = [smoothness, speed, kind, quality, sound, cuts, dedup, count, network, detail]
-        form, news = [draft, zone, forecast, video, pictures, last], [seen, cards, stage]
+        form, news = [draft, zone, forecast, video, pictures, last, trial], [seen, cards, stage]
         zone.upload(page.uploaded, chosen, form, **quiet)
         zone.click(page.forgotten, draft, form, **quiet)
         for choice in chosen:
             choice.input(page.forecast, [draft, *chosen], forecast, **quiet)
         start.click(page.started, [draft, *chosen], form, **quiet).then(page.ticked, seen, news, **quiet)
+        trial.click(page.tried, [draft, *chosen], None, **quiet).then(page.ticked, seen, news, **quiet)
         cards.click(page.pressed, seen, news, **quiet)
         blocks.load(page.loaded, chosen, [*form, *news], **quiet)
         gr.Timer(TICK_SECONDS).tick(page.ticked, seen, news, **quiet)

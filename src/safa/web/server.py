@@ -24,6 +24,7 @@ from safa.web.guard import LOCAL, Guard, browser_of
 from safa.web.jobs import DRAFT, Job, JobStore
 from safa.web.markup import FAVICON, saved_name, size_of
 from safa.web.material import Limits
+from safa.web.trial import SHEET
 from safa.web.worker import Workers
 
 # An upload must leave this much room on the disk, in bytes: results are larger than what they are made of.
@@ -194,6 +195,8 @@ def _file_of(job: Job, place: Path, name: str) -> tuple[Path, str] | None:
     stills = {"before": "before.webp", "after": "after.webp", "loop": "loop.webp"}
     if name in stills:
         return place / stills[name], "image/webp"
+    if name == "sheet" and job.is_trial:
+        return place / SHEET, "image/png"
     if name == "source" and job.kind == "video":
         return place / "input", "video/webm" if "webm" in job.facts["format"] else "video/mp4"
     if name == "result" and job.result:

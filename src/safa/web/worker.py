@@ -25,6 +25,7 @@ from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, named_weights, output_frames, output_megapixels, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, Job, JobStore
 from safa.web.stills import make_between, save_stills
+from safa.web.trial import do_trial
 
 SWEEP_SECONDS = 60.0
 # Input size and output frames of the measurement that the first estimate is made from.
@@ -79,6 +80,7 @@ class Workers:
         self.count = count
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(k,), daemon=True) for k in range(count)]
+        self._threads.append(threading.Thread(target=self._try, daemon=True))
         self._threads.append(threading.Thread(target=self._sweep, daemon=True))
 
     def start(self) -> None:
@@ -95,6 +97,8 @@ class Workers:
 
     def seconds_left(self, job: Job) -> float | None:
         """Until the job is done, without those before it; None while nothing is known."""
+        if job.is_trial:
+            return None
         if job.progress is not None and job.progress.seconds_left is not None:
             return float(job.progress.seconds_left)
         return self.speeds.seconds(job.settings["weights"], output_megapixels(job.kind, job.facts, job.settings))
@@ -116,6 +120,13 @@ class Workers:
             job = self.store.claim(patience=0.5)
             if job is not None:
                 self._do(job, loaded)
+
+    def _try(self) -> None:
+        """Trials have a thread of their own: a second of a clip need not wait for hours of another."""
+        while not self._stop.is_set():
+            job = self.store.claim(patience=0.5, trials=True)
+            if job is not None:
+                self._do(job, {})
 
     def _measure(self, loaded: dict[str, Upscaler]) -> None:
         name = next(iter(self.weights))
@@ -153,6 +164,10 @@ class Workers:
 
         place, began = self.store.place(job), time.perf_counter()
         try:
+            if job.is_trial:
+                made = do_trial(job, place, self.weights, self.device, self.engine, tell)
+                leave(DONE, result={**made, "seconds": round(time.perf_counter() - began, 1)})
+                return
             source = place / "input" if job.kind == "video" else place
             upscaler = self._upscaler(job.settings, source, loaded)
             if job.kind == "video":

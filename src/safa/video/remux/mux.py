@@ -20,13 +20,14 @@ from safa.video.remux.stream_plan import StreamPlan, kept_metadata
 from safa.video.remux.streams import CopiedStream, OtherStreams, Timed
 from safa.video.verify import Expected, ExpectedStream
 from safa.video.write.animation import write_animation, write_pictures
+from safa.video.write.beginning import Joinable
 from safa.video.write.codecs import codec_entry
 from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import Journal, Segment
+from safa.video.write.journal import Segment
 from safa.video.write.segments import FRAME_MS
 
 
-def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: bool = False) -> Expected:
+def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = False) -> Expected:
     """Write `spec.path` from a journal whose `end` is known, copying the streams of `plan`; return what it
     must hold.
 
@@ -64,7 +65,7 @@ def mux(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: bool = Fa
     )
 
 
-def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: bool) -> list[CopiedStream]:
+def _write_film(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool) -> list[CopiedStream]:
     temporary = spec.path.with_name(f".{spec.path.name}.part")
     try:
         with disk_errors(spec.path.parent, journal.kept):
@@ -82,7 +83,7 @@ def _write_film(journal: Journal, spec: OutputSpec, plan: StreamPlan, replace: b
     return copied
 
 
-def _write(path: Path, journal: Journal, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
+def _write(path: Path, journal: Joinable, spec: OutputSpec, plan: StreamPlan) -> list[CopiedStream]:
     assert journal.end is not None
     options = _container_options(spec, plan)
     with av.open(for_ffmpeg(path), "w", format=spec.container, container_options=options) as container:
@@ -131,7 +132,7 @@ def _add_video(container: OutputContainer, segments: list[Segment], spec: Output
     return stream
 
 
-def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -> Iterator[Timed]:
+def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) -> Iterator[Timed]:
     """The packets of all segments in decoding order, with exact times.
 
     Decoding time of packet i is the presentation time of the frame `reorder` places before it in the order
@@ -163,7 +164,7 @@ def _video_packets(journal: Journal, spec: OutputSpec, stream: av.VideoStream) -
             yield packet.dts * tick, packet
 
 
-def _lead(journal: Journal, reorder: int) -> int:
+def _lead(journal: Joinable, reorder: int) -> int:
     """Ticks by which the first decoding time lies before the first frame: those of the last `reorder` intervals.
 
     MP4 and MOV have two lengths of a track, from its decoding and from its presentation times. They agree where the
@@ -177,13 +178,13 @@ def _lead(journal: Journal, reorder: int) -> int:
     return times[-1] - times[-1 - reorder]
 
 
-def _end(journal: Journal, spec: OutputSpec) -> int:
+def _end(journal: Joinable, spec: OutputSpec) -> int:
     """The tick at which the last frame stops being shown: one after it at least, however coarse the ticks had to be."""
     assert journal.end is not None
     return max(round(journal.end / spec.time_base), journal.segments[-1].last + 1)
 
 
-def _segments(journal: Journal, spec: OutputSpec) -> Iterator[tuple[list[int], int, Iterator[Any]]]:
+def _segments(journal: Joinable, spec: OutputSpec) -> Iterator[tuple[list[int], int, Iterator[Any]]]:
     """(ticks of its frames, tick of the next segment's first frame or of the end, packets) of each segment."""
     extradata: bytes | None = None
     for number, segment in enumerate(journal.segments):

@@ -40,7 +40,8 @@ class StreamPlan:
     """Which streams of `source` go into the output.
 
     `origin` (seconds, file time) is subtracted from all their times: take it from the reader. With `is_cut`,
-    only what lies between `origin` and the end of the video is taken. `slow` stretches their times; sound is
+    only what lies between `origin` and the end of the video is taken; with `is_part`, only what lies before that end.
+    `slow` stretches their times; sound is
     then encoded anew at its own pitch (`stretched`), all else is copied untouched (`copied`).
     `warnings` names each stream that is left out. `clocks` are the ticks a second that the streams count in.
     `video_metadata` and `video_disposition` are the video stream's own (language, title; default, forced ...).
@@ -57,6 +58,7 @@ class StreamPlan:
     clocks: tuple[int, ...] = ()
     video_metadata: dict[str, str] = field(default_factory=dict)
     video_disposition: int = 0
+    is_part: bool = False
 
     @property
     def is_empty(self) -> bool:

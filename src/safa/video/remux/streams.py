@@ -93,12 +93,15 @@ class OtherStreams:
                 yield from self._counted(stretcher.finish(), index)
 
     def _is_inside(self, packet: Any) -> bool:
-        if not self._plan.is_cut or is_cover(packet.stream):
+        plan = self._plan
+        if not (plan.is_cut or plan.is_part) or is_cover(packet.stream):
             return True
-        time = packet.pts * packet.time_base - self._plan.origin
+        time = packet.pts * packet.time_base - plan.origin
+        if not plan.is_cut:
+            return bool(time * plan.slow < self._end)
         if packet.stream.type == "subtitle" and time < 0 < time + (packet.duration or 0) * packet.time_base:
             return True
-        return bool(time >= 0 and time * self._plan.slow < self._end)
+        return bool(time >= 0 and time * plan.slow < self._end)
 
     def _moved(self, packet: Any, index: int) -> Iterator[Timed]:
         """The packet on the output's clock, or what the stretcher makes of it."""
@@ -173,7 +176,8 @@ def _chapters(source: InputContainer, plan: StreamPlan, end: Fraction) -> Iterat
         assert base is not None
         begins = max(Fraction(0), (chapter["start"] * base - plan.origin) * plan.slow)
         ends = (chapter["end"] * base - plan.origin) * plan.slow
-        if ends <= 0 or (plan.is_cut and begins >= end):
+        is_short = plan.is_cut or plan.is_part
+        if ends <= 0 or (is_short and begins >= end):
             continue
-        ends = min(ends, end) if plan.is_cut else ends
+        ends = min(ends, end) if is_short else ends
         yield {**chapter, "start": round(begins / base), "end": round(ends / base)}

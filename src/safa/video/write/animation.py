@@ -16,8 +16,8 @@ from PIL import Image
 
 from safa.video.files import disk_errors
 from safa.video.names import for_ffmpeg, numbered
+from safa.video.write.beginning import Joinable
 from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import Journal
 from safa.video.write.segments import FRAME_MS
 
 GIF_TICK = Fraction(1, 100)
@@ -26,7 +26,7 @@ WEBP_TICK = Fraction(1, 1000)
 PNG_FORMATS = {(False, False): "rgb24", (False, True): "rgba", (True, False): "rgb48be", (True, True): "rgba64be"}
 
 
-def write_animation(journal: Journal, spec: OutputSpec, replace: bool = False) -> None:
+def write_animation(journal: Joinable, spec: OutputSpec, replace: bool = False) -> None:
     """Write `spec.path` as GIF or WebP, under a temporary name first; `replace` as for `Journal.publish`.
 
     Raises OutputError when the disk is full.
@@ -41,7 +41,7 @@ def write_animation(journal: Journal, spec: OutputSpec, replace: bool = False) -
         temporary.unlink(missing_ok=True)
 
 
-def write_pictures(journal: Journal, spec: OutputSpec) -> None:
+def write_pictures(journal: Joinable, spec: OutputSpec) -> None:
     """Write the folder of `spec.path` (such as frames/%06d.png), numbered from 1; it appears whole.
 
     Raises OutputError when the disk is full.
@@ -88,7 +88,7 @@ def measure_pictures(path: Path) -> tuple[int, set[tuple[int, int]]]:
     return number, sizes
 
 
-def _frames(journal: Journal, spec: OutputSpec) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def _frames(journal: Joinable, spec: OutputSpec) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """(time in seconds from the first frame, frame) of every frame in the segments."""
     first = journal.segments[0].first
     for segment in journal.segments:
@@ -98,7 +98,7 @@ def _frames(journal: Journal, spec: OutputSpec) -> Iterator[tuple[Fraction, av.V
                 yield (ticks[(frame.pts or 0) // FRAME_MS] - first) * spec.time_base, frame
 
 
-def _ticks(journal: Journal, spec: OutputSpec, tick: Fraction) -> tuple[list[int], int]:
+def _ticks(journal: Joinable, spec: OutputSpec, tick: Fraction) -> tuple[list[int], int]:
     """Start of every frame and the end in ticks from the first frame, each rounded by itself so that none drifts."""
     first = journal.segments[0].first
     times = [(time - first) * spec.time_base for segment in journal.segments for time in segment.times()]
@@ -109,7 +109,7 @@ def _ticks(journal: Journal, spec: OutputSpec, tick: Fraction) -> tuple[list[int
     return starts, max(round((journal.end - first * spec.time_base) / tick), starts[-1] + 1)
 
 
-def _write_gif(path: Path, journal: Journal, spec: OutputSpec) -> None:
+def _write_gif(path: Path, journal: Joinable, spec: OutputSpec) -> None:
     """Every frame with 256 colours of its own, in constant memory."""
     starts, end = _ticks(journal, spec, GIF_TICK)
     durations = [b - a for a, b in zip(starts, [*starts[1:], end], strict=True)]
@@ -143,7 +143,7 @@ def _palette_graph(frame: av.VideoFrame) -> av.filter.Graph:
     return graph
 
 
-def _write_webp(path: Path, journal: Journal, spec: OutputSpec) -> None:
+def _write_webp(path: Path, journal: Joinable, spec: OutputSpec) -> None:
     """One packet is the whole file; libwebp guesses how long its last frame is, so that is set afterwards."""
     starts, end = _ticks(journal, spec, WEBP_TICK)
     encoder: Any = av.CodecContext.create("libwebp_anim", "w")

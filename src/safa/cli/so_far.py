@@ -1,0 +1,51 @@
+"""What ``safa upscale --finish`` does and says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from safa.cli.console import Voice, stderr
+from safa.errors import OutputError, SafaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safa.jobs.settings import UpscaleSettings
+    from safa.upscaler.upscaler import Upscaler
+
+
+def join_all(
+    jobs: list[tuple[Path, Path]],
+    several: bool,
+    upscaler_for: Callable[[Path], Upscaler],
+    settings: UpscaleSettings,
+    voice: Voice,
+) -> None:
+    """Join what is kept of every job; of several, those without any are passed over."""
+    from safa.jobs.so_far import has_kept_work, join_so_far
+
+    chosen = [job for job in jobs if has_kept_work(job[1])] if several else jobs
+    if not chosen:
+        raise OutputError("no unfinished work is kept for any of these files.")
+    failed = False
+    for source, output in chosen:
+        try:
+            report = join_so_far(source, output, settings, upscaler_for(source))
+        except SafaError as error:
+            if not several:
+                raise
+            failed = True
+            voice.event("failed", source=str(source), error=str(error))
+            stderr.print(f"safa: {escape(str(error))}")
+            continue
+        failed = failed or not report.verification.ok
+        voice.event("so_far", **report.to_dict())
+        voice.say(f"{report.output}: the first {report.frames} frames of {output}")
+        for failure in report.verification.failures():
+            stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
+    voice.say("the same command without --finish goes on where it stopped")
+    if failed:
+        raise SystemExit(1)

@@ -1,0 +1,68 @@
+"""What a job that was stopped has finished from its first frame on, as something that can be joined and watched."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+from safa.errors import OutputError
+from safa.video.files import publish, sync_folder
+from safa.video.names import is_numbered, whole_output
+from safa.video.write.journal import Journal, Segment
+
+
+class Beginning:
+    """The segments of a journal up to the first that is missing, closed there; the journal stays as it is.
+
+    `end` is when the last frame stops being shown, in seconds: as long after it as it comes after the one before.
+    """
+
+    def __init__(self, journal: Journal, time_base: Fraction, rate: Fraction) -> None:
+        """Raises OutputError where the first segment is missing. `time_base` and `rate` are the spec's."""
+        self._journal = journal
+        self.segments: list[Segment] = []
+        while journal.has(len(self.segments)):
+            self.segments.append(journal.segment(len(self.segments)))
+        if not self.segments:
+            raise OutputError(
+                f"nothing can be joined yet: a part is {journal.frames_per_segment} frames, and the first is not "
+                "finished. Run the command without --finish to go on."
+            )
+        self.frames = sum(segment.frames for segment in self.segments)
+        if journal.end is not None and self.frames == journal.frames:
+            self.end: Fraction | None = journal.end
+        else:
+            times = self.segments[-1].times()
+            step = times[-1] - times[-2] if len(times) > 1 else round(1 / rate / time_base)
+            self.end = (times[-1] + max(1, step)) * time_base
+
+    def kept(self) -> str:
+        """For messages: what is safe."""
+        return self._journal.kept()
+
+    def publish(self, temporary: Path, output: Path, replace: bool = True) -> None:
+        """Give `temporary`, the whole file or folder of pictures, its name. A file of that name is replaced, a folder
+        with something in it never: OutputError is raised.
+        """
+        final = whole_output(output)
+        if not temporary.is_dir():
+            publish(temporary, final)
+            return
+        if final.exists() and any(final.iterdir()):
+            raise OutputError(f"{final} is there already; move it away and run the same command again.")
+        if final.exists():
+            final.rmdir()
+        os.replace(temporary, final)
+        sync_folder(final.parent)
+
+
+Joinable = Journal | Beginning
+"""What can be joined into an output."""
+
+
+def beginning_of(output: Path) -> Path:
+    """The name of the file with what is finished of an output: film.so-far.mp4, or frames.so-far/%06d.png."""
+    if is_numbered(output):
+        return output.parent.with_name(f"{output.parent.name}.so-far") / output.name
+    return output.with_name(f"{output.stem}.so-far{output.suffix}")

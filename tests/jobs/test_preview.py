@@ -1,0 +1,138 @@
+"""A part of a video as every network makes it: which part, what is written, what is said."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from safa.checkpoint import save_checkpoint
+from safa.errors import SafaError
+from safa.jobs import preview as module
+from safa.jobs.preview import preview
+from safa.jobs.settings import UpscaleSettings
+from safa.video.liveliest import liveliest_part, part_at
+from tests.conftest import streaming_network, tiny_network
+from tests.media import write_clip
+from tests.video.making import make_video
+from tests.video.test_look import moving, write
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two tiny networks: one for pairs, one that looks along the stream."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_checkpoint(tiny_network(grid="input", flow_prior="dis", blocks=1), folder / "pair.safetensors")
+    save_checkpoint(streaming_network(), folder / "stream.safetensors")
+    return [str(folder / "pair.safetensors"), str(folder / "stream.safetensors")]
+
+
+def test_the_liveliest_part_is_found_and_has_no_cut(tmp_path: Path) -> None:
+    """Still, then moving, then much faster with a cut in the middle of that."""
+    still, slow = [moving(0)] * 75, [moving(k % 60) for k in range(75)]
+    fast = [moving(3 * k) for k in range(20)]
+    wild = [*fast, *(255 - picture // 2 for picture in fast)]
+    path = write(tmp_path / "a.mkv", [*still, *slow, *wild])
+    start, frames = liveliest_part(path, Fraction(1), 100, lambda image: image)
+    assert len(frames) == 25
+    assert 3 <= start < 6
+    _, whole = part_at(path, start, Fraction(1), 100, lambda image: image)
+    assert whole
+    cut, whole = part_at(path, Fraction(25 * 6 + 10, 25), Fraction(1), 100, lambda image: image)
+    assert (len(cut), whole) == (10, False)
+
+
+def test_sheet_and_clip_show_all_of_them(tmp_path: Path, weights: list[str]) -> None:
+    source, heard = write_clip(tmp_path / "in.mp4", frames=12), list[str]()
+    made = preview(
+        source, tmp_path / "sheet.png", weights=weights, on_tried=lambda one: heard.append(one.weights), device="cpu"
+    )
+    assert heard == ["pair", "stream"]
+    assert [one.estimate is not None and one.estimate.seconds > 0 for one in made.tried] == [True, True]
+    assert all(one.estimate and one.estimate.bytes for one in made.tried)
+    height, width = cv2.imread(str(made.sheet)).shape[:2]
+    assert (height > 2 * 128, width) == (True, 3 * 320 + 2 * 8)
+    with av.open(str(made.clip)) as container:
+        frames = list(container.decode(video=0))
+        assert (frames[0].width, frames[0].height) == (width, height - 128)
+        assert len(frames) == 23
+        assert frames[-1].time == pytest.approx(1.1)
+    assert "whole frames" in made.note
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "sheet.png", "sheet.mp4"}
+    json.dumps(made.to_dict())
+
+
+def test_of_large_frames_the_middle_is_shown(
+    tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_PIXELS", 400)
+    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", weights=weights[:1], device="cpu")
+    assert "the middle 24x16 of 48x32" in made.note
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        UpscaleSettings(scale=1),
+        UpscaleSettings(scale="2.5", fps=Fraction(60), slow=Fraction(2)),
+        UpscaleSettings(rate=1, codec="h265"),
+        UpscaleSettings(size="96x-1"),
+    ],
+)
+def test_what_is_asked_for_is_shown(tmp_path: Path, weights: list[str], settings: UpscaleSettings) -> None:
+    made = preview(
+        write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", settings=settings, weights=weights[1:], device="cpu"
+    )
+    assert made.sheet.exists()
+    assert made.clip.exists()
+
+
+def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[str]) -> None:
+    def shaped(stream: Any) -> None:
+        stream.sample_aspect_ratio = Fraction(4, 3)
+
+    deep = make_video(tmp_path / "deep.mkv", codec="ffv1", pixel_format="yuv444p10le", size=(35, 21), configure=shaped)
+    single = write_clip(tmp_path / "single.mp4", frames=1)
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(write_clip(tmp_path / "plain.mp4", sound=False))) as plain, av.open(str(turned), "w") as film:
+        stream = film.add_stream_from_template(plain.streams.video[0])
+        stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+        for packet in plain.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                film.mux(packet)
+    for source in (deep, single, turned):
+        made = preview(source, tmp_path / f"{source.stem}.png", weights=weights[:1], device="cpu")
+        assert made.clip.exists()
+    upright = cv2.imread(str(tmp_path / "turned.png"))
+    assert upright.shape[0] > 2 * 4 * 48
+
+
+def test_a_folder_of_pictures(tmp_path: Path, weights: list[str]) -> None:
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((20, 30, 3), 40 * number, np.uint8))
+    settings = UpscaleSettings(source_fps=Fraction(4))
+    made = preview(folder, tmp_path / "s.png", settings=settings, weights=weights[:1], device="cpu")
+    assert made.seconds == 1
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path, weights: list[str]) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    for arguments, options, said in (
+        (("-", tmp_path / "s.png"), {}, "a pipe"),
+        ((source, tmp_path / "s.jpg"), {}, "ends in .png"),
+        ((source, tmp_path / "no" / "s.png"), {}, "is no folder"),
+        ((source, tmp_path / "s.png"), {"at": Fraction(60)}, "no picture at or after"),
+        ((tmp_path / "nothing.mp4", tmp_path / "s.png"), {}, "no such file"),
+    ):
+        with pytest.raises(SafaError, match=said):
+            preview(*arguments, weights=weights[:1], device="cpu", **options)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
