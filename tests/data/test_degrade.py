@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from tests.data_fixtures import texture
 
-from safa.data.degrade import Degradation, blur_kernel, degrade, pass_codec, sharpen
+from safa.data.compression import pass_codec
+from safa.data.dataset import reduce_quarter
+from safa.data.degrade import Degradation, blur_kernel, degrade, sharpen
 from safa.errors import SafaError
 
 CLEAN = Degradation(blur=0, resize=0, noise=0, jpeg=0, codec=0)
@@ -82,3 +84,31 @@ def test_sharpening_raises_contrast_and_leaves_flat_places() -> None:
 def test_wrong_settings_are_one_sentence(values: dict[str, object], message: str) -> None:
     with pytest.raises(SafaError, match=message):
         Degradation.from_dict(values)
+
+
+def test_clean_scenes_are_only_reduced() -> None:
+    frames = [PICTURE[:64, k : k + 64] for k in range(0, 12, 2)]
+    settings = Degradation(clean=1.0)
+    expected = [reduce_quarter(frame) for frame in frames]
+    for made, wanted in zip(degrade(frames, settings, np.random.default_rng(1)), expected, strict=True):
+        assert np.array_equal(made, wanted)
+
+
+def test_windows_go_through_codecs_in_many_ways() -> None:
+    frames = [np.ascontiguousarray(PICTURE[:64, k : k + 64]) for k in range(0, 14, 2)]
+    settings = Degradation(
+        rounds=1, blur=0, resize=0, noise=0, jpeg=0, codec=1, codecs=("h264",), again=0.5, unsharp=0.5
+    )
+    made = [degrade(frames, settings, np.random.default_rng(seed)) for seed in range(6)]
+    assert all(len(one) == len(frames) and one[0].shape == (16, 16, 3) for one in made)
+    again = degrade(frames, settings, np.random.default_rng(3))
+    assert all(np.array_equal(a, b) for a, b in zip(again, made[3], strict=True))
+    assert len({one[0].tobytes() for one in made}) == 6
+    for level in (0.0, 1.0):
+        ways = {pass_codec(frames, "h264", level, np.random.default_rng(seed))[3].tobytes() for seed in range(8)}
+        assert len(ways) > 2
+
+
+def test_rounds_are_one_or_two() -> None:
+    with pytest.raises(SafaError, match="must be 1 or 2"):
+        Degradation(rounds=3)

@@ -19,23 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from safa.data.codec import Codec, decode, encode
+from safa.data.codec import Codec
+from safa.data.compression import pass_codec
 from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.network.operations import SCALE
 
 Step = Callable[[Image], Image]
 
-# Coarsest and finest quantiser of each codec (a CRF, of the MPEG ones a quantiser scale): visible to nearly invisible
-# damage.
-QUALITIES: dict[Codec, tuple[int, int]] = {
-    "h264": (34, 20),
-    "hevc": (36, 22),
-    "mpeg2": (10, 2),
-    "vp9": (52, 28),
-}
-# x265 overruns its memory on frames smaller than one of its coding tree units.
-SMALLEST_CODED = 64
 # Beyond 11 OpenCV filters by Fourier transform, which takes six times as long.
 KERNEL_SIDE = 11
 
@@ -52,8 +43,12 @@ class Degradation:
         noise_level: least and largest standard deviation of the noise, of 255.
         jpeg: probability of JPEG in each round.
         jpeg_quality: worst and best.
+        rounds: 2 as in Real-ESRGAN, or 1: what a site does to good footage, a slight blur and one reduction.
+        unsharp: probability that the reduced frames are sharpened, as sites and cameras do.
         codec: probability of a video codec at the end.
-        codecs: which ones, equally often: h264, hevc, mpeg2 or vp9.
+        codecs: which ones, equally often (name one twice for twice as often): h264, hevc, mpeg2 or vp9.
+        again: probability that what a codec left goes through a codec once more.
+        clean: probability that frames are only reduced, by bicubic, and nothing else happens to them.
         sharpen: strength of the unsharp mask on the target, 0 = none (Real-ESRGAN: 0.5).
     """
 
@@ -64,12 +59,18 @@ class Degradation:
     noise_level: tuple[float, float] = (1.0, 10.0)
     jpeg: float = 0.3
     jpeg_quality: tuple[int, int] = (50, 95)
+    rounds: int = 2
+    unsharp: float = 0.0
     codec: float = 0.7
     codecs: tuple[Codec, ...] = ("h264", "hevc", "mpeg2")
+    again: float = 0.0
+    clean: float = 0.0
     sharpen: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("blur", "resize", "noise", "jpeg", "codec"):
+        if self.rounds not in (1, 2):
+            raise SafaError(f"degradation.rounds is {self.rounds!r}; it must be 1 or 2.")
+        for name in ("blur", "resize", "noise", "jpeg", "unsharp", "codec", "again", "clean"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SafaError(f"degradation.{name} is {getattr(self, name)!r}; it is a probability from 0 to 1.")
         for name in ("sigma", "noise_level", "jpeg_quality", "codecs"):
@@ -101,11 +102,15 @@ def degrade(frames: Sequence[Image], settings: Degradation, rng: np.random.Gener
     """
     height, width = frames[0].shape[:2]
     small = (width // SCALE, height // SCALE)
-    between = float(rng.uniform(0.35, 1.0))  # the size after round one, relative to the input
-    steps = [
-        *_round(settings, rng, settings.sigma[1], (round(width * between), round(height * between))),
-        *_round(settings, rng, settings.sigma[1] / 2, small),
-    ]
+    if settings.clean and rng.random() < settings.clean:
+        return [_reduced(frame, small) for frame in frames]
+    steps = []
+    if settings.rounds == 2:
+        between = float(rng.uniform(0.35, 1.0))  # the size after round one, relative to the input
+        steps = _round(settings, rng, settings.sigma[1], (round(width * between), round(height * between)))
+    steps += _round(settings, rng, settings.sigma[1] / settings.rounds, small)
+    if settings.unsharp and rng.random() < settings.unsharp:
+        steps.append(_unsharp(rng))
     use_codec = rng.random() < settings.codec
     # The codec needs a past to predict from: the scene played to and fro before it, from none to two frames long.
     lead = int(rng.integers(3)) if use_codec else 0
@@ -117,36 +122,9 @@ def degrade(frames: Sequence[Image], settings: Degradation, rng: np.random.Gener
             image = step(image)
         result.append(image)
     if use_codec:
-        result = pass_codec(result, settings.codecs[rng.integers(len(settings.codecs))], float(rng.random()))
+        for _ in range(2 if settings.again and rng.random() < settings.again else 1):
+            result = pass_codec(result, settings.codecs[rng.integers(len(settings.codecs))], float(rng.random()), rng)
     return result[lead:]
-
-
-def pass_codec(frames: Sequence[Image], codec: Codec, quality: float) -> list[Image]:
-    """Encode and decode ``frames`` (4:2:0); ``quality`` from 0, visibly damaged, to 1, nearly clean."""
-    level = str(level_of(codec, quality))
-    options: dict[Codec, dict[str, str]] = {
-        # One reference frame: the frames played to and fro would otherwise find a perfect match in the past.
-        "h264": {"crf": level, "preset": "fast", "refs": "1", "bf": "0"},
-        "hevc": {"crf": level, "preset": "superfast", "refs": "1", "bf": "0"},
-        "mpeg2": {"qmin": level, "qmax": level},
-        "vp9": {"crf": level, "b": "0", "deadline": "realtime", "cpu-used": "6"},
-    }
-    return through_codec(frames, codec, options[codec])
-
-
-def level_of(codec: Codec, quality: float) -> int:
-    """The quantiser on the encoder's own scale for a quality from 0 to 1."""
-    coarse, fine = QUALITIES[codec]
-    return round(coarse + quality * (fine - coarse))
-
-
-def through_codec(frames: Sequence[Image], codec: Codec, options: dict[str, str]) -> list[Image]:
-    """``frames`` of any one size as an encoder with these options leaves them (4:2:0)."""
-    height, width = frames[0].shape[:2]
-    bottom, right = (max(side + side % 2, SMALLEST_CODED) - side for side in (height, width))
-    padded = [np.pad(frame, ((0, bottom), (0, right), (0, 0)), "edge") for frame in frames]
-    decoded = decode(encode(padded, codec, options, "420"), codec)
-    return [np.ascontiguousarray(frame[:height, :width]) for frame in decoded]
 
 
 def sharpen(image: Image, amount: float) -> Image:
@@ -196,6 +174,21 @@ def _filter(image: Image, kernel: NDArray[np.float32]) -> Image:
     # OpenCV filters float32 twice as fast as uint8.
     blurred = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT)
     return np.asarray(np.clip(np.rint(blurred), 0, 255), np.uint8)
+
+
+def _reduced(frame: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(PillowImage.fromarray(frame).resize(size, PillowImage.Resampling.BICUBIC))
+
+
+def _unsharp(rng: np.random.Generator) -> Step:
+    amount = float(rng.uniform(0.2, 0.8))
+
+    def step(image: Image) -> Image:
+        exact = image.astype(np.float32)
+        sharper = exact + amount * (exact - cv2.GaussianBlur(exact, (0, 0), 1.0))
+        return np.asarray(np.rint(np.clip(sharper, 0, 255)), np.uint8)
+
+    return step
 
 
 def _resizing(size: tuple[int, int], rng: np.random.Generator) -> Step:

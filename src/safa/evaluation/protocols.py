@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from safa.data.codec import ENCODERS, Codec
+from safa.data.compression import level_of, through_codec
 from safa.data.dataset import reduce_quarter
-from safa.data.degrade import level_of, through_codec
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
@@ -44,7 +44,7 @@ class Compression:
 
     def __post_init__(self) -> None:
         scale = 31 if self.codec.startswith("mpeg") else 63 if self.codec == "vp9" else 51
-        known = self.codec in ENCODERS and (self.quality <= 1 or self.quality.is_integer())
+        known = self.codec in ENCODERS and (self.quality <= 1 or float(self.quality).is_integer())
         if not known or not 0 <= self.quality <= scale:
             raise SafaError(
                 f"Inputs cannot be compressed with '{self.codec}:{self.quality:g}'; give one of {', '.join(ENCODERS)} "
