@@ -15,9 +15,12 @@ import pytest
 from safa.checkpoint import save_checkpoint
 from safa.errors import SafaError
 from safa.jobs import preview as module
+from safa.jobs.job import prepare
 from safa.jobs.preview import preview
+from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.settings import UpscaleSettings
 from safa.video.liveliest import liveliest_part, part_at
+from safa.video.read.folder import open_reader
 from tests.conftest import streaming_network, tiny_network
 from tests.media import write_clip
 from tests.video.making import make_video
@@ -112,6 +115,27 @@ def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[
         assert made.clip.exists()
     upright = cv2.imread(str(tmp_path / "turned.png"))
     assert upright.shape[0] > 2 * 4 * 48
+
+
+def test_bytes_are_told_for_the_whole_frame_and_film_not_for_its_liveliest_part(tmp_path: Path) -> None:
+    """Noise in the middle of the picture, in the last of three seconds."""
+    plain, generator = np.full((96, 128, 3), 90, np.uint8), np.random.default_rng(1)
+    pictures = [plain.copy() for _ in range(75)]
+    for picture in pictures[50:]:
+        picture[32:64, 48:80] = generator.integers(0, 256, (32, 32, 1))
+    path = write(tmp_path / "a.mkv", pictures, "libx264", "yuv420p")
+    with open_reader(path) as reader:
+        job = prepare(reader, path, tmp_path / "out.mp4", UpscaleSettings())
+
+    def middle(image: np.ndarray) -> np.ndarray:
+        return image[32:64, 48:80]
+
+    told = in_frame(path, Fraction(2), job, middle)
+    assert told is not None
+    assert 0.9 < told < 2  # the frame has 12 times the pixels
+    assert in_time(path, Fraction(2), Fraction(1)) == pytest.approx(1 / 3, rel=0.2)
+    assert in_time(path, Fraction(0), Fraction(3)) == pytest.approx(1, rel=0.1)
+    assert in_time(tmp_path / "nothing.mkv", Fraction(0), Fraction(3)) == 1
 
 
 def test_a_folder_of_pictures(tmp_path: Path, weights: list[str]) -> None:

@@ -18,6 +18,7 @@ from safa.jobs.batch import KEPT_SUFFIXES
 from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
 from safa.jobs.job import PIPE, Job, prepare
+from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.rendering import synthesised
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded
@@ -124,7 +125,8 @@ def preview(
     with open_reader(source, *times, settings.deinterlace) as reader:
         job = prepare(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
         info, is_whole = reader.info, not reader.is_cut
-    frames, start, note = _part(source, info, job, at)
+    part = _part(source, info, job, at)
+    frames, larger = part.frames, part.larger(source, info, job)
     height, width = frames[0].image.shape[:2]
     size = round(height * job.spec.height / info.height), round(width * job.spec.width / info.width)
     panels = Panels(info, job.spec, size)
@@ -133,7 +135,7 @@ def preview(
     tried = []
     for name in weights or previewed_weights():
         upscaler = load(name, device, engine=engine, memory=memory)
-        one, pictures = _try(upscaler, frames, job, size, info)
+        one, pictures = _try(upscaler, frames, job, size, larger)
         panels.add(one.weights, one.told(), pictures)
         tried.append(one)
         if on_tried is not None:
@@ -142,9 +144,8 @@ def preview(
     clip = sheet.with_suffix(".mp4")
     write_sheet(panels, moments, sheet)
     write_clip(panels, moments, clip)
-    seconds = frames[-1].time + frames[-1].duration - frames[0].time
-    told = note if is_whole else f"{note}; the estimates are for the chosen part of the file"
-    return Preview(sheet, clip, start, seconds, told, tuple(tried))
+    told = part.note if is_whole else f"{part.note}; the estimates are for the chosen part of the file"
+    return Preview(sheet, clip, part.start, part.seconds, told, tuple(tried))
 
 
 def previewed_weights() -> list[str]:
@@ -164,8 +165,30 @@ def _suffix(source: Path, settings: UpscaleSettings) -> str:
     return usual
 
 
-def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> tuple[list[Frame], Fraction, str]:
-    """Frames, where they begin, and what is to be said of them."""
+@dataclass(frozen=True)
+class _Part:
+    """Frames, cut by ``cut`` from larger ones, where they begin, and what is to be said of them."""
+
+    frames: list[Frame]
+    start: Fraction
+    note: str
+    cut: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def seconds(self) -> Fraction:
+        return self.frames[-1].time + self.frames[-1].duration - self.frames[0].time
+
+    def larger(self, source: Path, info: VideoInfo, job: Job) -> tuple[float, float]:
+        """How much more a frame of the whole file is than one of these: in work, and in bytes."""
+        height, width = self.frames[0].image.shape[:2]
+        pixels = info.width * info.height / (width * height)
+        if not job.expected_frames or source.is_dir():
+            return pixels, pixels
+        told = in_frame(source, self.start, job, self.cut) if pixels > 1 else pixels
+        return pixels, (told or pixels) * in_time(source, self.start, self.seconds)
+
+
+def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> _Part:
     settings = job.settings
     share = min(1.0, (MOST_PIXELS / (info.width * info.height)) ** 0.5)
     # Whole frames, or an even number of pixels from the middle.
@@ -183,8 +206,8 @@ def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> tuple
     else:
         start, frames = liveliest_part(source, SECONDS, most, middle, *options)
     shown = f"the middle {width}x{height} of {info.width}x{info.height}" if share < 1 else "whole frames"
-    seconds = float(frames[-1].time + frames[-1].duration - frames[0].time)
-    return frames, start, f"{seconds:.2g} s from {float(start):.4g} s on, {shown}"
+    part = _Part(frames, start, "", middle)
+    return replace(part, note=f"{float(part.seconds):.2g} s from {float(start):.4g} s on, {shown}")
 
 
 def _moments(frames: list[Frame], job: Job) -> list[OutputTime]:
@@ -198,7 +221,7 @@ def _enlarged(frame: Frame, size: tuple[int, int]) -> Array:
 
 
 def _try(
-    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], info: VideoInfo
+    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], larger: tuple[float, float]
 ) -> tuple[Tried, list[Array]]:
     ends = [upscaler.encode(frame.image) for frame in frames[:2]]
     list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
@@ -210,13 +233,11 @@ def _try(
     pictures = [picture for picture, _ in made]
     estimate = None
     if job.expected_frames:
-        height, width = frames[0].image.shape[:2]
-        larger = info.width * info.height / (width * height)
         spec = replace(job.spec, height=size[0], width=size[1])
         writing, sizes = encoded(pictures[:ENCODED], [moment.time for _, moment in made], spec)
         network, others = seconds / len(made), writing
         # On a processor they share the cores; beside another device they are done while that works.
         each = network + others if upscaler.device.type == "cpu" else max(network, others)
         video = bytes_of(sizes, job.expected_frames) if spec.codec != "rgb" else None
-        estimate = Estimate(each * larger * job.expected_frames, round(video * larger) if video else None)
+        estimate = Estimate(each * larger[0] * job.expected_frames, round(video * larger[1]) if video else None)
     return Tried(upscaler.checkpoint.name, seconds, estimate), [to_8_bits(picture) for picture in pictures]
