@@ -56,6 +56,10 @@ class TrainConfig:
         frequency_loss: weight of the L1 distance between the Fourier transforms.
         perceptual_loss: weight of the distance between VGG features; needs ``perceptual_weights``.
         perceptual_weights: safetensors file with torchvision's VGG-16 or VGG-19, or None.
+        perceptual_share: of windows: the same distance, each layer's in parts of the truth's features; its gradient at
+            the picture is made so many times as long as the pixel loss's; needs ``perceptual_weights``.
+        adversarial_share: of windows: the same for a discriminator that is trained beside the network, on frames and on
+            their differences, so that results look sharp and do not flicker.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
         teacher: shipped name or file of weights whose flow real scenes are taught with, or None.
@@ -110,6 +114,8 @@ class TrainConfig:
     frequency_loss: float = 0.0
     perceptual_loss: float = 0.0
     perceptual_weights: str | None = None
+    perceptual_share: float = 0.0
+    adversarial_share: float = 0.0
     flow_loss: float = 0.0
     teacher: str | None = None
     scale_choice: ScaleChoice = "selector"
@@ -151,8 +157,9 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.patch % 32:
             raise SafaError(f"patch is {self.patch}; it must be a multiple of 32.")
-        if self.perceptual_loss and self.perceptual_weights is None:
-            raise SafaError("perceptual_loss needs perceptual_weights, a safetensors file with VGG's weights.")
+        for name in ("perceptual_loss", "perceptual_share"):
+            if getattr(self, name) and self.perceptual_weights is None:
+                raise SafaError(f"{name} needs perceptual_weights, a safetensors file with VGG's weights.")
         if not 0 <= self.held_out < 1:
             raise SafaError(f"held_out is {self.held_out!r}; it must be at least 0 and less than 1.")
         if self.hours is not None and (self.epochs is not None or not self.hours > 0):
@@ -172,6 +179,8 @@ class TrainConfig:
                 f"frames is {self.frames}, but a network without propagation looks at two frames only: set frames to "
                 "2, or network.propagation to 1 or more."
             )
+        if self.frames == 2 and (self.perceptual_share or self.adversarial_share):
+            raise SafaError("perceptual_share and adversarial_share are for windows: set frames to 3 or more.")
         if self.frames > 2 and (self.flow_loss or self.teacher is not None):
             raise SafaError("Windows have no exact flow: flow_loss and teacher are for frames = 2.")
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -33,11 +34,13 @@ from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
 from safa.training.objective import Objective
 from safa.training.pretrained import load_extractor, start_from, start_near_identity
-from safa.training.state import load_state, save_state, update_average
+from safa.training.state import RunParts, load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
 
 # With one time per sample: how often it is 0, in between, or 1.
 TIME_SHARES = (0.2, 0.6, 0.2)
+# A discriminator has to follow a network that changes all the time.
+DISCRIMINATOR_BETAS = (0.5, 0.99)
 # More steps than a run that is measured in hours can make.
 ENDLESS = 10**9
 
@@ -116,11 +119,14 @@ def train(
         start_from(network, init)
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
     plain = _objective(network, config, fabric.device)
-    step, seconds = load_state(state_path, network, average, optimizer, plain.shares) if resume else (0, 0.0)
+    groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "betas": config.betas}]
+    if plain.sharpness is not None:
+        against = list(plain.sharpness.parameters())
+        groups += [{"params": against, "betas": DISCRIMINATOR_BETAS}] if against else []
+    optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    run = RunParts(network, average, optimizer, plain.shares, plain.sharpness)
+    step, seconds = load_state(state_path, run) if resume else (0, 0.0)
     averaged = Safa(config.network).to(fabric.device)
     objective: nn.Module = plain
     if config.compile:
@@ -160,7 +166,7 @@ def train(
     def save() -> None:
         if fabric.is_global_zero:
             spent = seconds + time.monotonic() - began
-            save_state(state_path, network, average, optimizer, step, spent, plain.shares)
+            save_state(state_path, run, step, spent)
             averaged.load_state_dict(average)
             save_checkpoint(averaged, out / "last.safetensors", {"steps": step, "training": config.to_dict()})
 
@@ -180,7 +186,7 @@ def train(
             losses = objective(sample, pick)
             prepared.zero_grad(set_to_none=True)
             fabric.backward(losses["loss"])
-            norm = fabric.clip_gradients(objective, prepared, max_norm=config.clip, error_if_nonfinite=False)
+            norm = fabric.clip_gradients(network, prepared, max_norm=config.clip, error_if_nonfinite=False)
             # With loss scaling such a gradient is expected now and then, and the scaler leaves the step out.
             if norm is not None and not torch.isfinite(norm) and config.precision != "16-mixed":
                 raise SafaError(
@@ -246,7 +252,7 @@ def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Obje
     teacher, perceptual = None, None
     if config.teacher is not None:
         teacher = load_checkpoint(config.teacher).network.to(device).requires_grad_(False)
-    if config.perceptual_loss:
+    if config.perceptual_loss or config.perceptual_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
     return Objective(network, config, teacher, perceptual).to(device)
 

@@ -127,6 +127,13 @@ class Perceptual(nn.Module):
             wanted = self._features(truth)
         return torch.stack([l1(a, b) for a, b in zip(self._features(image), wanted, strict=True)]).mean()
 
+    def relative(self, image: Tensor, truth: Tensor) -> Tensor:
+        """The distance of each layer in parts of the truth's features there, so that all layers count alike."""
+        with torch.no_grad():
+            wanted = self._features(truth)
+        parts = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(self._features(image), wanted, strict=True)]
+        return torch.stack(parts).mean()
+
     def _features(self, image: Tensor) -> list[Tensor]:
         x = (image - self.mean) / self.deviation
         features = []

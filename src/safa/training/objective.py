@@ -17,6 +17,7 @@ from safa.network.selector import branch_weights
 from safa.network.states import PairState
 from safa.training.config import TrainConfig
 from safa.training.losses import PIXEL_LOSSES, Perceptual, flow_error, frequency, imbalance, to_low_resolution
+from safa.training.sharpness import Sharpness
 from safa.training.views import encode, encode_first
 
 SHARE = "scale_share_"
@@ -44,6 +45,8 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
+        shares = config.perceptual_share, config.adversarial_share
+        self.sharpness = Sharpness(perceptual, *shares) if any(shares) else None
         # In a tuple, so that they are no submodules: they are not trained, averaged or shared between devices.
         self._fixed = (teacher, perceptual)
         scales = network.config.scales
@@ -69,9 +72,12 @@ class Objective(nn.Module):
         scale = self._draw_scales()
         if enlarged is not None:
             inputs = self._compare(enlarged.flatten(0, 1), sample.truths.flatten(0, 1))
-            between = self._at(pair, sample.t, sample.between, None, scale)
+            between, made = self._at(pair, sample.t, sample.between, None, scale)
             total = _sum(inputs) + self.config.between_loss * between.pop("loss")
-            return {"loss": total, **{f"inputs_{name}": term for name, (_, term) in inputs.items()}, **between}
+            sharp = self._sharpness(enlarged, made, sample)
+            for name in ("sharpness", "discriminator"):
+                total = total + sharp.get(name, 0.0)
+            return {"loss": total, **{f"inputs_{name}": term for name, (_, term) in inputs.items()}, **between, **sharp}
         guide = self._guide(sample)
         times = torch.stack((torch.zeros_like(sample.t), sample.t, torch.ones_like(sample.t)))  # 3,B
         truths = torch.stack((sample.truths[:, 0], sample.between, sample.truths[:, 1]))  # 3,B,3,4h,4w
@@ -81,15 +87,29 @@ class Objective(nn.Module):
         for which in picks:
             t = times[which, batch]
             exact = None if sample.flow is None else self._wanted_flow(sample.flow[batch, which], guide, t)
-            parts.append(self._at(pair, t, truths[which, batch], exact, scale))
+            parts.append(self._at(pair, t, truths[which, batch], exact, scale)[0])
         # Losses of several times add up, as the authors' do; shares are an average.
         return {
             name: torch.stack([part[name] for part in parts]).sum() / (len(parts) if name.startswith(SHARE) else 1)
             for name in parts[0]
         }
 
-    def _at(self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale) -> dict[str, Tensor]:
-        """The terms about one time of each sample; ``flow`` is the wanted one, where it is known."""
+    def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
+        """The terms about how sharp the two frames around the time between and that one look."""
+        if self.sharpness is None:
+            return {}
+        batch = torch.arange(len(sample.t), device=sample.t.device)
+        ends = [(frames[batch, sample.pair], frames[batch, sample.pair + 1]) for frames in (enlarged, sample.truths)]
+        results, truths = (
+            torch.stack((before.float(), middle.float(), after.float()))
+            for (before, after), middle in zip(ends, (made, sample.between), strict=True)
+        )
+        return self.sharpness(results, truths)  # type: ignore[no-any-return]
+
+    def _at(
+        self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms about one time of each sample, and the pictures; ``flow`` is the wanted one, where it is known."""
         config = self.config
         result = self.network.synthesize(pair, t, scale)
         terms = self._compare(result.image, truth)
@@ -104,7 +124,8 @@ class Objective(nn.Module):
             terms["imbalance"] = config.scale_balance, imbalance(self._running(share.mean(dim=0)), self.wanted)
             taken = F.one_hot(result.scale, len(self.costs)).float().mean(dim=0)  # blocks,K
             shares = {f"{SHARE}{k}_{s}": taken[k, s] for k in range(taken.shape[0]) for s in range(taken.shape[1])}
-        return {"loss": _sum(terms), **{name: term for name, (_, term) in terms.items()}, **shares}
+        values = {"loss": _sum(terms), **{name: term for name, (_, term) in terms.items()}, **shares}
+        return values, result.image
 
     def _compare(self, image: Tensor, truth: Tensor) -> dict[str, Term]:
         """The terms about a picture and its truth, ``B,3,H,W`` both."""

@@ -3,38 +3,53 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from safa.errors import SafaError
 from safa.network.safa import Safa
 
 
-def save_state(
-    path: Path,
-    network: Safa,
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    seconds: float,
-    shares: Tensor,
-) -> None:
-    """Write a run's state to one safetensors file, atomically.
+@dataclass
+class RunParts:
+    """What a step changes.
 
-    Args:
+    Attributes:
         average: averaged weights.
-        step, seconds: how many are done, and the time they took.
         shares: ``Objective.shares``.
+        sharpness: ``Objective.sharpness``, with a discriminator that is trained beside the network, or None.
     """
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
-    tensors["shares"] = shares
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
+
+    network: Safa
+    average: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    shares: Tensor
+    sharpness: nn.Module | None = None
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Everything that is trained, by names of its own."""
+        yield from self.network.named_parameters()
+        if self.sharpness is not None:
+            yield from ((f"sharpness.{name}", parameter) for name, parameter in self.sharpness.named_parameters())
+
+
+def save_state(path: Path, run: RunParts, step: int, seconds: float) -> None:
+    """Write a run's state to one safetensors file, atomically; ``step`` and ``seconds``: how many are done, and the
+    time they took.
+    """
+    tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in run.average.items()}
+    tensors["shares"] = run.shares
+    if run.sharpness is not None:
+        tensors |= {f"sharpness.{name}": value for name, value in run.sharpness.state_dict().items()}
+    for name, parameter in run.parameters():
+        for key, value in run.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
     # Clones: a safetensors file must not hold two views of one memory, and channels_last is not contiguous.
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -43,13 +58,11 @@ def save_state(
     os.replace(temporary, path)
 
 
-def load_state(
-    path: Path, network: Safa, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, shares: Tensor
-) -> tuple[int, float]:
+def load_state(path: Path, run: RunParts) -> tuple[int, float]:
     """The inverse of ``save_state``: fills what it is given, returns the step and the seconds.
 
     Raises:
-        SafaError: the run has another layout of the network.
+        SafaError: the run has another layout of the network, or other losses.
     """
     with safe_open(str(path), "pt", device="cpu") as file:
         metadata = file.metadata()
@@ -59,24 +72,27 @@ def load_state(
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
     try:
-        network.load_state_dict(part("network."))
-        shares.copy_(tensors.get("shares", shares))  # missing in runs from before blocks were balanced one by one
+        run.network.load_state_dict(part("network."))
+        if run.sharpness is not None:
+            run.sharpness.load_state_dict(part("sharpness."))
+        # Missing in runs from before blocks were balanced one by one.
+        run.shares.copy_(tensors.get("shares", run.shares))
     except RuntimeError as error:
         raise SafaError(
             f"The run in {path.parent} was made with other network settings; resume it with its own."
         ) from error
     for name, value in part("average.").items():
-        average[name].copy_(value)
-    for name, parameter in network.named_parameters():
+        run.average[name].copy_(value)
+    for name, parameter in run.parameters():
         # A parameter that no step has touched, such as a branch for a scale that is never used, has no moments.
         for key in ("step", "exp_avg", "exp_avg_sq"):
             moment = tensors.get(f"optimizer.{key}.{name}")
             if moment is not None:
-                optimizer.state[parameter][key] = moment if key == "step" else torch.empty_like(parameter).copy_(moment)
+                kept = moment if key == "step" else torch.empty_like(parameter).copy_(moment)
+                run.optimizer.state[parameter][key] = kept
     return int(metadata["step"]), float(metadata.get("seconds", 0))
 
 
-@torch.no_grad()
 def update_average(average: dict[str, Tensor], network: Safa, decay: float) -> None:
     """Move the averaged weights by ``1 - decay`` towards the current ones."""
     current = network.state_dict()

@@ -1,0 +1,128 @@
+"""Training for sharp results: shares of the gradient, and a discriminator beside the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.data_fixtures import write_training_data
+from tests.training.windows import ANY, batch_of, changed, lively_network, run
+
+from safa.errors import SafaError
+from safa.training import Objective, TrainConfig, TrainProgress
+from safa.training.discriminator import Discriminator, discriminator_loss, network_loss, views
+from safa.training.losses import Perceptual, charbonnier
+from safa.training.sharpness import ALONE, RISE, Sharpness
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_training_data(tmp_path_factory.mktemp("data") / "train")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VGG of two small stages with random weights."""
+    generator = torch.Generator().manual_seed(1)
+    path = tmp_path_factory.mktemp("features") / "vgg.safetensors"
+    shapes = {0: (8, 3), 2: (8, 8), 5: (12, 8)}
+    tensors = {
+        f"features.{n}.weight": torch.randn(*shape, 3, 3, generator=generator) / 5 for n, shape in shapes.items()
+    }
+    save_file(tensors | {f"features.{n}.bias": torch.zeros(shape[0]) for n, shape in shapes.items()}, str(path))
+    return path
+
+
+def sharp(features: Path, **more: object) -> TrainConfig:
+    return changed(perceptual_weights=str(features), perceptual_share=1.5, adversarial_share=0.8, **more)
+
+
+class Stopped(Exception):
+    """Stands for a crash."""
+
+
+def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path, tmp_path: Path) -> None:
+    def stop(progress: TrainProgress) -> None:
+        if progress.step == 3:
+            raise Stopped
+
+    config = sharp(features)
+    assert run(config, data, tmp_path / "whole") == 4
+    with pytest.raises(Stopped):
+        run(config, data, tmp_path / "parts", on_progress=stop)
+    run(config, data, tmp_path / "parts", resume=True)
+    whole, parts = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert any(name.startswith("optimizer.exp_avg.sharpness.discriminator") for name in whole)
+
+
+def test_a_run_without_a_discriminator_is_not_taken_for_one_with_it(data: Path, features: Path, tmp_path: Path) -> None:
+    run(changed(steps=2), data, tmp_path / "run")
+    with pytest.raises(SafaError, match="other network settings"):
+        run(sharp(features), data, tmp_path / "run", resume=True)
+
+
+def test_gradients_have_the_shares_asked_for(features: Path) -> None:
+    torch.manual_seed(3)
+    results, truths = torch.rand(2, 3, 2, 3, 32, 32)
+    expected = torch.autograd.grad(charbonnier(results.requires_grad_(), truths), results)[0].norm()
+
+    def length(perceptual_share: float, adversarial_share: float, steps: int) -> float:
+        terms = Sharpness(Perceptual(features), perceptual_share, adversarial_share)
+        terms.steps += steps
+        value = terms(results, truths)["sharpness"]
+        assert value == 0
+        return float(torch.autograd.grad(value, results)[0].norm() / expected)
+
+    assert length(1.5, 0, 0) == pytest.approx(1.5, rel=1e-4)
+    # The running mean is not that of a first step once steps are counted, so only what does not depend on it is asked.
+    assert length(0, 0.8, 0) == 0
+    terms = Sharpness(None, 0.0, 0.8)
+    terms(results, truths)
+    terms.steps.fill_(ALONE + RISE)
+    value = terms(results, truths)["sharpness"]
+    assert float(torch.autograd.grad(value, results)[0].norm() / expected) == pytest.approx(0.8, rel=0.2)
+
+
+def test_neither_side_is_moved_by_the_others_loss(data: Path, features: Path) -> None:
+    config = sharp(features)
+    network, batch = lively_network(config.network), batch_of(data, config)
+    objective = Objective(network, config, None, Perceptual(features))
+    assert objective.sharpness is not None
+    objective.sharpness.steps.fill_(ALONE + RISE)
+    losses = objective(batch, ANY)
+    against = list(objective.sharpness.parameters())
+    theirs = torch.autograd.grad(losses["sharpness"], against, retain_graph=True, allow_unused=True)
+    assert all(gradient is None for gradient in theirs)
+    own = torch.autograd.grad(losses["discriminator"], list(network.parameters()), retain_graph=True, allow_unused=True)
+    assert all(gradient is None for gradient in own)
+    moved = torch.autograd.grad(losses["discriminator"], against)
+    assert all(float(gradient.abs().sum()) > 0 for gradient in moved)
+
+
+def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
+    torch.manual_seed(5)
+    truths = torch.rand(3, 4, 3, 32, 32)
+    blurred = torch.nn.functional.avg_pool2d(truths.flatten(0, 1), 3, 1, 1).view_as(truths)
+    flicker = truths * torch.tensor([1.0, 0.8, 1.0]).view(3, 1, 1, 1, 1)
+    for results in (blurred, flicker):
+        discriminator = Discriminator(8)
+        optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
+        made, real = views(*results), views(*truths)
+        assert made.shape == (12, 9, 32, 32)
+        before = float(network_loss(discriminator, made, real).detach())
+        for _ in range(30):
+            optimizer.zero_grad()
+            discriminator_loss(discriminator, made, real).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        assert float(network_loss(discriminator, made, real).detach()) > before
+
+
+def test_shares_are_for_windows(features: Path) -> None:
+    with pytest.raises(SafaError, match="are for windows"):
+        TrainConfig(adversarial_share=0.5)
+    with pytest.raises(SafaError, match="perceptual_share needs perceptual_weights"):
+        changed(perceptual_share=1.0)
