@@ -35,7 +35,7 @@ SECTIONS = {
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny networks under the names of the shipped ones."""
     folder = tmp_path_factory.mktemp("shipped")
-    for name in ("fast", "real"):
+    for name in ("fast", "real", "vivid"):
         save_checkpoint(tiny_network(grid="input", flow_prior="dis", blocks=1), folder / f"{name}.safetensors")
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
