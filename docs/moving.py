@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from safa.data.dataset import reduce_quarter
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
 from safa.upscaler.upscaler import load
 from safa.video.read.pictures import bicubic

@@ -10,8 +10,7 @@ import pytest
 
 from safa.checkpoint import shipped_names
 from safa.data.compression import through_codec
-from safa.data.dataset import reduce_quarter
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.upscaler.upscaler import load
 
 SIDE, LETTERS = 56, string.ascii_uppercase + string.digits

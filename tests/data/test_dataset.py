@@ -12,11 +12,11 @@ from tests.data_fixtures import texture, write_training_data
 
 from safa.data.augment import augment, crisp
 from safa.data.clips import Spans
-from safa.data.dataset import SampleSettings, TrainingData, open_material, reduce_quarter
+from safa.data.dataset import SampleSettings, TrainingData, open_material
 from safa.data.degrade import Degradation
 from safa.data.material import Material
 from safa.data.sample import collate
-from safa.data.scene import Scene
+from safa.data.scene import Scene, reduce_quarter
 from safa.data.stills import Still, draw_motion
 from safa.errors import SafaError
 from safa.network.operations import warp

@@ -9,8 +9,8 @@ import pytest
 from tests.data_fixtures import texture
 
 from safa.data.compression import pass_codec
-from safa.data.dataset import reduce_quarter
 from safa.data.degrade import Degradation, blur_kernel, degrade, sharpen
+from safa.data.scene import reduce_quarter
 from safa.errors import SafaError
 
 CLEAN = Degradation(blur=0, resize=0, noise=0, jpeg=0, codec=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from safa.data.codec import Codec
-from safa.data.dataset import reduce_quarter
+from safa.data.scene import reduce_quarter
 from safa.errors import SafaError
 from safa.evaluation.protocols import (
     Compression,

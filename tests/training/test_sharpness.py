@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tests.data_fixtures import write_training_data
-from tests.training.windows import ANY, batch_of, changed, lively_network, run
+from tests.training.windows import ANY, batch_of, changed, lively_network, resumed_to_the_last_bit, run
 
 from safa.errors import SafaError
-from safa.training import Objective, TrainConfig, TrainProgress
+from safa.training import Objective, TrainConfig
 from safa.training.discriminator import Discriminator, discriminator_loss, network_loss, views
 from safa.training.losses import Perceptual, charbonnier
 from safa.training.sharpness import ALONE, RISE, Sharpness
@@ -39,23 +39,8 @@ def sharp(features: Path, **more: object) -> TrainConfig:
     return changed(perceptual_weights=str(features), perceptual_share=1.5, adversarial_share=0.8, **more)
 
 
-class Stopped(Exception):
-    """Stands for a crash."""
-
-
 def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path, tmp_path: Path) -> None:
-    def stop(progress: TrainProgress) -> None:
-        if progress.step == 3:
-            raise Stopped
-
-    config = sharp(features)
-    assert run(config, data, tmp_path / "whole") == 4
-    with pytest.raises(Stopped):
-        run(config, data, tmp_path / "parts", on_progress=stop)
-    run(config, data, tmp_path / "parts", resume=True)
-    whole, parts = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    whole = resumed_to_the_last_bit(sharp(features), data, tmp_path)
     assert any(name.startswith("optimizer.exp_avg.sharpness.discriminator") for name in whole)
 
 

@@ -10,9 +10,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from tests.data_fixtures import write_pack, write_training_data
-from tests.training.windows import ANY, CHOOSING, CONFIG, NETWORK, SELECTING, batch_of, changed, lively_network, run
+from tests.training.windows import (
+    ANY,
+    CHOOSING,
+    CONFIG,
+    NETWORK,
+    SELECTING,
+    batch_of,
+    changed,
+    lively_network,
+    resumed_to_the_last_bit,
+    run,
+)
 
 from safa.checkpoint import load_checkpoint
 from safa.data.degrade import Degradation
@@ -30,26 +40,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_data(tmp_path_factory.mktemp("data") / "train")
 
 
-class Stopped(Exception):
-    """Stands for a crash."""
-
-
 @pytest.mark.parametrize(
     "changes", [{"degradation": Degradation()}, {**CHOOSING, "checkpointing": True}], ids=["random", "selector"]
 )
 def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, tmp_path: Path, changes: dict[str, object]) -> None:
-    def stop(progress: TrainProgress) -> None:
-        if progress.step == 3:
-            raise Stopped
-
-    config = changed(**changes)
-    assert run(config, data, tmp_path / "whole") == 4
-    with pytest.raises(Stopped):
-        run(config, data, tmp_path / "parts", on_progress=stop)
-    run(config, data, tmp_path / "parts", resume=True)
-    whole, parts = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    whole = resumed_to_the_last_bit(changed(**changes), data, tmp_path)
     moved = not torch.equal(whole["shares"], torch.full((2, 3), 1 / 3))
     assert moved == ("network" in changes)
 

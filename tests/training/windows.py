@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file
 from tests.conftest import TINY
 
 from safa.data.dataset import TrainingData, open_material
 from safa.data.sample import Sample, collate
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
-from safa.training import TrainConfig, train
+from safa.training import TrainConfig, TrainProgress, train
 from safa.training.pretrained import start_near_identity
 
 NETWORK = SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis", propagation=1, fixed_scale=1)  # type: ignore[arg-type]
@@ -44,6 +46,27 @@ def run(config: TrainConfig, data: Path, out: Path, **options: object) -> int:
 
 def changed(**changes: object) -> TrainConfig:
     return dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+
+
+class Stopped(Exception):
+    """Stands for a crash."""
+
+
+def resumed_to_the_last_bit(config: TrainConfig, data: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """A run of four steps, and one that crashed after three and was resumed, are equal; their state."""
+
+    def stop(progress: TrainProgress) -> None:
+        if progress.step == 3:
+            raise Stopped
+
+    assert run(config, data, folder / "whole") == 4
+    with pytest.raises(Stopped):
+        run(config, data, folder / "parts", on_progress=stop)
+    run(config, data, folder / "parts", resume=True)
+    whole, parts = (load_file(folder / name / "state.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    return whole
 
 
 def batch_of(data: Path, config: TrainConfig) -> Sample:

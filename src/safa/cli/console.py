@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from safa.errors import SafaError
+
+if TYPE_CHECKING:
+    from safa.jobs.job import Report
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -38,6 +44,17 @@ ScaleOption = Annotated[
 SizeOption = Annotated[
     str | None, typer.Option("--size", help="Size instead: 1080p, 1440p, 4k, 1920x1080, 1920x-1 or -1x1080.")
 ]
+Rate = Annotated[
+    str | None, typer.Option("--rate", metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
+]
+Fps = Annotated[str | None, typer.Option("--fps", help="Frames per second instead, such as 60 or 60000/1001.")]
+Slow = Annotated[str | None, typer.Option("--slow", metavar="X", help="Slow motion: everything takes X times as long.")]
+Codec = Annotated[str | None, typer.Option("--codec", help="h264, h265, av1, vp9, prores or ffv1.")]
+Crf = Annotated[float | None, typer.Option("--crf", help="Quality, lower is better and larger.")]
+SourceFps = Annotated[str | None, typer.Option("--source-fps", help="Frames per second of a folder of pictures.")]
+Deinterlace = Annotated[
+    bool, typer.Option("--deinterlace/--no-deinterlace", help="Make whole frames of interlaced ones.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 
@@ -64,6 +81,16 @@ class Voice:
         self.event("warning", text=text)
         if not self.as_json:
             stderr.print(f"warning: {escape(text)}")
+
+    def failed(self, source: Path, error: SafaError) -> None:
+        """One of several files could not be done; the others go on."""
+        self.event("failed", source=str(source), error=str(error))
+        stderr.print(f"safa: {escape(str(error))}")
+
+    def checked(self, report: Report) -> None:
+        """What is wrong with a file that was made, if anything."""
+        for failure in report.verification.failures():
+            stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
 
 
 def progress_bar(unit: str) -> Progress:

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safa.cli.console import Device, EngineName, Json, Memory, ScaleOption, SizeOption, Voice
+from safa.cli.console import (
+    Codec,
+    Crf,
+    Deinterlace,
+    Device,
+    EngineName,
+    Fps,
+    Json,
+    Memory,
+    Rate,
+    ScaleOption,
+    SizeOption,
+    Slow,
+    SourceFps,
+    Voice,
+)
 
 if TYPE_CHECKING:
     from safa.jobs.preview import Tried
@@ -21,13 +36,9 @@ def preview(
         typer.Option("--output", "-o", metavar="PNG", help="Sheet to write; IN-preview.png here if not given."),
     ] = None,
     at: Annotated[str | None, typer.Option(help="Where it begins, such as 62.5; a lively part if not given.")] = None,
-    rate: Annotated[
-        str | None, typer.Option(metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
-    ] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second instead, such as 60 or 60000/1001.")] = None,
-    slow: Annotated[
-        str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
-    ] = None,
+    rate: Rate = None,
+    fps: Fps = None,
+    slow: Slow = None,
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: Annotated[
@@ -36,10 +47,10 @@ def preview(
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
-    codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
-    crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
-    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
-    deinterlace: Annotated[bool, typer.Option(help="Make whole frames of interlaced ones.")] = True,
+    codec: Codec = None,
+    crf: Crf = None,
+    source_fps: SourceFps = None,
+    deinterlace: Deinterlace = True,
     as_json: Json = False,
 ) -> None:
     """Try a second or two of a video with each of the weights, beside bicubic enlargement.

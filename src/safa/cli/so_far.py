@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from safa.cli.console import Voice, stderr
+from safa.cli.console import Voice
 from safa.errors import OutputError, SafaError
 
 if TYPE_CHECKING:
@@ -38,14 +36,12 @@ def join_all(
             if not several:
                 raise
             failed = True
-            voice.event("failed", source=str(source), error=str(error))
-            stderr.print(f"safa: {escape(str(error))}")
+            voice.failed(source, error)
             continue
         failed = failed or not report.verification.ok
         voice.event("so_far", **report.to_dict())
         voice.say(f"{report.output}: the first {report.frames} frames of {output}")
-        for failure in report.verification.failures():
-            stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
+        voice.checked(report)
     voice.say("the same command without --finish goes on where it stopped")
     if failed:
         raise SystemExit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +13,20 @@ from rich.markup import escape
 from safa.cli.console import (
     INTERRUPTED,
     AutoWeights,
+    Codec,
+    Crf,
+    Deinterlace,
     Detail,
     Device,
     EngineName,
+    Fps,
     Json,
     Memory,
+    Rate,
     ScaleOption,
     SizeOption,
+    Slow,
+    SourceFps,
     Voice,
     Weights,
     progress_bar,
@@ -43,13 +51,9 @@ def upscale(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
     ],
-    rate: Annotated[
-        str | None, typer.Option(metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
-    ] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second instead, such as 60 or 60000/1001.")] = None,
-    slow: Annotated[
-        str | None, typer.Option(metavar="X", help="Slow motion: everything takes X times as long.")
-    ] = None,
+    rate: Rate = None,
+    fps: Fps = None,
+    slow: Slow = None,
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: AutoWeights = "auto",
@@ -57,14 +61,14 @@ def upscale(
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
-    codec: Annotated[str | None, typer.Option(help="h264, h265, av1, vp9, prores or ffv1.")] = None,
-    crf: Annotated[float | None, typer.Option(help="Quality, lower is better and larger.")] = None,
+    codec: Codec = None,
+    crf: Crf = None,
     preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
-    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
+    source_fps: SourceFps = None,
     start: Annotated[str | None, typer.Option(help="Begin at this time, such as 62.5 or 1:02.5.")] = None,
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
     audio: Annotated[bool, typer.Option(help="Keep the sound.")] = True,
-    deinterlace: Annotated[bool, typer.Option(help="Make whole frames of interlaced ones.")] = True,
+    deinterlace: Deinterlace = True,
     cuts: Annotated[bool, typer.Option(help="Do not interpolate across scene cuts and flashes.")] = True,
     dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
@@ -155,16 +159,10 @@ def upscale(
             if outcome.report is not None:
                 _conclude(outcome.report, voice)
             elif outcome.error is not None:
-                voice.event("failed", source=str(outcome.source), error=str(outcome.error))
-                stderr.print(f"safa: {escape(str(outcome.error))}")
+                voice.failed(outcome.source, outcome.error)
             else:
                 voice.event("skipped", source=str(outcome.source), output=str(outcome.output))
                 voice.say(f"{outcome.output}: finished before")
-
-        def tell_forecast(made: Forecast) -> None:
-            voice.event("forecast", **made.to_dict())
-            for line in made.lines():
-                voice.say(line)
 
         def tell_weights(pick: Pick) -> None:
             voice.event("weights", **vars(pick))
@@ -179,7 +177,7 @@ def upscale(
             return
         # A program that reads our words is not kept waiting for a guess that it did not ask for.
         if cluster is None and (as_json or (voice.out.is_terminal and stderr.is_terminal)):
-            options["on_forecast"] = tell_forecast
+            options["on_forecast"] = partial(_tell_forecast, voice)
         options |= {"on_progress": show, "on_warning": voice.warn, "on_tiles": tell_tiles}
         try:
             if cluster is not None:
@@ -240,16 +238,19 @@ def _foretell(
             if not several:
                 raise
             failed = True
-            voice.event("failed", source=str(source), error=str(error))
-            stderr.print(f"safa: {escape(str(error))}")
+            voice.failed(source, error)
             continue
         for warning in made.left_out:
             voice.warn(warning)
-        voice.event("forecast", **made.to_dict())
-        for line in made.lines():
-            voice.say(line)
+        _tell_forecast(voice, made)
     if failed:
         raise SystemExit(1)
+
+
+def _tell_forecast(voice: Voice, made: Forecast) -> None:
+    voice.event("forecast", **made.to_dict())
+    for line in made.lines():
+        voice.say(line)
 
 
 def _conclude(report: Report, voice: Voice) -> None:
@@ -260,8 +261,7 @@ def _conclude(report: Report, voice: Voice) -> None:
     retries = f", {report.retries} parts tried again" if report.retries else ""
     size = f"{report.width}x{report.height}"
     voice.say(f"{report.output}: {size}, {report.frames} frames{resumed}, in {report.seconds:.1f} s{retries}")
-    for failure in report.verification.failures():
-        stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
+    voice.checked(report)
 
 
 def between(
@@ -308,7 +308,7 @@ def compare(
     at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
     slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
     start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
-    source_fps: Annotated[str | None, typer.Option(help="Frames per second of a folder of pictures.")] = None,
+    source_fps: SourceFps = None,
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
     from safa.video.parse import parse_factor, parse_fps, parse_time

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,7 +24,7 @@ from safa.data.films import draw_film
 from safa.data.material import Material, Split, load_folder
 from safa.data.pack import open_pack
 from safa.data.sample import Sample
-from safa.data.scene import Image, Scene
+from safa.data.scene import Image, Scene, reduce_quarter
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.dis_flow import classical_flow
@@ -78,13 +77,6 @@ class SampleSettings:
         if not self.with_prior:
             return MARGIN
         return FLOW_MARGIN if self.frames == 2 else WINDOW_MARGIN
-
-
-def reduce_quarter(image: Image) -> Image:
-    """Antialiased bicubic 1/4 of ``H,W,3``, stored as 8 bits, as the field makes its inputs."""
-    height, width = image.shape[:2]
-    reduced = PillowImage.fromarray(image).resize((width // SCALE, height // SCALE), PillowImage.Resampling.BICUBIC)
-    return np.asarray(reduced)
 
 
 def open_material(path: Path, held_out: float) -> Material:

@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 
 from safa.data.codec import Codec
 from safa.data.compression import pass_codec
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.errors import SafaError
 from safa.network.operations import SCALE
 
@@ -103,7 +103,7 @@ def degrade(frames: Sequence[Image], settings: Degradation, rng: np.random.Gener
     height, width = frames[0].shape[:2]
     small = (width // SCALE, height // SCALE)
     if settings.clean and rng.random() < settings.clean:
-        return [_reduced(frame, small) for frame in frames]
+        return [reduce_quarter(frame) for frame in frames]
     steps = []
     if settings.rounds == 2:
         between = float(rng.uniform(0.35, 1.0))  # the size after round one, relative to the input
@@ -174,10 +174,6 @@ def _filter(image: Image, kernel: NDArray[np.float32]) -> Image:
     # OpenCV filters float32 twice as fast as uint8.
     blurred = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT)
     return np.asarray(np.clip(np.rint(blurred), 0, 255), np.uint8)
-
-
-def _reduced(frame: Image, size: tuple[int, int]) -> Image:
-    return np.asarray(PillowImage.fromarray(frame).resize(size, PillowImage.Resampling.BICUBIC))
 
 
 def _unsharp(rng: np.random.Generator) -> Step:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.errors import SafaError
+from safa.evaluation.pictures import image_of
 from safa.network.operations import luma
 
 PACKAGES = {
@@ -116,8 +117,7 @@ def detail(measured: Measured) -> float | None:
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:
-    rgb = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image_of(image)), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _farneback(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:

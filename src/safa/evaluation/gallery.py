@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safa.data.dataset import reduce_quarter
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset

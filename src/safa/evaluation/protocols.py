@@ -21,8 +21,7 @@ from torch import Tensor
 
 from safa.data.codec import ENCODERS, Codec
 from safa.data.compression import level_of, through_codec
-from safa.data.dataset import reduce_quarter
-from safa.data.scene import Image
+from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import av
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from safa.errors import SafaError
 from safa.evaluation.further import Measured
+from safa.evaluation.pictures import image_of
 
 RATE = 25
 """Frames per second at which the sequences are taken to be shown; Vid4 and most others do not say."""
@@ -44,8 +44,8 @@ class Gathered:
 
     def add(self, measured: Measured) -> None:
         """Keep a frame."""
-        self._images.setdefault(measured.method, []).append(_to_8_bits(measured.image))
-        self._truths.setdefault(measured.method, []).append(_to_8_bits(measured.truth))
+        self._images.setdefault(measured.method, []).append(image_of(measured.image))
+        self._truths.setdefault(measured.method, []).append(image_of(measured.truth))
 
     def measure(self, metrics: dict[str, VideoMetric]) -> dict[str, list[dict[str, float]]]:
         """The values of each method's frames, in their order, and a fresh start."""
@@ -109,7 +109,3 @@ def _write(path: Path, frames: Frames) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def _to_8_bits(image: Tensor) -> Frames:
-    return np.asarray((image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy(), np.uint8)
