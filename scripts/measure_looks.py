@@ -1,0 +1,78 @@
+"""The figures of the README and of the model cards that the eye is asked about: one line of JSON a clip and method.
+
+python scripts/measure_looks.py FOLDER bicubic fast real real@0.5 vivid "SPAN > RIFE" --compress h264:28
+
+FOLDER holds sequences as folders of pictures that were not trained on; of each the first 9 frames, even ones the
+inputs, reduced to a quarter and compressed as one video. All frames are compared, rounded to 8 bits. The extras
+`perceptual` and `rivals` are needed. `safa evaluate` measures whole data sets by the field's protocols instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from safa.data.scene import Image, reduce_quarter
+from safa.data.sequences import Pictures, find_pictures
+from safa.evaluation.baselines import blend
+from safa.evaluation.further import Measured, make_metrics
+from safa.evaluation.metrics import psnr_y
+from safa.evaluation.pictures import image_of
+from safa.evaluation.protocols import Compression, to_tensor
+from safa.evaluation.rivals import RIVALS, rival_method
+from safa.evaluation.video_metrics import make_video_metrics
+from safa.upscaler.upscaler import load
+
+FRAMES = 9
+
+
+def made_by(name: str, inputs: Sequence[Image]) -> list[Image]:
+    """Every input frame and the one between each two, by a network given the stream, or by a route of two frames."""
+    if name != "bicubic" and name not in RIVALS:
+        return list(load(name).stream(inputs, 2))
+    route = blend if name == "bicubic" else rival_method(name).interpolate
+    frames = [to_tensor(frame) for frame in inputs]
+    pairs = itertools.pairwise(frames)
+    pictures = [picture for first, second in pairs for picture in route(first, second, [0, 0.5])]
+    return [image_of(picture) for picture in (*pictures, *route(frames[-2], frames[-1], [1]))]
+
+
+def main() -> None:
+    """Measure every method on every sequence."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("methods", nargs="+")
+    parser.add_argument("--compress")
+    arguments = parser.parse_args()
+    codec, _, level = (arguments.compress or "").partition(":")
+    of_videos = make_video_metrics(["jod", "vmaf"])
+    for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):
+        truths = list(Pictures(folder.name, find_pictures(folder)).frames())[:FRAMES]
+        inputs = [reduce_quarter(frame) for frame in truths[::2]]
+        if codec:
+            inputs = Compression(codec, float(level)).applied(inputs)  # type: ignore[arg-type]
+        for name in arguments.methods:
+            pictures = made_by(name, inputs)
+            metrics = make_metrics(["detail", "tof", "stlpips"])
+            rows: list[dict[str, float | None]] = []
+            for number, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
+                measured = Measured(name, folder.name, number, to_tensor(picture), to_tensor(truth))
+                values = {metric: value(measured) for metric, value in metrics.items()}
+                rows.append({"psnr_y": float(psnr_y(measured.image, measured.truth)), **values})
+            told: dict[str, object] = {"sequence": folder.name, "method": name}
+            for metric in rows[0]:
+                for part, some in (("inputs", rows[::2]), ("between", rows[1::2])):
+                    found = [value for row in some if (value := row[metric]) is not None]
+                    told[f"{metric}_{part}"] = float(np.mean(found))
+            for metric, of_video in of_videos.items():
+                told[metric] = float(np.mean(of_video(np.stack(pictures), np.stack(truths))))
+            print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()
