@@ -37,7 +37,7 @@ def planned(tmp_path: Path) -> tuple[Film, SegmentPlan]:
         plan = list(plans)[1]
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / PROBE).write_text("token")
-    reading = Reading(Fraction(0), None, None, None, True, False)
+    reading = Reading(settings.reading, Fraction(0), False)
     size, folder = (reader.info.height, reader.info.width), tmp_path / "work"
     return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, "token"), plan
 

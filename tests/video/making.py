@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from safa.video.read.folder import open_reader
+from safa.video.read.options import ReadOptions
 from safa.video.remux.mux import mux
 from safa.video.remux.stream_plan import StreamPlan, plan_streams
 from safa.video.schedule.timeline import Timeline, output_time_base
@@ -108,7 +109,7 @@ def write_frames(
     Returns what `mux` needs and how many frames were kept from an earlier run; None when stopped after
     `stop_after`.
     """
-    with open_reader(source, source_fps, *selection) as reader:
+    with open_reader(source, ReadOptions(source_fps, *selection)) as reader:
         info = reader.info
         timeline = Timeline(rate, fps, slow)
         spec = OutputSpec(

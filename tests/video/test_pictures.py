@@ -14,6 +14,7 @@ from PIL import Image
 from safa.errors import MediaError, OutputError
 from safa.video.colour import Colour
 from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.options import ReadOptions
 from safa.video.read.reader import VideoReader
 from safa.video.schedule.timeline import OutputTime
 from safa.video.verify import verify
@@ -63,17 +64,17 @@ def test_part_of_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "arguments", "message"),
+    ("numbers", "options", "message"),
     [
-        ([], (FPS,), "without pictures"),
-        ([1], (None,), "say how many make a second"),
-        ([1], (FPS, Fraction(9)), "no picture in the chosen range"),
+        ([], ReadOptions(FPS), "without pictures"),
+        ([1], ReadOptions(), "say how many make a second"),
+        ([1], ReadOptions(FPS, Fraction(9)), "no picture in the chosen range"),
     ],
 )
-def test_unusable_folders(tmp_path, numbers, arguments, message):
+def test_unusable_folders(tmp_path, numbers, options, message):
     folder = make_folder(tmp_path / "in", numbers)
     with pytest.raises(MediaError, match=message):
-        open_reader(folder, *arguments)
+        open_reader(folder, options)
 
 
 def test_pictures_of_two_sizes_are_refused(tmp_path):

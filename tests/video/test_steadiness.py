@@ -15,6 +15,7 @@ from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import Colour
 from safa.video.read.folder import open_reader
+from safa.video.read.options import ReadOptions
 from safa.video.schedule.constant_rate import uneven_rate
 from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec
@@ -35,8 +36,9 @@ def upscaler():
 
 
 def usual_rate(path, start=None, end=None, parts=2, fps=None):
-    with open_reader(path, fps, start, end) as reader:
-        return uneven_rate(reader, start, end, parts)
+    options = ReadOptions(fps, start, end)
+    with open_reader(path, options) as reader:
+        return uneven_rate(reader, options, parts)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from safa.errors import MediaError
+from safa.video.read.options import ReadOptions
 from safa.video.read.pictures import before_after, load_picture
 from tests.video.making import convert, make_video, picture
 from tests.video.test_matrix import turned
@@ -68,9 +69,10 @@ def test_before_and_after_show_one_moment(
     tmp_path: Path, options: dict[str, Fraction], at: str | None, number: int
 ) -> None:
     source = make_video(tmp_path / "in.mp4", range(24))
-    selection = options.get("start"), None
-    convert(source, tmp_path / "out.mp4", scale=4, selection=selection, slow=options.get("slow", Fraction(1)))
-    both = before_after(source, tmp_path / "out.mp4", Fraction(at) if at else None, **options)
+    start, slow = options.get("start"), options.get("slow", Fraction(1))
+    convert(source, tmp_path / "out.mp4", scale=4, selection=(start, None), slow=slow)
+    moment = Fraction(at) if at else None
+    both = before_after(source, tmp_path / "out.mp4", moment, slow, ReadOptions(start=start))
     assert shown_numbers(both) == [number, number]
 
 
@@ -79,7 +81,7 @@ def test_a_moment_that_the_result_does_not_show_is_refused(tmp_path: Path) -> No
     convert(source, result, scale=4, selection=(Fraction(1, 4), Fraction(1, 2)))
     for at in (Fraction(1, 10), Fraction(9, 10)):
         with pytest.raises(MediaError, match=r"before the start of the result|ends before 0\.9 s"):
-            before_after(source, result, at, start=Fraction(1, 4))
+            before_after(source, result, at, options=ReadOptions(start=Fraction(1, 4)))
 
 
 def test_before_and_after_of_a_folder_of_pictures(tmp_path: Path) -> None:
@@ -87,7 +89,8 @@ def test_before_and_after_of_a_folder_of_pictures(tmp_path: Path) -> None:
     for number in range(6):
         Image.fromarray(picture(number)).save(tmp_path / "in" / f"{number}.png")
     convert(tmp_path / "in", tmp_path / "out.mp4", scale=4, source_fps=Fraction(24))
-    both = before_after(tmp_path / "in", tmp_path / "out.mp4", Fraction(3, 24), source_fps=Fraction(24))
+    options = ReadOptions(source_fps=Fraction(24))
+    both = before_after(tmp_path / "in", tmp_path / "out.mp4", Fraction(3, 24), options=options)
     assert shown_numbers(both) == [3, 3]
 
 

@@ -312,14 +312,15 @@ def compare(
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
     from safa.video.parse import parse_factor, parse_fps, parse_time
+    from safa.video.read.options import ReadOptions
 
-    times: dict[str, Any] = {
-        "at": parse_time(at) if at is not None else None,
-        "slow": parse_factor(slow) if slow is not None else Fraction(1),
-        "start": parse_time(start) if start is not None else None,
-        "source_fps": parse_fps(source_fps) if source_fps is not None else None,
-    }
+    moment = parse_time(at) if at is not None else None
+    factor = parse_factor(slow) if slow is not None else Fraction(1)
+    options = ReadOptions(
+        source_fps=parse_fps(source_fps) if source_fps is not None else None,
+        start=parse_time(start) if start is not None else None,
+    )
     from safa.video.read.pictures import before_after, save_picture
 
-    save_picture(before_after(source, result, **times), output)
+    save_picture(before_after(source, result, moment, factor, options), output)
     stdout.print(escape(str(output)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from safa.cluster.plan import Needed, SegmentPlan, checksum
 from safa.errors import MediaError
 from safa.video.read.folder import open_reader
+from safa.video.read.options import ReadOptions
 from safa.video.read.source import Frame
 from safa.video.schedule.schedule import FrameTask
 from safa.video.schedule.timeline import OutputTime
@@ -24,16 +25,14 @@ class Disagreement(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the driver reads the source; a worker must read it alike. See ``UpscaleSettings`` and ``open_reader``.
+    """How the driver reads the source; a worker must read it alike.
 
-    ``zero`` is the source's ``clock_zero``, which ``start`` and ``end`` count from.
+    ``zero`` is the source's ``clock_zero``, which ``start`` and ``end`` count from; ``alpha`` is as for the reader's
+    ``frames``.
     """
 
+    options: ReadOptions
     zero: Fraction
-    source_fps: Fraction | None
-    start: Fraction | None
-    end: Fraction | None
-    deinterlace: bool
     alpha: bool
 
 
@@ -45,7 +44,7 @@ def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Num
     """
     start, end = plan.seek - reading.zero, plan.needed[-1].time - reading.zero + INSTANT
     try:
-        with open_reader(path, reading.source_fps, start, end, reading.deinterlace) as reader:
+        with open_reader(path, replace(reading.options, start=start, end=end)) as reader:
             numbers = {needed.time: needed for needed in plan.needed}
             found = (
                 (numbers[frame.time + reader.origin], frame)
@@ -60,7 +59,7 @@ def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Num
 def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:
     """The needed frames, decoded from the beginning as the driver does; ``check`` as in ``near_frames``."""
     numbers = {needed.number: needed for needed in plan.needed}
-    with open_reader(path, reading.source_fps, reading.start, reading.end, reading.deinterlace) as reader:
+    with open_reader(path, reading.options) as reader:
         found = (
             (numbers[number], frame) for number, frame in enumerate(reader.frames(reading.alpha)) if number in numbers
         )

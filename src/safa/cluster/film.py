@@ -180,9 +180,7 @@ class OpenFilm:
         if self.request.is_batch:
             self.output.parent.mkdir(parents=True, exist_ok=True)
         check_request(self.source, self.output, settings, self.request.overwrite)
-        with open_reader(
-            self.source, settings.source_fps, settings.start, settings.end, settings.deinterlace
-        ) as reader:
+        with open_reader(self.source, settings.reading) as reader:
             job = prepare(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
@@ -202,12 +200,10 @@ class OpenFilm:
         return open_journal(folder, job.spec, fingerprint, self.request.restart, convert.SEGMENT_FRAMES)
 
     def _shared(self, job: Job, journal: Journal, reader: VideoReader | FolderReader) -> Film:
-        settings = self.request.settings
-        times = reader.info.clock_zero, settings.source_fps, settings.start, settings.end
         token = uuid.uuid4().hex
         (journal.folder / PROBE).write_text(token)
         source, folder = self.source.absolute(), journal.folder.absolute()
-        reading = Reading(*times, settings.deinterlace, job.alpha)
+        reading = Reading(self.request.settings.reading, reader.info.clock_zero, job.alpha)
         share = Share(**journal.share) if journal.share else None  # type: ignore[arg-type]
         size = reader.info.height, reader.info.width
         return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, token, share)

@@ -104,8 +104,7 @@ def _longest_first(
                 raise SafaError("A pipe cannot be shared with a cluster; give files, or leave out --cluster.")
             if not request.is_batch:
                 check_request(source, output, settings, request.overwrite)
-            times = settings.source_fps, settings.start, settings.end
-            with open_reader(source, *times, settings.deinterlace) as reader:
+            with open_reader(source, settings.reading) as reader:
                 if not request.is_batch:
                     prepare(reader, source, output, settings, request.memory)
                 expected[output] = expected_frames(reader, settings) or 0

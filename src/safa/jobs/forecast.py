@@ -91,8 +91,7 @@ def forecast(
     """
     if check:
         check_request(source, output, settings, overwrite)
-    times = settings.source_fps, settings.start, settings.end
-    with open_reader(source, *times, settings.deinterlace) as reader:
+    with open_reader(source, settings.reading) as reader:
         job = prepare(reader, source, output, settings, upscaler.budget.ceiling, overwrite)
         with upscaler.budget.reserve(job.plan.aside):
             return forecast_of(job, reader.info, upscaler)

@@ -129,7 +129,7 @@ def prepare(
         SafaError: what is asked for cannot be done.
     """
     info, notes = reader.info, []
-    if settings.fps is None and (found := one_rate(reader, output, settings.start, settings.end, settings.rate)):
+    if settings.fps is None and (found := one_rate(reader, output, settings.reading, settings.rate)):
         settings = dataclasses.replace(settings, fps=found / settings.slow)
         notes.append(
             f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made "

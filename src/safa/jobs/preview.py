@@ -121,8 +121,7 @@ def preview(
         raise OutputError(f"{sheet}: the sheet is a picture; give it a name that ends in .png.")
     if not sheet.parent.is_dir():
         raise OutputError(f"{sheet.parent} is no folder; make it first or choose another output.")
-    times = settings.source_fps, settings.start, settings.end
-    with open_reader(source, *times, settings.deinterlace) as reader:
+    with open_reader(source, settings.reading) as reader:
         job = prepare(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
         info, is_whole = reader.info, not reader.is_cut
     part = _part(source, info, job, at)
@@ -200,11 +199,11 @@ def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> _Part
 
     per_frame = settings.slow * settings.fps / info.average_rate if settings.fps is not None else settings.rate
     most = max(2, int(MOST_FRAMES / max(per_frame, 1)))
-    options = settings.source_fps, settings.deinterlace
+    options = settings.reading
     if at is not None:
-        start, (frames, _) = at, part_at(source, at, SECONDS, most, middle, *options)
+        start, (frames, _) = at, part_at(source, at, SECONDS, most, middle, options)
     else:
-        start, frames = liveliest_part(source, SECONDS, most, middle, *options)
+        start, frames = liveliest_part(source, SECONDS, most, middle, options)
     shown = f"the middle {width}x{height} of {info.width}x{info.height}" if share < 1 else "whole frames"
     part = _Part(frames, start, "", middle)
     return replace(part, note=f"{float(part.seconds):.2g} s from {float(start):.4g} s on, {shown}")

@@ -34,9 +34,9 @@ def in_frame(path: Path, start: Fraction, job: Job, cut: Callable[[np.ndarray], 
     """Bytes of whole frames over bytes of what ``cut`` takes of them, as the job's encoder makes them of the source's
     own; None where it cannot.
     """
-    settings = job.settings
+    options = replace(job.settings.reading, start=start or None, end=None)
     try:
-        with open_reader(path, settings.source_fps, start or None, None, settings.deinterlace) as reader:
+        with open_reader(path, options) as reader:
             step = 2 if reader.info.width * reader.info.height > LARGE else 1
             frames = list(itertools.islice(reader.frames(alpha=False), COMPARED))
         times = [frame.time for frame in frames]

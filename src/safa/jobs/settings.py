@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from safa.errors import SafaError
 from safa.upscaler.size import Scale, check_one, checked_scale, checked_size
+from safa.video.read.options import ReadOptions
 from safa.video.schedule.timeline import Timeline
 
 
@@ -59,6 +60,11 @@ class UpscaleSettings:
             object.__setattr__(self, "scale", checked_scale(self.scale))
         if self.size is not None:
             object.__setattr__(self, "size", checked_size(self.size))
+
+    @property
+    def reading(self) -> ReadOptions:
+        """Those that say what of the source is read, and how."""
+        return ReadOptions(self.source_fps, self.start, self.end, self.deinterlace)
 
     def timeline(self) -> Timeline:
         """A fresh timeline for one pass over the source."""

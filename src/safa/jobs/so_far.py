@@ -41,8 +41,7 @@ def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler:
     if is_numbered(part) and part.parent.is_dir() and any(part.parent.iterdir()):
         raise OutputError(f"{part.parent} is there already; move it away and run the same command again.")
     check_output(part, source, settings.codec)
-    times = settings.source_fps, settings.start, settings.end
-    with open_reader(source, *times, settings.deinterlace) as reader:
+    with open_reader(source, settings.reading) as reader:
         job = prepare(reader, source, output, settings, upscaler.budget.ceiling)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
     journal = open_journal(work_folder(output), job.spec, fingerprint, False, SEGMENT_FRAMES)

@@ -57,8 +57,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
         return None
     settings, span = job.settings, upscaler.span
     try:
-        times = settings.source_fps, settings.start, settings.end
-        with open_reader(job.source, *times, settings.deinterlace) as reader:
+        with open_reader(job.source, settings.reading) as reader:
             began = _processor_seconds()
             frames = list(itertools.islice(reader.frames(job.alpha), span.length + span.margin + 3))
             tasks = list(planned(frames, settings.timeline(), settings.cuts, settings.dedup, span))

@@ -100,10 +100,7 @@ def upscale(
         raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")
     check_request(source, output, settings, overwrite)
     networks = Networks(**given, on_pick=on_weights)  # type: ignore[arg-type]
-    with (
-        open_reader(source, settings.source_fps, settings.start, settings.end, settings.deinterlace) as reader,
-        ExitStack() as reserved,
-    ):
+    with open_reader(source, settings.reading) as reader, ExitStack() as reserved:
         job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
         for warning in job.warnings:
             if on_warning is not None:

@@ -15,6 +15,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from safa.video.read import source
 from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.options import EVERYTHING, ReadOptions
 from safa.video.read.source import Frame
 from safa.video.sampling import places_of, runs_at
 from safa.video.schedule.cuts import HEIGHT, WIDTH, Change, with_changes
@@ -49,19 +50,19 @@ def places_by_motion(path: Path) -> list[Fraction]:
 
 
 def liveliest_part(
-    path: Path, seconds: Fraction, most: int, cut: Cut, source_fps: Fraction | None = None, deinterlace: bool = True
+    path: Path, seconds: Fraction, most: int, cut: Cut, options: ReadOptions = EVERYTHING
 ) -> tuple[Fraction, list[Frame]]:
     """Where the part begins, in seconds as players show them, and its frames.
 
     Args:
         seconds, most: how long it is, and how many frames it has, at most.
         cut: applied to every picture, so that large frames need not all be kept.
-        source_fps: frames a second of a folder of pictures.
+        options: how it is read; `start` and `end` are not used.
 
     Raises:
         MediaError: it cannot be read.
     """
-    with open_reader(path, source_fps, deinterlace=deinterlace) as reader:
+    with open_reader(path, replace(options, start=None, end=None)) as reader:
         duration = reader.info.duration or Fraction(0)
         last = max(Fraction(0), duration - seconds)
         is_folder = isinstance(reader, FolderReader)
@@ -70,7 +71,7 @@ def liveliest_part(
     starts = [last / 2] if is_folder or not last else [min(time, last) for time in places_by_motion(path)[:TRIED]]
     best: tuple[Fraction, list[Frame]] | None = None
     for start in starts or [Fraction(0)]:
-        frames, is_whole = part_at(path, start, seconds, most, cut, source_fps, deinterlace)
+        frames, is_whole = part_at(path, start, seconds, most, cut, options)
         if best is None or len(frames) > len(best[1]):
             best = start, frames
         if is_whole:
@@ -80,19 +81,13 @@ def liveliest_part(
 
 
 def part_at(
-    path: Path,
-    start: Fraction,
-    seconds: Fraction,
-    most: int,
-    cut: Cut,
-    source_fps: Fraction | None = None,
-    deinterlace: bool = True,
+    path: Path, start: Fraction, seconds: Fraction, most: int, cut: Cut, options: ReadOptions = EVERYTHING
 ) -> tuple[list[Frame], bool]:
     """Frames from ``start`` on up to the first cut, at least one; and whether there was no cut. See
     ``liveliest_part``.
     """
     frames: list[Frame] = []
-    with open_reader(path, source_fps, start or None, start + seconds, deinterlace) as reader:
+    with open_reader(path, replace(options, start=start or None, end=start + seconds)) as reader:
         for frame, change in with_changes(reader.frames(alpha=False), lambda frame: frame.image):
             if change is Change.CUT:
                 return frames, False

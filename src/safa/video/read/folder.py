@@ -14,6 +14,7 @@ from safa.errors import MediaError
 from safa.video.colour import ToRgb
 from safa.video.names import PICTURE_SUFFIXES, for_ffmpeg
 from safa.video.read import source
+from safa.video.read.options import EVERYTHING, ReadOptions
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import Frame, VideoInfo
 
@@ -120,19 +121,16 @@ class FolderReader:
         return VideoInfo(**{**vars(info), **own})
 
 
-def open_reader(
-    path: str | Path,
-    fps: Fraction | None = None,
-    start: Fraction | None = None,
-    end: Fraction | None = None,
-    deinterlace: bool = True,
-) -> VideoReader | FolderReader:
-    """The reader for a video file, a folder of pictures (which needs `fps`), or "-", YUV4MPEG2 on standard input."""
+def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> VideoReader | FolderReader:
+    """The reader for a video file, a folder of pictures (which needs `options.source_fps`), or "-", YUV4MPEG2 on
+    standard input. Raises MediaError in one sentence.
+    """
     if Path(path).is_dir():
+        fps = options.source_fps
         if fps is None:
             raise MediaError(f"{path} is a folder of pictures; say how many make a second, such as --source-fps 24.")
-        return FolderReader(path, fps, start, end)
-    return VideoReader(path, start, end, deinterlace)
+        return FolderReader(path, fps, options.start, options.end)
+    return VideoReader(path, options.start, options.end, options.deinterlace)
 
 
 def pictures_of(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from safa.engine.images import Array, to_8_bits
 from safa.errors import MediaError, OutputError
 from safa.network.operations import SCALE
 from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.options import EVERYTHING, ReadOptions
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import Frame
 
@@ -78,8 +79,7 @@ def two_moments(
     result: Path,
     at: Fraction | None = None,
     slow: Fraction = Fraction(1),
-    start: Fraction | None = None,
-    source_fps: Fraction | None = None,
+    options: ReadOptions = EVERYTHING,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The source enlarged by bicubic interpolation and the result at one time, both of the result's size, as stored.
 
@@ -87,16 +87,15 @@ def two_moments(
         at: seconds of the source; if None, what the result shows in its middle. The source frame at or before it is
             compared with the result frame nearest to that source frame's time.
         slow: how much longer the result was made to take.
-        start: where in the source the result begins, seconds.
-        source_fps: frames a second of a folder of pictures.
+        options: how the source was read; its ``start`` is where in the source the result begins.
 
     Raises:
         MediaError: what cannot be read, a result of another size, or a time that the result does not show.
     """
     with VideoReader(result) as made:
         if at is None:
-            at = (start or 0) + (made.info.duration or Fraction(0)) / 2 / slow
-        with open_reader(source, source_fps, start) as reader:
+            at = (options.start or 0) + (made.info.duration or Fraction(0)) / 2 / slow
+        with open_reader(source, options) as reader:
             before = _last_until(reader, at)
         wanted, after = before.time * slow, None
         for frame in made.frames(alpha=False):
@@ -135,12 +134,11 @@ def before_after(
     result: Path,
     at: Fraction | None = None,
     slow: Fraction = Fraction(1),
-    start: Fraction | None = None,
-    source_fps: Fraction | None = None,
+    options: ReadOptions = EVERYTHING,
 ) -> Array:
     """``two_moments`` side by side with a gap of 8 pixels, turned as players show them."""
-    pair = two_moments(source, result, at, slow, start, source_fps)
-    with open_reader(source, source_fps) as reader:
+    pair = two_moments(source, result, at, slow, options)
+    with open_reader(source, options) as reader:
         before, after = (np.rot90(picture, reader.info.rotation // 90) for picture in pair)
     return np.hstack((before, np.full((before.shape[0], 8, 3), 255, np.uint8), after))
 

@@ -10,6 +10,7 @@ import av
 
 from safa.video.read import source
 from safa.video.read.folder import FolderReader
+from safa.video.read.options import ReadOptions
 from safa.video.read.reader import VideoReader
 from safa.video.write.codecs import container_of
 
@@ -17,23 +18,19 @@ from safa.video.write.codecs import container_of
 TIMELESS = {"yuv4mpegpipe", "png"}
 
 
-def one_rate(
-    reader: VideoReader | FolderReader, output: Path, start: Fraction | None, end: Fraction | None, rate: int
-) -> Fraction | None:
+def one_rate(reader: VideoReader | FolderReader, output: Path, options: ReadOptions, rate: int) -> Fraction | None:
     """The one rate, frames a second, that `rate` frames an interval must be made for; None where they may vary."""
-    usual = uneven_rate(reader, start, end, rate) if container_of(output) in TIMELESS else None
+    usual = uneven_rate(reader, options, rate) if container_of(output) in TIMELESS else None
     return None if usual is None else usual * rate
 
 
-def uneven_rate(
-    reader: VideoReader | FolderReader, start: Fraction | None, end: Fraction | None, parts: int = 1
-) -> Fraction | None:
+def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts: int = 1) -> Fraction | None:
     """The usual frames a second of a source whose rate varies; None for one that is constant, or cannot be read twice.
 
     It varies where even steps of the same number would miss a frame by more than half of one of the `parts` that
     every step is divided into: clocks that only count milliseconds are constant. Packets are read, nothing is decoded.
     """
-    times = reader.times() if isinstance(reader, FolderReader) else _packet_times(reader, start, end)
+    times = reader.times() if isinstance(reader, FolderReader) else _packet_times(reader, options.start, options.end)
     if len(times) < 3:
         return None
     shown = times[:-1]  # the last one is the end
