@@ -12,7 +12,7 @@ import pytest
 from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
-from safa.cluster.plan import Needed, Planner, SegmentPlan, TaskNumbers
+from safa.cluster.plan import Needed, PicturePlan, Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
 from safa.jobs.job import prepare
 from safa.jobs.settings import UpscaleSettings
@@ -51,7 +51,7 @@ def render(worker: Worker, film: Film, plan: SegmentPlan) -> tuple[bytes, str]:
 def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[Film, SegmentPlan]) -> None:
     _, plan = planned
     assert (plan.number, plan.first_frame) == (1, 8)
-    assert (plan.parts[0], plan.parts[-1]) == (TaskNumbers(4, 5, 0.0, (4, 5)), TaskNumbers(7, 8, 0.5, (7, 8)))
+    assert (plan.parts[0], plan.parts[-1]) == (PicturePlan(4, 5, 0.0, (4, 5)), PicturePlan(7, 8, 0.5, (7, 8)))
     assert [needed.number for needed in plan.needed] == [4, 5, 6, 7, 8]
     assert plan.seek == plan.needed[0].time - Fraction(3, 24)
 

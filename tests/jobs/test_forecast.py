@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +19,7 @@ from safa.jobs.trial import Estimate, bytes_of, encodings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import planned
+from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import Timeline
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
@@ -97,9 +96,9 @@ def test_three_lines_for_people() -> None:
 def test_frames_of_windows_are_counted(frames: int) -> None:
     black = np.zeros((2, 2, 3), np.uint8)
     source = (Frame(Fraction(k, 10), Fraction(1, 10), black) for k in range(frames))
-    tasks = planned(source, Timeline(rate=2), cuts=False, span=WINDOW)
-    windows = [numbers for numbers, _ in itertools.groupby([frame.number for frame in task.window] for task in tasks)]
-    assert encodings(frames, WINDOW) == sum(map(len, windows))
+    windows = list(plan_windows(source, Timeline(rate=2), cuts=False, span=WINDOW))
+    numbers = {tuple(frame.number for frame in window.frames) for window in windows}
+    assert encodings(frames, WINDOW) == sum(map(len, numbers))
 
 
 def test_a_keyframe_for_each_segment() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.jobs.rendering import rendered, synthesised
+from safa.jobs.rendering import render_windows
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import planned
-from safa.video.schedule.timeline import Timeline
-from safa.video.schedule.windows import Span
+from safa.video.schedule.schedule import plan_windows
+from safa.video.schedule.timeline import OutputTime, Timeline
+from safa.video.schedule.windows import Interval, Span, Window
 from tests.conftest import tiny_network
 
 
@@ -21,6 +22,12 @@ from tests.conftest import tiny_network
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+
+
+def pictures_of(
+    source: list[Frame], timeline: Timeline, upscaler: Upscaler, **options: Any
+) -> list[tuple[np.ndarray, OutputTime]]:
+    return list(render_windows(plan_windows(source, timeline, span=upscaler.span, **options), upscaler))
 
 
 def frames(pictures: list[np.ndarray]) -> list[Frame]:
@@ -38,7 +45,7 @@ def scene(seed: int, count: int) -> list[np.ndarray]:
 def test_no_picture_mixes_two_scenes(upscaler: Upscaler) -> None:
     pictures = scene(0, 6) + scene(1, 6)
     timeline = Timeline(rate=4)
-    result = list(synthesised(frames(pictures), timeline, upscaler))
+    result = pictures_of(frames(pictures), timeline, upscaler)
     across = {moment.t: picture for picture, moment in result if moment.index == 5}
     before, after = (upscaler.between(p, p, [0.0])[0] for p in (pictures[5], pictures[6]))
     assert [np.array_equal(across[Fraction(k, 4)], (before, before, after, after)[k]) for k in range(4)] == [True] * 4
@@ -46,7 +53,7 @@ def test_no_picture_mixes_two_scenes(upscaler: Upscaler) -> None:
 
 def test_without_looking_for_cuts_everything_is_interpolated(upscaler: Upscaler) -> None:
     pictures = scene(0, 6) + scene(1, 6)
-    result = list(synthesised(frames(pictures), Timeline(rate=2), upscaler, cuts=False))
+    result = pictures_of(frames(pictures), Timeline(rate=2), upscaler, cuts=False)
     middle = next(picture for picture, moment in result if (moment.index, moment.t) == (5, Fraction(1, 2)))
     assert np.array_equal(middle, upscaler.between(pictures[5], pictures[6], [0.5])[0])
 
@@ -54,7 +61,7 @@ def test_without_looking_for_cuts_everything_is_interpolated(upscaler: Upscaler)
 def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
     moving = scene(0, 4)
     on_twos = [picture for picture in moving for _ in range(2)]
-    result = list(synthesised(frames(on_twos), Timeline(rate=1), upscaler, dedup=True))
+    result = pictures_of(frames(on_twos), Timeline(rate=1), upscaler, dedup=True)
     assert [moment.time for _, moment in result] == [Fraction(k, 10) for k in range(8)]
     expected = upscaler.between(moving[0], moving[1], [0.0, 0.5])
     assert all(np.array_equal(picture, want) for (picture, _), want in zip(result, expected, strict=False))
@@ -62,8 +69,8 @@ def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
 
 def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler) -> None:
     pictures = scene(0, 5)
-    whole = list(synthesised(frames(pictures), Timeline(rate=3), upscaler))
-    rest = list(synthesised(frames(pictures), Timeline(rate=3), upscaler, lambda number: number >= 7))
+    whole = pictures_of(frames(pictures), Timeline(rate=3), upscaler)
+    rest = pictures_of(frames(pictures), Timeline(rate=3), upscaler, wanted=lambda number: number >= 7)
     assert len(rest) == len(whole) - 7
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))
 
@@ -71,38 +78,46 @@ def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_windows_follow_the_numbers_of_the_source(count: int) -> None:
     pictures = scene(0, 7) + scene(1, count)
-    steps = list(planned(frames(pictures), Timeline(rate=2), span=Span(3, 1)))
-    seen = {
-        (step.first.number, step.second.number, step.t): tuple(frame.number for frame in step.window) for step in steps
-    }
-    assert [step.number for step in steps] == list(range(2 * len(pictures) - 1))
-    assert [step.moment.time for step in steps] == [Fraction(k, 20) for k in range(2 * len(pictures) - 1)]
-    for (first, second, _), window in seen.items():
-        begin = first // 3 * 3
-        of_scene = range(7) if first < 7 else range(7, len(pictures))
-        assert window == tuple(k for k in range(begin - 1, begin + 5) if k in of_scene)
-        assert second in window
+    windows = list(plan_windows(frames(pictures), Timeline(rate=2), span=Span(3, 1)))
+    moments = [moment for window in windows for moment, _ in window.pictures]
+    assert [moment.number for moment in moments] == list(range(2 * len(pictures) - 1))
+    assert [moment.time for moment in moments] == [Fraction(k, 20) for k in range(2 * len(pictures) - 1)]
+    seen = set()
+    for window in windows:
+        numbers = tuple(frame.number for frame in window.frames)
+        for interval in window.intervals:
+            first, second = interval.first.number, interval.second.number
+            begin = first // 3 * 3
+            of_scene = range(7) if first < 7 else range(7, len(pictures))
+            assert numbers == tuple(k for k in range(begin - 1, begin + 5) if k in of_scene)
+            assert second in numbers
+            seen |= {(first, second, t) for _, t in interval.moments}
     # On both sides of the cut a frame by itself, with what its own scene shows.
     assert (6, 6, 0.0) in seen
     assert (7, 7, 0.0) in seen
 
 
-def test_without_a_window_a_step_names_its_pair_alone() -> None:
-    steps = list(planned(frames(scene(0, 3) + scene(1, 2)), Timeline(rate=2)))
-    numbers = [tuple(frame.number for frame in step.window) for step in steps]
+def test_a_window_of_pairs_holds_its_pair_alone() -> None:
+    windows = list(plan_windows(frames(scene(0, 3) + scene(1, 2)), Timeline(rate=2)))
+    numbers = [tuple(frame.number for frame in window.frames) for window in windows for _ in window.pictures]
     assert numbers == [(0, 1), (0, 1), (1, 2), (1, 2), (2,), (3,), (3, 4), (3, 4), (3, 4)]
-    assert [step.place for step in steps] == [0] * 9
+    assert [place for window in windows for _, (place, _) in window.pictures] == [0] * 9
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_a_step_can_be_rendered_by_itself(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.upscaler.upscaler.WINDOW", Span(3, 1))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
     pictures = scene(0, 5) + scene(1, 4)
-    whole = [picture for picture, _ in synthesised(frames(pictures), Timeline(rate=3), upscaler)]
-    steps = list(planned(frames(pictures), Timeline(rate=3), span=upscaler.span))
-    assert len(whole) == len(steps) == 25
-    for step in reversed(steps):
-        ((picture, _),) = rendered([step], upscaler)
-        assert np.array_equal(picture, whole[step.number])
+    whole = [picture for picture, _ in pictures_of(frames(pictures), Timeline(rate=3), upscaler)]
+    alone = [
+        Window(window.frames, [Interval(interval.first, interval.second, [moment])])
+        for window in plan_windows(frames(pictures), Timeline(rate=3), span=upscaler.span)
+        for interval in window.intervals
+        for moment in interval.moments
+    ]
+    assert len(whole) == len(alone) == 25
+    for window in reversed(alone):
+        ((picture, moment),) = render_windows([window], upscaler)
+        assert np.array_equal(picture, whole[moment.number])

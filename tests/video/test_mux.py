@@ -77,7 +77,7 @@ def test_any_intervals_pass_the_check(tmp_path_factory, suffix, first, middle, l
     times = list(accumulate([first, *middle], initial=0))
     with SegmentWriter(folder / "work", spec, {}, frames_per_segment=5) as writer:
         for number, time in enumerate(times):
-            writer.write(picture(number), OutputTime(number, Fraction(0), time * tick))
+            writer.write(picture(number), OutputTime(number, number, Fraction(0), time * tick))
         journal = writer.finish((times[-1] + last) * tick)
     assert choice.codec != "h264" or max(segment.reorder for segment in journal.segments) or len(times) < 3
     verification = verify(output, mux(journal, spec, StreamPlan(output)))

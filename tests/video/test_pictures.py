@@ -169,7 +169,7 @@ def y4m(pixel_format="yuv420p", count=3, rate=Fraction(24000, 1001)):
     spec = OutputSpec(Path("-"), 62, 46, 1 / rate, rate, colour, "y4m", pixel_format, **aspect)
     with Y4mWriter(stream, spec) as writer:
         for number in range(count):
-            writer.write(picture(number, 62, 46), OutputTime(number, Fraction(0), number / rate))
+            writer.write(picture(number, 62, 46), OutputTime(number, number, Fraction(0), number / rate))
         writer.finish(count / rate)
     return stream.getvalue()
 

@@ -140,7 +140,7 @@ def test_no_frame_of_y4m_is_far_from_its_time(ticks, shown):
     spec = OutputSpec(Path("-"), 64, 48, 1 / rate, rate, Colour().resolved(48), "y4m", "yuv444p")
     with Y4mWriter(stream, spec) as writer:
         for number, tick in enumerate(ticks):
-            writer.write(picture(number * 4), OutputTime(number, Fraction(0), tick / rate))
+            writer.write(picture(number * 4), OutputTime(number, number, Fraction(0), tick / rate))
         writer.finish(ticks[-1] / rate + 1)
     with av.open(io.BytesIO(stream.getvalue()), format="yuv4mpegpipe") as container:
         found = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]

@@ -54,7 +54,7 @@ def test_rate_spreads_every_interval_evenly(source, rate, slow):
     moments = run(timeline, times, duration)
     check_common(moments, times, duration, slow, timeline.end)
     assert len(moments) == (len(times) - 1) * rate + 1
-    assert moments[-1] == OutputTime(len(times) - 1, Fraction(0), times[-1] * slow)
+    assert moments[-1] == OutputTime(len(moments) - 1, len(times) - 1, Fraction(0), times[-1] * slow)
     assert [m.index for m in moments if m.t == 0] == list(range(len(times)))
 
 

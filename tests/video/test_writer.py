@@ -160,7 +160,7 @@ def test_full_disk_keeps_finished_segments(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=4) as writer:
         for number in range(6):
-            writer.write(noise, OutputTime(number, Fraction(0), Fraction(number, 24)))
+            writer.write(noise, OutputTime(number, number, Fraction(0), Fraction(number, 24)))
         real = disk.publish
 
         def full(temporary, final):
@@ -178,7 +178,7 @@ def write_noise(writer, count):
     rng = np.random.default_rng(0)
     for number in range(count):
         image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-        writer.write(image, OutputTime(number, Fraction(0), Fraction(number, 24)))
+        writer.write(image, OutputTime(number, number, Fraction(0), Fraction(number, 24)))
 
 
 def test_libav_write_errors_are_caught_too(tmp_path):
@@ -199,7 +199,7 @@ def test_encoder_that_gives_up_is_one_sentence(tmp_path):
     spec = replace(spec_for(tmp_path / "out.mp4"), width=63)  # odd: not possible in 4:2:0
     failed = pytest.raises(OutputError, match=r"encoder for h264 failed.*0 finished frames are kept")
     with SegmentWriter(work_folder(spec.path), spec, {}) as writer, failed:
-        writer.write(np.zeros((48, 63, 3), np.uint8), OutputTime(0, Fraction(0), Fraction(0)))
+        writer.write(np.zeros((48, 63, 3), np.uint8), OutputTime(0, 0, Fraction(0), Fraction(0)))
 
 
 def test_wrong_size_is_a_bug_of_the_caller(tmp_path):
@@ -208,7 +208,7 @@ def test_wrong_size_is_a_bug_of_the_caller(tmp_path):
         SegmentWriter(work_folder(spec.path), spec, {}) as writer,
         pytest.raises(ValueError, match="expected 48 x 64"),
     ):
-        writer.write(np.zeros((10, 10, 3), np.uint8), OutputTime(0, Fraction(0), Fraction(0)))
+        writer.write(np.zeros((10, 10, 3), np.uint8), OutputTime(0, 0, Fraction(0), Fraction(0)))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
 from safa.cluster.plan import Needed, SegmentPlan, checksum
@@ -12,9 +13,8 @@ from safa.errors import MediaError
 from safa.video.read.folder import open_reader
 from safa.video.read.options import ReadOptions
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import FrameTask
 from safa.video.schedule.timeline import OutputTime
-from safa.video.schedule.windows import Numbered
+from safa.video.schedule.windows import Interval, Numbered, Window
 
 INSTANT = Fraction(1, 10**9)
 
@@ -66,17 +66,19 @@ def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = Tr
         yield from _checked(found, plan, check)
 
 
-def steps_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[FrameTask]:
-    """The plan's steps; ``frames`` are the needed ones in order, of which few are held at a time."""
+def windows_of(plan: SegmentPlan, frames: Iterator[Numbered]) -> Iterator[Window[OutputTime]]:
+    """The plan's windows; ``frames`` are the needed ones in order, of which few are held at a time."""
     held: dict[int, Numbered] = {}
-    for place, part in enumerate(plan.parts):
-        held = {number: frame for number, frame in held.items() if number >= part.window[0]}
-        while part.window[-1] not in held:
+    for numbers, parts in groupby(enumerate(plan.parts, plan.first_frame), key=lambda numbered: numbered[1].window):
+        held = {number: frame for number, frame in held.items() if number >= numbers[0]}
+        while numbers[-1] not in held:
             frame = next(frames)
             held[frame.number] = frame
-        moment = OutputTime(part.first, Fraction(part.t), plan.start)
-        window = tuple(held[number] for number in part.window)
-        yield FrameTask(plan.first_frame + place, moment, held[part.first], held[part.second], part.t, window)
+        intervals = []
+        for number, part in parts:
+            moment = OutputTime(number, part.first, Fraction(part.t), plan.start)
+            intervals.append(Interval(held[part.first], held[part.second], [(moment, part.t)]))
+        yield Window(tuple(held[number] for number in numbers), intervals)
 
 
 def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from safa.jobs.settings import UpscaleSettings
 from safa.video.read.source import Frame
-from safa.video.schedule.schedule import FrameTask, planned
-from safa.video.schedule.windows import PAIR, Span
+from safa.video.schedule.schedule import plan_windows
+from safa.video.schedule.timeline import OutputTime
+from safa.video.schedule.windows import PAIR, Span, Window
 from safa.video.write.segments import ticks_of
 
 # Frames decoded before the first one that is needed: the deinterlacing filter looks back.
@@ -29,18 +30,15 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class TaskNumbers:
-    """A ``FrameTask`` with the numbers of its frames in their place."""
+class PicturePlan:
+    """One output frame: at ``t`` between the source frames ``first`` and ``second``, made from those in ``window``; all
+    by their numbers. Where the two are the same frame, that frame is enlarged by itself.
+    """
 
     first: int
     second: int
     t: float
     window: tuple[int, ...]
-
-    @staticmethod
-    def of(step: FrameTask) -> TaskNumbers:
-        """What there is to tell of ``step``."""
-        return TaskNumbers(step.first.number, step.second.number, step.t, tuple(frame.number for frame in step.window))
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class SegmentPlan:
     number: int
     first_frame: int
     ticks: tuple[int, ...]
-    parts: tuple[TaskNumbers, ...]
+    parts: tuple[PicturePlan, ...]
     needed: tuple[Needed, ...]
     seek: Fraction
     start: Fraction
@@ -93,24 +91,26 @@ class Planner:
             wants: the journal's.
         """
         timeline = self._settings.timeline()
-        steps: list[FrameTask] = []
+        pictures: list[tuple[OutputTime, PicturePlan]] = []
         ticks: list[int] = []
         last: int | None = None
         cuts, dedup = self._settings.cuts, self._settings.dedup
-        for step in planned(self._noted(frames, origin), timeline, cuts, dedup, self._span):
-            last = ticks_of(step.moment.time, self._time_base, last)
-            self.frames = step.number + 1
-            if wants(step.number):
-                self._need(step)
-                steps.append(step)
-                ticks.append(last)
-            if self.frames % self._length == 0:
-                if steps:
-                    yield self._plan(steps, ticks)
-                steps, ticks = [], []
-                self._forget(step.window[0].number)
-        if steps:
-            yield self._plan(steps, ticks)
+        for window in plan_windows(self._noted(frames, origin), timeline, cuts, dedup, self._span):
+            numbers = tuple(frame.number for frame in window.frames)
+            for first, second, moment, t in _pictures_of(window):
+                last = ticks_of(moment.time, self._time_base, last)
+                self.frames = moment.number + 1
+                if wants(moment.number):
+                    self._need(window)
+                    pictures.append((moment, PicturePlan(first, second, t, numbers)))
+                    ticks.append(last)
+                if self.frames % self._length == 0:
+                    if pictures:
+                        yield self._plan(pictures, ticks)
+                    pictures, ticks = [], []
+                    self._forget(numbers[0])
+        if pictures:
+            yield self._plan(pictures, ticks)
         self.end = timeline.end
 
     def _noted(self, frames: Iterable[Frame], origin: Fraction) -> Iterator[Frame]:
@@ -118,8 +118,8 @@ class Planner:
             self._times[number] = frame.time + origin
             yield frame
 
-    def _need(self, step: FrameTask) -> None:
-        for frame in step.window:
+    def _need(self, window: Window[OutputTime]) -> None:
+        for frame in window.frames:
             if frame.number not in self._needed:
                 self._needed[frame.number] = Needed(frame.number, self._times[frame.number], checksum(frame.image))
 
@@ -128,19 +128,26 @@ class Planner:
         self._times = {n: time for n, time in self._times.items() if n >= number - PREROLL}
         self._needed = {n: needed for n, needed in self._needed.items() if n >= number}
 
-    def _plan(self, steps: list[FrameTask], ticks: list[int]) -> SegmentPlan:
-        numbers = sorted({frame.number for step in steps for frame in step.window})
+    def _plan(self, pictures: list[tuple[OutputTime, PicturePlan]], ticks: list[int]) -> SegmentPlan:
+        numbers = sorted({number for _, picture in pictures for number in picture.window})
         earliest = max(min(self._times), numbers[0] - PREROLL)
+        first, last = pictures[0][0], pictures[-1][0]
         return SegmentPlan(
-            steps[0].number // self._length,
-            steps[0].number,
+            first.number // self._length,
+            first.number,
             tuple(ticks),
-            tuple(TaskNumbers.of(step) for step in steps),
+            tuple(picture for _, picture in pictures),
             tuple(self._needed[number] for number in numbers),
             self._times[earliest],
-            steps[0].moment.time,
-            steps[-1].moment.time,
+            first.time,
+            last.time,
         )
+
+
+def _pictures_of(window: Window[OutputTime]) -> Iterator[tuple[int, int, OutputTime, float]]:
+    for interval in window.intervals:
+        for moment, t in interval.moments:
+            yield interval.first.number, interval.second.number, moment, t
 
 
 def checksum(image: np.ndarray) -> int:

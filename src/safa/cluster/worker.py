@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, steps_of
+from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, windows_of
 from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
 from safa.engine.device import pick_device
@@ -28,12 +28,12 @@ from safa.engine.process_memory import total
 from safa.errors import SafaError
 from safa.jobs.job import engine_of
 from safa.jobs.pipeline import run_pipeline
-from safa.jobs.rendering import rendered
+from safa.jobs.rendering import render_windows
 from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.files import publish
-from safa.video.schedule.schedule import FrameTask
-from safa.video.schedule.windows import Numbered
+from safa.video.schedule.timeline import OutputTime
+from safa.video.schedule.windows import Numbered, Window
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, encoder_errors
 
@@ -152,16 +152,16 @@ class Worker:
             # A worker that was given up for lost may still be at this segment: each needs a name of its own.
             encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
-            def pictures(early: Iterator[FrameTask]) -> Iterator[tuple[Array, FrameTask]]:
-                return rendered(early, self._upscaler, (film.spec.height, film.spec.width))
+            def pictures(early: Iterator[Window[OutputTime]]) -> Iterator[tuple[Array, OutputTime]]:
+                return render_windows(early, self._upscaler, (film.spec.height, film.spec.width))
 
-            def write(picture: np.ndarray, step: FrameTask) -> None:
-                encoder.write(picture, plan.ticks[step.number - plan.first_frame])
+            def write(picture: np.ndarray, moment: OutputTime) -> None:
+                encoder.write(picture, plan.ticks[moment.number - plan.first_frame])
 
             try:
                 with encoder_errors(film.spec, folder, lambda: "nothing of it is kept"):
                     with self._upscaler.budget.reserve(film.plan.aside), self._settled(film):
-                        run_pipeline(steps_of(plan, frames), pictures, write, film.plan)
+                        run_pipeline(windows_of(plan, frames), pictures, write, film.plan)
                     path, times, reorder = encoder.finish()
             except BaseException:
                 encoder.abandon()

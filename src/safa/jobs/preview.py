@@ -19,7 +19,7 @@ from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
 from safa.jobs.job import PIPE, Job, prepare
 from safa.jobs.proportion import in_frame, in_time
-from safa.jobs.rendering import synthesised
+from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded
 from safa.jobs.weights import COMPRESSED
@@ -28,6 +28,7 @@ from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
 from safa.video.read.pictures import bicubic
 from safa.video.read.source import Frame, VideoInfo
+from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.write.codecs import choose_codec
 
@@ -227,7 +228,8 @@ def _try(
     began = time.perf_counter()
     settings = job.settings
     # Where the source has a cut the part ends, so there is none to be found.
-    made = list(synthesised(frames, settings.timeline(), upscaler, None, False, settings.dedup, size))
+    windows = plan_windows(frames, settings.timeline(), False, settings.dedup, upscaler.span)
+    made = list(render_windows(windows, upscaler, size))
     seconds = time.perf_counter() - began
     pictures = [picture for picture, _ in made]
     estimate = None

@@ -17,8 +17,9 @@ from safa.errors import SafaError
 from safa.jobs.job import PIPE, SEGMENT_FRAMES, Job
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
-from safa.video.schedule.schedule import FrameTask, planned
-from safa.video.schedule.windows import PAIR, Span
+from safa.video.schedule.schedule import plan_windows
+from safa.video.schedule.timeline import OutputTime
+from safa.video.schedule.windows import PAIR, Span, Window
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
@@ -60,14 +61,15 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
         with open_reader(job.source, settings.reading) as reader:
             began = _processor_seconds()
             frames = list(itertools.islice(reader.frames(job.alpha), span.length + span.margin + 3))
-            tasks = list(planned(frames, settings.timeline(), settings.cuts, settings.dedup, span))
+            windows = list(plan_windows(frames, settings.timeline(), settings.cuts, settings.dedup, span))
+            times = [moment.time for window in windows for moment, _ in window.pictures]
             read = (_processor_seconds() - began) / len(frames)
-            sources = max(2, round(total / max(1, len(tasks)) * len(frames)))
+            sources = max(2, round(total / max(1, len(times)) * len(frames)))
     except SafaError:
         return None  # the job itself will say it better
-    pictures, costs = _timed(tasks, upscaler, job, read)
+    pictures, costs = _timed(windows, upscaler, job, read)
     try:
-        encoding, sizes = encoded(pictures, [task.moment.time for task in tasks], job.spec)
+        encoding, sizes = encoded(pictures, times, job.spec)
     except (av.error.FFmpegError, OSError):
         return None  # no room for temporary files, which the job does without
     network = costs.frame * encodings(sources, span) + costs.picture * total
@@ -77,13 +79,15 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
 
 
-def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) -> tuple[list[np.ndarray], _Costs]:
-    windows = [list(group) for _, group in itertools.groupby(tasks, key=lambda task: [f.number for f in task.window])]
+def _timed(
+    windows: list[Window[OutputTime]], upscaler: Upscaler, job: Job, read: float
+) -> tuple[list[np.ndarray], _Costs]:
     # Next to a cut they are short; the longest tells most, and of equals a later one, whose first frame is known.
-    window = max(reversed(windows), key=lambda group: len(group[0].window))
-    encoded = [upscaler.encode(frame.image) for frame in window[0].window]
+    window = max(reversed(windows), key=lambda one: len(one.frames))
+    encoded = [upscaler.encode(frame.image) for frame in window.frames]
     size = job.spec.height, job.spec.width
-    asks = [(task.place, task.t) for task in window]
+    # The film's last frame comes in a window of its own, with the frames of the window before.
+    asks = [ask for one in windows if one.frames is window.frames for _, ask in one.pictures]
     ends = encoded[: 2 if len(encoded) > 1 else 1]
     list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
     most = job.plan.write_behind + 2  # what the job has room for

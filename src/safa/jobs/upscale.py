@@ -18,7 +18,7 @@ from safa.jobs.forecast import Forecast, forecast_of
 from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
-from safa.jobs.rendering import synthesised
+from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share
@@ -27,6 +27,7 @@ from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.read.folder import open_reader
 from safa.video.read.source import Frame
+from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime, Timeline
 from safa.video.verify import Verification
 from safa.video.write.journal import Journal, work_folder
@@ -168,9 +169,9 @@ def _run(
 ) -> None:
     """Read, synthesise and write every output frame that is not safe yet."""
 
-    size = job.spec.height, job.spec.width
-
     def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
-        return synthesised(early, timeline, upscaler, writer.wants, job.settings.cuts, job.settings.dedup, size)
+        cuts, dedup = job.settings.cuts, job.settings.dedup
+        windows = plan_windows(early, timeline, cuts, dedup, upscaler.span, writer.wants)
+        return render_windows(windows, upscaler, (job.spec.height, job.spec.width))
 
     run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)

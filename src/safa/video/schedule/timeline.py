@@ -14,13 +14,14 @@ HALF = Fraction(1, 2)
 
 @dataclass(frozen=True)
 class OutputTime:
-    """One output frame: at `t` in [0, 1) between source frames `index` and `index + 1`, shown at `time`
+    """Output frame `number`, from 0: at `t` in [0, 1) between source frames `index` and `index + 1`, shown at `time`
     seconds.
 
     t == 0 means exactly on source frame `index`. A frame is shown until the next one; the last until
     `Timeline.end`.
     """
 
+    number: int
     index: int
     t: Fraction
     time: Fraction
@@ -55,6 +56,7 @@ class Timeline:
         self._index = -1  # source frame that the open interval starts with; duplicates are not counted
         self._marks: list[Fraction] = []  # its time and those of its duplicates, on the output clock
         self._grid: Fraction | None = None  # next moment of the fps plan
+        self._made = 0  # output frames so far
 
     def push(self, time: Fraction, duplicate: bool = False) -> list[OutputTime]:
         """Take the next source frame's time (seconds) and return the moments before it, in order.
@@ -89,7 +91,7 @@ class Timeline:
         else:
             times = self._grid_until(last, inclusive=True)
             times += self._grid_until(self.end - HALF / self._fps, inclusive=True)
-        return [OutputTime(self._index, Fraction(0), time) for time in times]
+        return [self._moment(Fraction(0), time) for time in times]
 
     @property
     def _fps(self) -> Fraction:
@@ -100,7 +102,11 @@ class Timeline:
         """The moments from the open interval's first frame up to, not including, the frame at `stop`."""
         start = self._marks[0]
         times = self._spread(stop) if self.rate is not None else self._grid_until(stop, inclusive=False)
-        return [OutputTime(self._index, (time - start) / (stop - start), time) for time in times]
+        return [self._moment((time - start) / (stop - start), time) for time in times]
+
+    def _moment(self, t: Fraction, time: Fraction) -> OutputTime:
+        self._made += 1
+        return OutputTime(self._made - 1, self._index, t, time)
 
     def _spread(self, stop: Fraction) -> list[Fraction]:
         """`rate` even steps in each interval between the marks and `stop`; nothing where `stop` is the last mark."""

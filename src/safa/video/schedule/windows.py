@@ -62,6 +62,12 @@ class Window(Generic[Moment_]):
     frames: tuple[Numbered, ...]
     intervals: list[Interval[Moment_]]
 
+    @property
+    def pictures(self) -> list[tuple[Moment_, tuple[int, float]]]:
+        """Every moment, with its place in ``frames`` and its t: between the frame at this place and the next."""
+        places = {frame.number: place for place, frame in enumerate(self.frames)}
+        return [(moment, (places[one.first.number], t)) for one in self.intervals for moment, t in one.moments]
+
 
 class WindowGrid(Generic[Moment_]):
     """Frames and moments in, windows out as soon as no later frame can change them.
