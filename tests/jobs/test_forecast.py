@@ -18,7 +18,7 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encodings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import WINDOW, Upscaler
-from safa.video.read.source import Frame
+from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import Timeline
 from tests.conftest import tiny_network

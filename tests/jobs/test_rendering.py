@@ -11,7 +11,7 @@ import pytest
 from safa.checkpoint import Checkpoint
 from safa.jobs.rendering import render_windows
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.source import Frame
+from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime, Timeline
 from safa.video.schedule.windows import Interval, Span, Window

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli import export, info, network, preview, quality, speed, video, web
+from safa.cli import export, info, network, pictures, preview, quality, speed, upscale, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.cli.examples import epilog
 from safa.errors import SafaError
@@ -25,11 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(epilog=epilog())(video.upscale)
+app.command(epilog=epilog())(upscale.upscale)
 for command in (
     preview.preview,
-    video.between,
-    video.compare,
+    pictures.between,
+    pictures.compare,
     info.info,
     quality.evaluate,
     quality.inspect,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint
     from safa.video.look import Look
-    from safa.video.read.source import StreamInfo, VideoInfo
+    from safa.video.read.info import StreamInfo, VideoInfo
 
 Rows = list[tuple[str, str]]
 

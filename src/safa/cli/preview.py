@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,8 @@ from safa.cli.console import (
     SourceFps,
     Voice,
 )
+from safa.cli.times import check_source_fps, parse_rates, parse_selection
+from safa.video.parse import parse_memory, parse_time
 
 if TYPE_CHECKING:
     from safa.jobs.preview import Tried
@@ -58,30 +59,15 @@ def preview(
     Writes a sheet (PNG) and a clip (MP4 of the same name), and says how long the whole file would take with the same
     options. It takes seconds: of large frames the middle is shown. An earlier preview of the same name is replaced.
     """
-    from safa.errors import SafaError
-    from safa.video.parse import parse_factor, parse_fps, parse_memory, parse_rate, parse_time
-
-    if rate is not None and fps is not None:
-        raise SafaError("Both --rate and --fps are given; choose one of them.")
-    if source_fps is not None and not source.is_dir():
-        raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
-    given = parse_rate(rate) if rate is not None else 2
+    rates = parse_rates(rate, fps, slow)
+    check_source_fps(source_fps, [source])
     begin = parse_time(at) if at is not None else None
     ceiling = parse_memory(memory) if memory is not None else None
     from safa.jobs.preview import preview as run
     from safa.jobs.settings import UpscaleSettings
 
-    settings = UpscaleSettings(
-        rate=given,
-        fps=parse_fps(fps) if fps is not None else None,
-        slow=parse_factor(slow) if slow is not None else Fraction(1),
-        source_fps=parse_fps(source_fps) if source_fps is not None else None,
-        scale=scale,
-        size=size,
-        codec=codec,
-        crf=crf,
-        deinterlace=deinterlace,
-    )
+    choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "deinterlace": deinterlace}
+    settings = UpscaleSettings(**rates, **parse_selection(source_fps), **choices)  # type: ignore[arg-type]
     voice = Voice(as_json)
 
     def tell(one: Tried) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from safa.cluster.plan import Needed, SegmentPlan, checksum
 from safa.errors import MediaError
 from safa.video.read.folder import open_reader
+from safa.video.read.info import Frame
 from safa.video.read.options import ReadOptions
-from safa.video.read.source import Frame
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import Interval, Numbered, Window
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from safa.jobs.settings import UpscaleSettings
-from safa.video.read.source import Frame
+from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import PAIR, Span, Window

@@ -16,8 +16,8 @@ from safa.upscaler.upscaler import Array
 from safa.video.colour import FromRgb
 from safa.video.hdr import Mastering
 from safa.video.names import for_ffmpeg
+from safa.video.read.info import VideoInfo
 from safa.video.read.pictures import save_picture
-from safa.video.read.source import VideoInfo
 from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec, add_encoder
 from safa.video.write.segments import ticks_of

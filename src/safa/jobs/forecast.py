@@ -12,7 +12,7 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, estimate
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
-from safa.video.read.source import VideoInfo
+from safa.video.read.info import VideoInfo
 from safa.video.write.codecs import codec_entry
 
 

@@ -21,8 +21,8 @@ from safa.upscaler.size import OutputSize
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import whole_output
 from safa.video.read.folder import FolderReader, content_digest
+from safa.video.read.info import VideoInfo
 from safa.video.read.reader import VideoReader
-from safa.video.read.source import VideoInfo
 from safa.video.remux.mux import mux
 from safa.video.remux.stream_plan import StreamPlan, plan_streams
 from safa.video.schedule.constant_rate import one_rate

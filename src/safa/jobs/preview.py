@@ -26,8 +26,8 @@ from safa.jobs.weights import COMPRESSED
 from safa.upscaler.upscaler import Array, Upscaler, load
 from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
+from safa.video.read.info import Frame, VideoInfo
 from safa.video.read.pictures import bicubic
-from safa.video.read.source import Frame, VideoInfo
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.write.codecs import choose_codec

@@ -7,7 +7,7 @@ import av
 from safa.jobs.settings import UpscaleSettings
 from safa.network.operations import SCALE
 from safa.upscaler.size import OutputSize, Shape, checked_scale, output_size
-from safa.video.read.source import VideoInfo
+from safa.video.read.info import VideoInfo
 
 
 def result_size(info: VideoInfo, settings: UpscaleSettings, pixel_format: str) -> OutputSize:

@@ -26,7 +26,7 @@ from safa.upscaler.size import Scale
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.read.folder import open_reader
-from safa.video.read.source import Frame
+from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime, Timeline
 from safa.video.verify import Verification

@@ -15,8 +15,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from safa.video.read import source
 from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.info import Frame
 from safa.video.read.options import EVERYTHING, ReadOptions
-from safa.video.read.source import Frame
 from safa.video.sampling import places_of, runs_at
 from safa.video.schedule.cuts import HEIGHT, WIDTH, Change, with_changes
 

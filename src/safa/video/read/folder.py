@@ -14,9 +14,9 @@ from safa.errors import MediaError
 from safa.video.colour import ToRgb
 from safa.video.names import PICTURE_SUFFIXES, for_ffmpeg
 from safa.video.read import source
+from safa.video.read.info import Frame, VideoInfo, describe
 from safa.video.read.options import EVERYTHING, ReadOptions
 from safa.video.read.reader import VideoReader
-from safa.video.read.source import Frame, VideoInfo
 
 
 class FolderReader:
@@ -105,7 +105,7 @@ class FolderReader:
     def _describe(self, frame: av.VideoFrame, duration: Fraction) -> VideoInfo:
         with source.open_container(self._pictures[0][1]) as container:
             stream = source.find_video(container, self._pictures[0][1])
-            info = source.describe(container, stream, frame, self.path, False)
+            info = describe(container, stream, frame, self.path, False)
         own = {
             "path": str(self.path),
             "container": "pictures",

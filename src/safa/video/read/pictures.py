@@ -16,9 +16,9 @@ from safa.engine.images import Array, to_8_bits
 from safa.errors import MediaError, OutputError
 from safa.network.operations import SCALE
 from safa.video.read.folder import FolderReader, open_reader
+from safa.video.read.info import Frame
 from safa.video.read.options import EVERYTHING, ReadOptions
 from safa.video.read.reader import VideoReader
-from safa.video.read.source import Frame
 
 # Exif's orientation -> what makes the stored picture upright.
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {

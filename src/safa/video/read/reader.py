@@ -15,7 +15,7 @@ from safa.video.colour import ToRgb
 from safa.video.read import source
 from safa.video.read.decoding import Damage, decode
 from safa.video.read.deinterlace import deinterlace, is_interlaced
-from safa.video.read.source import Frame as Frame
+from safa.video.read.info import Frame, describe
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
@@ -113,7 +113,7 @@ class VideoReader:
             )
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
-        self.info = source.describe(self._container, self._stream, first[2], self.path, self._interlaced)
+        self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced)
         self.origin = zero if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
         self._selected = _until(chain([first], timed), last_time)

@@ -1,105 +1,21 @@
-"""Opening a video file: what is in it, or one sentence on why it cannot be read."""
+"""Opening a video file, or one sentence on why it cannot be read; its streams and its clock."""
 
-import json
 import sys
-from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from safa.errors import MediaError
-from safa.video.colour import Colour
-from safa.video.hdr import Mastering
 from safa.video.names import for_ffmpeg
-from safa.video.read.side_data import lost_kinds, side_data
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
 # FFmpeg reads these as pictures of text; nobody means that.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One source frame.
-
-    `time` and `duration` in seconds, exact, on the output's clock; `image` H,W,3 (H,W,4 with alpha) RGB,
-    uint8 or, for sources deeper than 8 bits, uint16; always full range.
-    """
-
-    time: Fraction
-    duration: Fraction
-    image: np.ndarray
-
-
-@dataclass(frozen=True)
-class StreamInfo:
-    """One stream that is not the video: `kind` is audio, subtitle, data, attachment, or video for a cover or another
-    film. `layout`, such as "stereo", and `sample_rate` a second are those of sound.
-    """
-
-    index: int
-    kind: str
-    codec: str
-    language: str | None
-    title: str | None
-    is_cover: bool = False
-    layout: str | None = None
-    sample_rate: int | None = None
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video file holds. Times are in seconds on the clock of the *file* (see `VideoReader` for the
-    policy).
-
-    `width` and `height` are as stored, before `rotation` (degrees counter-clockwise, 0, 90, 180 or -90) and
-    `sample_aspect_ratio` are applied for display. `display_matrix` is the full matrix where there is one.
-    `not_carried` names what the first frame carries beside its pixels and no output can hold (HDR10+, captions ...).
-    `colour` is as tagged; `colour.resolved(height)` is what it means.
-    `frames` and `duration` are what the file claims, or None; `clock_zero` is the file time that players show
-    as 0.
-    """
-
-    path: str
-    container: str
-    codec: str
-    pixel_format: str
-    width: int
-    height: int
-    bit_depth: int
-    is_rgb: bool
-    has_alpha: bool
-    interlaced: bool
-    rotation: int
-    display_matrix: tuple[int, ...] | None
-    sample_aspect_ratio: Fraction
-    average_rate: Fraction
-    time_base: Fraction
-    start_time: Fraction
-    clock_zero: Fraction
-    duration: Fraction | None
-    frames: int | None
-    colour: Colour
-    mastering: Mastering
-    not_carried: tuple[str, ...]
-    streams: tuple[StreamInfo, ...]
-    metadata: dict[str, str]
-
-    @property
-    def displayed_size(self) -> tuple[int, int]:
-        """Width and height as they are seen, after `rotation`."""
-        return (self.height, self.width) if abs(self.rotation) == 90 else (self.width, self.height)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values; Fractions become strings such as "30000/1001"."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        return plain
 
 
 def open_container(path: Path) -> InputContainer:
@@ -154,41 +70,6 @@ def is_cover(stream: Any) -> bool:
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
-def describe(
-    container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path, interlaced: bool
-) -> VideoInfo:
-    """Everything about the video, from its headers and its first decoded frame."""
-    pixel = frame.format
-    matrix = _display_matrix(frame)
-    start = stream.start_time if stream.start_time is not None else frame.pts
-    return VideoInfo(
-        path=str(path),
-        container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
-        pixel_format=pixel.name,
-        width=frame.width,
-        height=frame.height,
-        bit_depth=8 if pixel.has_palette else max(component.bits for component in pixel.components),
-        is_rgb=pixel.is_rgb or pixel.has_palette,
-        has_alpha=_has_alpha(stream, frame),
-        interlaced=interlaced,
-        rotation=round(frame.rotation / 90) * 90 if matrix else 0,
-        display_matrix=matrix,
-        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
-        average_rate=nominal_rate(stream),
-        time_base=time_base(stream),
-        start_time=(start or 0) * time_base(stream),
-        clock_zero=clock_zero(container),
-        duration=stated_duration(container, stream),
-        frames=stream.frames or None,
-        colour=Colour.of(frame, pixel.name),
-        mastering=Mastering.of(frame),
-        not_carried=lost_kinds(frame),
-        streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
-        metadata=dict(container.metadata),
-    )
-
-
 def time_base(stream: Stream) -> Fraction:
     """Seconds per tick; every stream of an open file has one."""
     assert stream.time_base is not None
@@ -239,31 +120,6 @@ def latest_time(container: InputContainer, stream: av.VideoStream) -> Fraction |
         return None
     start = (stream.start_time or 0) * time_base(stream)
     return start + Fraction(container.duration, av.time_base) * Fraction(3, 2) + 10
-
-
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    for name, data in side_data(frame):
-        if name == "DISPLAYMATRIX":
-            words = memoryview(data).cast("i")
-            return tuple(words) if len(words) == 9 else None
-    return None
-
-
-def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
-    """Whether the pixels have alpha. FFmpeg gives all GIFs an alpha channel; most are opaque all over."""
-    if stream.codec_context.name == "gif":
-        return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
-    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
-
-
-def _stream_info(stream: Any) -> StreamInfo:
-    codec = getattr(stream, "name", None) or "unknown"  # streams of no known kind have no name at all
-    if stream.codec_context:
-        codec = stream.codec_context.codec.canonical_name
-    title = stream.metadata.get("title")
-    sound = stream.codec_context if stream.type == "audio" else None
-    heard = (sound.layout.name, sound.sample_rate) if sound else (None, None)
-    return StreamInfo(stream.index, stream.type, codec, stream.language, title, is_cover(stream), *heard)
 
 
 def _starts_like_mp4(path: Path) -> bool:

@@ -11,7 +11,8 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
 from safa.video.hdr import Mastering
-from safa.video.read.source import StreamInfo, VideoInfo, find_video, is_cover, open_container, time_base
+from safa.video.read.info import StreamInfo, VideoInfo
+from safa.video.read.source import find_video, is_cover, open_container, time_base
 from safa.video.remux.stretch import can_stretch
 from safa.video.write.encoder import OutputSpec
 

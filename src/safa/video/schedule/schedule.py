@@ -7,7 +7,7 @@ pictures depend on, so they can be made anywhere, in any order.
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
-from safa.video.read.source import Frame
+from safa.video.read.info import Frame
 from safa.video.schedule.cuts import Change, with_changes
 from safa.video.schedule.duplicates import DuplicateDetector
 from safa.video.schedule.timeline import OutputTime, Timeline

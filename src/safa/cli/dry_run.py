@@ -1,0 +1,50 @@
+"""What ``safa upscale --dry-run`` does and says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safa.cli.reporter import Reporter
+from safa.errors import SafaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safa.jobs.settings import UpscaleSettings
+    from safa.upscaler.upscaler import Upscaler
+
+
+def forecast_all(
+    jobs: list[tuple[Path, Path]],
+    several: bool,
+    upscaler_for: Callable[[Path], Upscaler],
+    settings: UpscaleSettings,
+    overwrite: bool,
+    reporter: Reporter,
+) -> None:
+    """Say of each file what would be made of it."""
+    from safa.jobs.batch import settled_before
+    from safa.jobs.forecast import forecast
+
+    failed, voice = False, reporter.voice
+    for source, output in jobs:
+        upscaler = upscaler_for(source)
+        if several and not overwrite and (done := settled_before(source, output, settings, upscaler.checkpoint.sha256)):
+            failed = failed or done.failed
+            voice.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
+            voice.say(str(done.error) if done.error else f"{output}: finished before")
+            continue
+        try:
+            made = forecast(source, output, settings, upscaler, overwrite=overwrite, check=not several)
+        except SafaError as error:
+            if not several:
+                raise
+            failed = True
+            voice.failed(source, error)
+            continue
+        for warning in made.left_out:
+            voice.warn(warning)
+        reporter.forecast(made)
+    if failed:
+        raise SystemExit(1)

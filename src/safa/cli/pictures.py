@@ -1,0 +1,78 @@
+"""The commands for single pictures: between, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from safa.cli.console import (
+    Detail,
+    Device,
+    EngineName,
+    Memory,
+    ScaleOption,
+    SizeOption,
+    SourceFps,
+    Weights,
+    stdout,
+)
+from safa.cli.times import parse_selection, parse_slow
+from safa.errors import SafaError
+from safa.video.parse import parse_memory, parse_time
+from safa.video.read.options import ReadOptions
+
+
+def between(
+    first: Annotated[Path, typer.Argument(metavar="A", help="First picture.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
+    at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    scale: ScaleOption = None,
+    size: SizeOption = None,
+    weights: Weights = "fast",
+    detail: Detail = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    memory: Memory = None,
+) -> None:
+    """Write the pictures at the given times between two pictures, enlarged.
+
+    Without --scale and --size they are four times as wide and high.
+    """
+    ceiling = parse_memory(memory) if memory is not None else None
+    from safa.checkpoint import with_detail
+    from safa.upscaler.upscaler import load
+    from safa.video.read.pictures import load_picture, save_picture
+
+    pictures = load_picture(first), load_picture(second)
+    if not output.parent.is_dir():
+        raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
+    named = weights if detail is None else with_detail(weights, detail)
+    upscaler = load(named, device, engine=engine, memory=ceiling)
+    results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
+    output.mkdir(exist_ok=True)
+    for t, picture in zip(at, results, strict=True):
+        path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"
+        save_picture(picture, path)
+        stdout.print(escape(str(path)))
+
+
+def compare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
+    result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
+    at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
+    slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
+    start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
+    source_fps: SourceFps = None,
+) -> None:
+    """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
+    moment = parse_time(at) if at is not None else None
+    options = ReadOptions(**parse_selection(source_fps, start))
+    from safa.video.read.pictures import before_after, save_picture
+
+    save_picture(before_after(source, result, moment, parse_slow(slow), options), output)
+    stdout.print(escape(str(output)))
