@@ -26,7 +26,7 @@ import av
 import cv2
 
 from safa.cluster.plan import Planner
-from safa.jobs.job import UpscaleSettings, conclude, prepare
+from safa.jobs.job import UpscaleSettings, conclude, prepare_job
 from safa.jobs.upscale import SEGMENT_FRAMES
 from safa.network.operations import SCALE
 from safa.video.read.folder import open_reader
@@ -64,7 +64,7 @@ def parts(source: Path, folder: Path) -> dict[str, Any]:
     """Processor seconds a frame of planning, decoding, encoding and proving, and bytes a frame and a second."""
     settings, output = UpscaleSettings(rate=1), folder / "parts.mp4"
     with open_reader(source) as reader:
-        job = prepare(reader, source, output, settings)
+        job = prepare_job(reader, source, output, settings)
         began = time.process_time()
         images = [frame.image for _, frame in zip(range(SEGMENT_FRAMES), reader.frames(), strict=False)]
         decoding = (time.process_time() - began) / len(images)

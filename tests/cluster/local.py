@@ -10,8 +10,8 @@ from typing import Any
 from safa.checkpoint import Checkpoint
 from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
-from safa.cluster.pool import Member, News
-from safa.cluster.worker import Failed, Film, InputMissing, Rendered, Worker
+from safa.cluster.pool import WorkerEvent, WorkerHandle
+from safa.cluster.worker import Failed, FilmContext, InputMissing, Rendered, Worker
 
 Script = Callable[[SegmentPlan, int], Failed | str | None]
 """From a segment and how often it was tried before: a failure, a word on how the worker was lost, or None."""
@@ -29,8 +29,8 @@ class LocalWorkers:
         self.rendered: list[int] = []
         self.shipped: list[Source] = []
         self._script = script or (lambda plan, tries: None)
-        self._members = [Member(None, "here", True, False) for _ in range(20 if last_first else count)]
-        self._work: list[tuple[Member, Any, Film, SegmentPlan]] = []
+        self._members = [WorkerHandle(None, "here", True, False) for _ in range(20 if last_first else count)]
+        self._work: list[tuple[WorkerHandle, Any, FilmContext, SegmentPlan]] = []
         self._tries: dict[tuple[Path, int], int] = {}
         self._last_first = last_first
 
@@ -38,17 +38,17 @@ class LocalWorkers:
     def size(self) -> int:
         return len(self._members)
 
-    def idle(self) -> list[Member]:
+    def idle(self) -> list[WorkerHandle]:
         return [member for member in self._members if not member.is_busy]
 
     def share(self, value: Any) -> Any:
         return value
 
-    def give(self, member: Member, work: Any, film: Film, plan: SegmentPlan) -> None:
+    def give(self, member: WorkerHandle, work: Any, film: FilmContext, plan: SegmentPlan) -> None:
         member.is_busy = True
         self._work.append((member, work, film, plan))
 
-    def ship(self, member: Member, source: Source) -> bool:
+    def ship(self, member: WorkerHandle, source: Source) -> bool:
         if source in self.shipped:
             return False
         self.shipped.append(source)
@@ -56,7 +56,7 @@ class LocalWorkers:
             self.worker.receive(source, name, offset, data)
         return True
 
-    def wait(self, seconds: float) -> list[News]:
+    def wait(self, seconds: float) -> list[WorkerEvent]:
         if not self._work or (self._last_first and not all(work[0].planned for _, work, _, _ in self._work)):
             time.sleep(min(seconds, 0.005))  # leaves the processor to the thread that plans
             return []
@@ -67,10 +67,10 @@ class LocalWorkers:
         self._tries[key] = tries + 1
         fate = self._script(plan, tries)
         if isinstance(fate, str):
-            return [News(member, work, None, fate)]
-        return [News(member, work, fate or self._render(film, plan))]
+            return [WorkerEvent(member, work, None, fate)]
+        return [WorkerEvent(member, work, fate or self._render(film, plan))]
 
-    def _render(self, film: Film, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+    def _render(self, film: FilmContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
         result = self.worker.render(film, plan)
         if isinstance(result, Rendered):
             self.rendered.append(plan.number)

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
@@ -20,8 +18,8 @@ from safa.cluster.film import LOSSES, TRIES, Request
 from safa.cluster.inputs import Source, copies_folder
 from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.plan import SegmentPlan
-from safa.cluster.pool import Member
-from safa.cluster.worker import Failed, Film
+from safa.cluster.pool import WorkerHandle
+from safa.cluster.worker import Failed, FilmContext
 from safa.errors import SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.job import Report
@@ -35,7 +33,7 @@ from safa.video.read.pictures import save_picture
 from safa.video.write.journal import work_folder
 from tests.cluster.local import LocalWorkers, Script
 from tests.conftest import tiny_network
-from tests.media import write_clip
+from tests.media import write_clip, write_video
 from tests.video.making import frame_hashes, make_interlaced, make_video, picture
 
 SEGMENT = 8
@@ -88,14 +86,7 @@ def alone(source: Path, output: Path, checkpoint: Checkpoint, settings: UpscaleS
 def two_scenes(path: Path) -> Path:
     """A cut in the middle of a segment."""
     frames = [picture(number) for number in range(7)] + [255 - picture(3)[::-1, :, ::-1]] * 6
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"crf": "5"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_video(path, frames, time_base=Fraction(1, 24), options={"crf": "5"})
 
 
 def uneven(path: Path) -> Path:
@@ -245,7 +236,7 @@ def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert source.copy.read_bytes() == b"film"
 
 
-def far_away(give: Callable[..., None], member: Member, work: Any, film: Film, plan: SegmentPlan) -> None:
+def far_away(give: Callable[..., None], member: WorkerHandle, work: Any, film: FilmContext, plan: SegmentPlan) -> None:
     """A worker that sees neither the source nor the work folder under the driver's paths."""
     nowhere = Path("/nowhere")
     source = replace(film.source, path=nowhere / film.source.path.name)

@@ -14,7 +14,7 @@ from safa.checkpoint import Checkpoint
 from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
 from safa.cluster.connect import ClusterError
 from safa.cluster.plan import SegmentPlan
-from safa.cluster.pool import Member, Pool
+from safa.cluster.pool import Pool, WorkerHandle
 from safa.jobs import upscale as convert
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
@@ -48,7 +48,7 @@ def test_a_killed_worker_costs_a_segment_and_changes_nothing(
     told: list[str] = []
     give = Pool.give
 
-    def give_and_kill(self: Pool, member: Member, work: Any, film: Any, plan: SegmentPlan) -> None:
+    def give_and_kill(self: Pool, member: WorkerHandle, work: Any, film: Any, plan: SegmentPlan) -> None:
         process = ray.get(member.actor.__ray_call__.remote(lambda worker: os.getpid()))
         give(self, member, work, film, plan)
         if not killed:

@@ -13,8 +13,8 @@ from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Needed, PicturePlan, Planner, SegmentPlan
-from safa.cluster.worker import PROBE, Failed, Film, InputMissing, Rendered, Worker, store
-from safa.jobs.job import prepare
+from safa.cluster.worker import PROBE, Failed, FilmContext, InputMissing, Rendered, Worker, save_segment
+from safa.jobs.job import prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.video.files import appearance
 from safa.video.read.folder import open_reader
@@ -28,27 +28,27 @@ def worker() -> Worker:
 
 
 @pytest.fixture
-def planned(tmp_path: Path) -> tuple[Film, SegmentPlan]:
+def planned(tmp_path: Path) -> tuple[FilmContext, SegmentPlan]:
     """The second of three segments of a clip with four keyframes."""
     source, settings = make_video(tmp_path / "clip.mp4", range(12), options={"g": "3"}), UpscaleSettings()
     with open_reader(source) as reader:
-        job = prepare(reader, source, tmp_path / "out.mp4", settings)
+        job = prepare_job(reader, source, tmp_path / "out.mp4", settings)
         plans = Planner(settings, job.spec.time_base, 8).plans(reader.frames(), reader.origin, lambda frame: True)
         plan = list(plans)[1]
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / PROBE).write_text("token")
     reading = Reading(settings.reading, Fraction(0), False)
     size, folder = (reader.info.height, reader.info.width), tmp_path / "work"
-    return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, "token"), plan
+    return FilmContext(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, "token"), plan
 
 
-def render(worker: Worker, film: Film, plan: SegmentPlan) -> tuple[bytes, str]:
+def render(worker: Worker, film: FilmContext, plan: SegmentPlan) -> tuple[bytes, str]:
     result = worker.render(film, plan)
     assert isinstance(result, Rendered)
-    return store(film.folder, result).read_bytes(), result.problem
+    return save_segment(film.folder, result).read_bytes(), result.problem
 
 
-def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[Film, SegmentPlan]) -> None:
+def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[FilmContext, SegmentPlan]) -> None:
     _, plan = planned
     assert (plan.number, plan.first_frame) == (1, 8)
     assert (plan.parts[0], plan.parts[-1]) == (PicturePlan(4, 5, 0.0, (4, 5)), PicturePlan(7, 8, 0.5, (7, 8)))
@@ -57,7 +57,7 @@ def test_a_plan_names_frames_times_and_where_to_decode_from(planned: tuple[Film,
 
 
 def test_a_segment_returned_as_bytes_equals_one_written_in_place(
-    worker: Worker, planned: tuple[Film, SegmentPlan]
+    worker: Worker, planned: tuple[FilmContext, SegmentPlan]
 ) -> None:
     film, plan = planned
     written, _ = render(worker, film, plan)
@@ -67,14 +67,14 @@ def test_a_segment_returned_as_bytes_equals_one_written_in_place(
     assert sorted(path.name for path in film.folder.iterdir()) == ["000001.mkv", PROBE]
 
 
-def test_where_seeking_misleads_everything_is_decoded(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+def test_where_seeking_misleads_everything_is_decoded(worker: Worker, planned: tuple[FilmContext, SegmentPlan]) -> None:
     film, plan = planned
     expected = render(worker, film, plan)
     late = replace(plan, seek=plan.needed[1].time)
     assert render(worker, film, late) == expected
 
 
-def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tuple[FilmContext, SegmentPlan]) -> None:
     film, plan = planned
     expected, _ = render(worker, film, plan)
     doubtful = replace(plan, needed=(Needed(4, plan.needed[0].time, 1), *plan.needed[1:]))
@@ -84,7 +84,7 @@ def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tupl
     assert "source frame 4 at 0.167 s looks different" in problem
 
 
-def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[Film, SegmentPlan]) -> None:
+def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[FilmContext, SegmentPlan]) -> None:
     film, plan = planned
     missing = replace(film, source=Source(film.source.path, "another look"))
     assert isinstance(worker.render(missing, plan), InputMissing)

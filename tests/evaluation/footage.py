@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image as PillowImage
 
 from safa.data.scene import Image
+from tests.media import write_video
 
 
 def moving(count: int, height: int = 48, width: int = 64, step: float = 1.0) -> list[Image]:
@@ -35,17 +35,7 @@ def save_pictures(folder: Path, frames: Sequence[Image], pattern: str = "{}.png"
 
 def save_video(path: Path, frames: Sequence[Image], pixel_format: str = "bgr0") -> Path:
     """Write ``frames`` losslessly (FFV1)."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=24)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pixel_format
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 24)
-        for index, image in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 24)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_video(path, frames, time_base=Fraction(1, 24), codec="ffv1", pixel_format=pixel_format)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 from safa.checkpoint import save_checkpoint
 from safa.errors import SafaError
 from safa.jobs import preview as module
-from safa.jobs.job import prepare
+from safa.jobs.job import prepare_job
 from safa.jobs.preview import preview
 from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.settings import UpscaleSettings
@@ -125,7 +125,7 @@ def test_bytes_are_told_for_the_whole_frame_and_film_not_for_its_liveliest_part(
         picture[32:64, 48:80] = generator.integers(0, 256, (32, 32, 1))
     path = write(tmp_path / "a.mkv", pictures, "libx264", "yuv420p")
     with open_reader(path) as reader:
-        job = prepare(reader, path, tmp_path / "out.mp4", UpscaleSettings())
+        job = prepare_job(reader, path, tmp_path / "out.mp4", UpscaleSettings())
 
     def middle(image: np.ndarray) -> np.ndarray:
         return image[32:64, 48:80]

@@ -23,7 +23,7 @@ from safa.jobs.pipeline import Progress
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler, span_of
-from safa.video.read.pictures import before_after, load_picture, save_picture
+from safa.video.read.pictures import load_picture, save_picture, side_by_side
 from safa.video.read.reader import VideoReader
 from tests.cluster.local import LocalWorkers
 from tests.conftest import tiny_network
@@ -135,7 +135,7 @@ def test_a_size_is_given_as_players_show_it(tmp_path: Path, upscaler: Upscaler) 
     source = make_video(tmp_path / "in.mp4", range(2), configure=turned)  # 64 x 48, seen as 48 x 64
     report = upscale(source, tmp_path / "out.mp4", size="96x128", upscaler=upscaler)
     assert (report.width, report.height) == (128, 96)
-    assert before_after(source, tmp_path / "out.mp4").shape == (128, 2 * 96 + 8, 3)
+    assert side_by_side(source, tmp_path / "out.mp4").shape == (128, 2 * 96 + 8, 3)
 
 
 class Stopped(Exception):
@@ -218,13 +218,13 @@ def test_settings_are_written_one_way() -> None:
 
 
 def test_smaller_results_take_smaller_encoders(tmp_path: Path) -> None:
-    from safa.jobs.job import prepare
+    from safa.jobs.job import prepare_job
     from safa.video.read.folder import open_reader
 
     source = write_clip(tmp_path / "in.mp4", 1, size=(640, 360))
     plans = []
     for scale in (1, 2, 4):
         with open_reader(source) as reader:
-            plans.append(prepare(reader, source, tmp_path / "out.mp4", UpscaleSettings(scale=scale), 2 << 30).plan)
+            plans.append(prepare_job(reader, source, tmp_path / "out.mp4", UpscaleSettings(scale=scale), 2 << 30).plan)
     assert [plan.aside for plan in plans] == sorted(plan.aside for plan in plans)
     assert plans[0].aside < plans[2].aside / 4

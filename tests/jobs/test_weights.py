@@ -1,7 +1,7 @@
 """Which weights a source gets, and how much detail."""
 
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,23 +18,20 @@ from safa.jobs.upscale import upscale
 from safa.jobs.weights import Networks, Pick, pick_weights
 from safa.video.look import look_at
 from tests.conftest import tiny_network
+from tests.media import write_video
 
 TEXTURE = np.random.default_rng(1).integers(0, 256, (12, 40, 3), np.uint8).repeat(8, 0).repeat(8, 1)
 
 
 def write(path: Path, codec: str, options: dict[str, str], frames: int = 6) -> Path:
     """A moving texture, 96x128."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width, stream.pix_fmt, stream.time_base = 96, 128, "yuv420p", Fraction(1, 25)
+
+    def bit_rate(stream: Any) -> None:
         if codec.startswith("mpeg"):
             stream.bit_rate = 50_000_000
-        for k in range(frames):
-            picture = np.ascontiguousarray(TEXTURE[:, 5 * k : 5 * k + 128])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+
+    pictures = (TEXTURE[:, 5 * k : 5 * k + 128] for k in range(frames))
+    return write_video(path, pictures, codec=codec, options=options, configure=bit_rate)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from safa.video.read.folder import open_reader
 from safa.video.read.options import ReadOptions
@@ -18,6 +19,7 @@ from safa.video.verify import Expected
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.journal import Journal, work_folder
 from safa.video.write.segments import SegmentWriter
+from tests.media import write_video
 
 SIZE = (64, 48)
 
@@ -48,31 +50,26 @@ def make_video(
     last_duration: int | None = None,
 ) -> Path:
     """Write a small video: one frame at each of `times` ticks, and `audio` seconds of a tone from `audio_start`."""
-    with av.open(str(path), "w", container_options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=24, options=options or {})
-        stream.width, stream.height = size
-        stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = time_base
-        stream.time_base = time_base
-        if configure:
-            configure(stream)
-        sound = None
-        if audio is not None:
-            sound = container.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48000, layout="mono")
-        last = {times[-1]: last_duration}
-        for number, ticks in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
-            frame.pts, frame.time_base = ticks, time_base
-            for packet in stream.encode(frame):
-                packet.duration = last.get(packet.pts) or 0
-                container.mux(packet)
-        for packet in stream.encode(None):
-            packet.duration = last.get(packet.pts) or 0
-            container.mux(packet)
-        if sound is not None and audio:
-            for packet in tone(sound, audio, audio_start):
-                container.mux(packet)
-    return path
+
+    def sound(container: OutputContainer) -> Callable[[], list[av.Packet]]:
+        codec = "libopus" if path.suffix == ".webm" else "aac"
+        stream = container.add_stream(codec, rate=48000, layout="mono")
+        return lambda: tone(stream, audio, audio_start) if audio else []
+
+    return write_video(
+        path,
+        (picture(number, *size) for number in range(len(times))),
+        times,
+        time_base,
+        rate=24,
+        codec=codec,
+        pixel_format=pixel_format,
+        options=options,
+        container_options=container_options,
+        configure=configure,
+        duration_of=lambda tick: (last_duration or 0) if tick == times[-1] else 0,
+        sound=sound if audio is not None else None,
+    )
 
 
 def tone(stream: Any, seconds: float, start: float = 0.0) -> list[av.Packet]:
@@ -213,14 +210,14 @@ def pixel_components(pixel_format: str) -> str:
 
 def make_interlaced(path: Path) -> Path:
     """MPEG-2 with two fields a frame, taken at different times."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "top": "1"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
-        for number in range(12):
-            image = picture(2 * number)
-            image[1::2] = picture(2 * number + 1)[1::2]
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+
+    def woven(number: int) -> np.ndarray:
+        image = picture(2 * number)
+        image[1::2] = picture(2 * number + 1)[1::2]
+        return image
+
+    def bit_rate(stream: Any) -> None:
+        stream.bit_rate = 2_000_000
+
+    options = {"flags": "+ildct+ilme", "top": "1"}
+    return write_video(path, map(woven, range(12)), codec="mpeg2video", options=options, configure=bit_rate)

@@ -9,6 +9,7 @@ import pytest
 from safa.video.colour import Colour, FromRgb, ToRgb
 from safa.video.hdr import Mastering
 from safa.video.read.reader import VideoReader
+from tests.media import write_video
 from tests.video.making import convert
 
 # SMPTE bars at 75 %, white, black, and colours off the corners of the cube: R, G, B of 0..255.
@@ -80,16 +81,13 @@ def test_flat_areas_of_the_chart_survive_the_whole_pipe(tmp_path, matrix, colour
     pixel_format = "yuv420p" if bits == 8 else "yuv420p10le"
     yuv = yuv_of(matrix, colour_range, bits)
     source = tmp_path / "chart.mkv"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("ffv1", rate=24)
-        stream.width, stream.height, stream.pix_fmt = BAR * len(BARS), HEIGHT, pixel_format
+
+    def tag(stream):
         context = stream.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = 1, 1, matrix, colour_range
-        for number in range(3):
-            frame = chart(yuv, pixel_format, bits)
-            frame.pts, frame.time_base = number, Fraction(1, 24)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+
+    frames = [chart(yuv, pixel_format, bits) for _ in range(3)]
+    write_video(source, frames, time_base=Fraction(1, 24), codec="ffv1", pixel_format=pixel_format, configure=tag)
     codec = {"codec": "h265" if bits == 10 else "h264", "pixel_format": pixel_format}
     convert(source, tmp_path / "out.mp4", scale=4, **codec)
     with av.open(str(tmp_path / "out.mp4")) as container:

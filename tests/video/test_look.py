@@ -10,6 +10,7 @@ import pytest
 from safa.errors import MediaError
 from safa.video import look, measures
 from safa.video.look import look_at
+from tests.media import write_video
 from tests.video.making import make_interlaced, make_video
 
 WIDTH, HEIGHT = 128, 96
@@ -26,13 +27,7 @@ def moving(number: int) -> np.ndarray:
 
 def write(path: Path, pictures: list[np.ndarray], codec: str = "ffv1", pixels: str = "yuv444p") -> Path:
     """25 frames a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    return write_video(path, pictures, codec=codec, pixel_format=pixels)
 
 
 def test_a_clean_video_has_none_of_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from safa.errors import MediaError
 from safa.video.read.options import ReadOptions
-from safa.video.read.pictures import before_after, load_picture
+from safa.video.read.pictures import load_picture, side_by_side
 from tests.video.making import convert, make_video, picture
 from tests.video.test_matrix import turned
 
@@ -72,7 +72,7 @@ def test_before_and_after_show_one_moment(
     start, slow = options.get("start"), options.get("slow", Fraction(1))
     convert(source, tmp_path / "out.mp4", scale=4, selection=(start, None), slow=slow)
     moment = Fraction(at) if at else None
-    both = before_after(source, tmp_path / "out.mp4", moment, slow, ReadOptions(start=start))
+    both = side_by_side(source, tmp_path / "out.mp4", moment, slow, ReadOptions(start=start))
     assert shown_numbers(both) == [number, number]
 
 
@@ -81,7 +81,7 @@ def test_a_moment_that_the_result_does_not_show_is_refused(tmp_path: Path) -> No
     convert(source, result, scale=4, selection=(Fraction(1, 4), Fraction(1, 2)))
     for at in (Fraction(1, 10), Fraction(9, 10)):
         with pytest.raises(MediaError, match=r"before the start of the result|ends before 0\.9 s"):
-            before_after(source, result, at, options=ReadOptions(start=Fraction(1, 4)))
+            side_by_side(source, result, at, options=ReadOptions(start=Fraction(1, 4)))
 
 
 def test_before_and_after_of_a_folder_of_pictures(tmp_path: Path) -> None:
@@ -90,17 +90,17 @@ def test_before_and_after_of_a_folder_of_pictures(tmp_path: Path) -> None:
         Image.fromarray(picture(number)).save(tmp_path / "in" / f"{number}.png")
     convert(tmp_path / "in", tmp_path / "out.mp4", scale=4, source_fps=Fraction(24))
     options = ReadOptions(source_fps=Fraction(24))
-    both = before_after(tmp_path / "in", tmp_path / "out.mp4", Fraction(3, 24), options=options)
+    both = side_by_side(tmp_path / "in", tmp_path / "out.mp4", Fraction(3, 24), options=options)
     assert shown_numbers(both) == [3, 3]
 
 
 def test_before_and_after_of_a_phone_held_upright(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", range(4), configure=turned)
     convert(source, tmp_path / "out.mp4", scale=4)
-    assert before_after(source, tmp_path / "out.mp4").shape == (4 * 64, 2 * 4 * 48 + 8, 3)
+    assert side_by_side(source, tmp_path / "out.mp4").shape == (4 * 64, 2 * 4 * 48 + 8, 3)
 
 
 def test_before_and_after_of_transparent_footage(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mov", range(4), codec="png", pixel_format="rgba")
     convert(source, tmp_path / "out.mp4", scale=4)
-    assert before_after(source, tmp_path / "out.mp4").shape == (4 * 48, 2 * 4 * 64 + 8, 3)
+    assert side_by_side(source, tmp_path / "out.mp4").shape == (4 * 48, 2 * 4 * 64 + 8, 3)

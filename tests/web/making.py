@@ -11,7 +11,7 @@ import numpy as np
 
 from safa.checkpoint import save_checkpoint
 from safa.web.choices import DEFAULTS
-from safa.web.jobs import Job, JobStore
+from safa.web.jobs import JobStore, WebJob
 from safa.web.material import Limits, describe_upload
 from safa.web.worker import Workers
 from tests.conftest import tiny_network
@@ -32,7 +32,7 @@ def workers_of(store: JobStore, weights: Path) -> Workers:
     return Workers(store, {"tiny": str(weights)}, device="cpu")
 
 
-def make_job(store: JobStore, *uploads: Path, owner: str = ME, **choices: Any) -> Job:
+def make_job(store: JobStore, *uploads: Path, owner: str = ME, **choices: Any) -> WebJob:
     """A queued job of these files."""
     job = store.draft(owner)
     for number, path in enumerate(uploads, 1):

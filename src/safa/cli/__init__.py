@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -25,23 +26,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(epilog=epilog())(upscale.upscale)
-for command in (
-    preview.preview,
-    pictures.between,
-    pictures.compare,
-    info.info,
-    quality.evaluate,
-    quality.inspect,
-    speed.bench,
-    export.export,
-    network.pack,
-    network.train,
-    network.ablate,
-    web.serve,
-):
-    app.command()(command)
-app.command("import-checkpoint")(network.import_checkpoint)
+app.command("upscale", epilog=epilog())(upscale.upscale_command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "preview": preview.preview_command,
+    "between": pictures.between_command,
+    "compare": pictures.compare_command,
+    "info": info.info_command,
+    "evaluate": quality.evaluate_command,
+    "inspect": quality.inspect_command,
+    "bench": speed.bench_command,
+    "export": export.export_command,
+    "pack": network.pack_command,
+    "train": network.train_command,
+    "ablate": network.ablate_command,
+    "serve": web.serve_command,
+    "import-checkpoint": network.import_checkpoint_command,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 @app.callback()

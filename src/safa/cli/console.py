@@ -59,7 +59,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for program
 
 
 @dataclass
-class Voice:
+class Reporter:
     """Tells what happens, in the form asked for."""
 
     as_json: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safa.cli.reporter import Reporter
+from safa.cli.progress import UpscaleReporter
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ def forecast_all(
     upscaler_for: Callable[[Path], Upscaler],
     settings: UpscaleSettings,
     overwrite: bool,
-    reporter: Reporter,
+    reporter: UpscaleReporter,
 ) -> None:
     """Say of each file what would be made of it."""
     from safa.jobs.batch import settled_before
     from safa.jobs.forecast import forecast
 
-    failed, voice = False, reporter.voice
+    failed = False
     for source, output in jobs:
         upscaler = upscaler_for(source)
         if several and not overwrite and (done := settled_before(source, output, settings, upscaler.checkpoint.sha256)):
             failed = failed or done.failed
-            voice.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
-            voice.say(str(done.error) if done.error else f"{output}: finished before")
+            reporter.event("skipped", source=str(source), output=str(output), error=str(done.error or ""))
+            reporter.say(str(done.error) if done.error else f"{output}: finished before")
             continue
         try:
             made = forecast(source, output, settings, upscaler, overwrite=overwrite, check=not several)
@@ -41,10 +41,10 @@ def forecast_all(
             if not several:
                 raise
             failed = True
-            voice.failed(source, error)
+            reporter.failed(source, error)
             continue
         for warning in made.left_out:
-            voice.warn(warning)
+            reporter.warn(warning)
         reporter.forecast(made)
     if failed:
         raise SystemExit(1)

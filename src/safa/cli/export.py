@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Json, Voice, progress_bar
+from safa.cli.console import Json, Reporter, progress_bar
 
 
-def export(
+def export_command(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Name of shipped weights or a file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     format: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export archives (.pt2).")] = "onnx",
@@ -21,19 +21,19 @@ def export(
     """Write the network for other programs, checked against PyTorch at three sizes; see docs/export.md."""
     from safa.export import export_model
 
-    voice = Voice(as_json)
+    reporter = Reporter(as_json)
     with progress_bar("parts") as bar:
         task = bar.add_task("exporting", total=None, speed="-")
 
         def show(name: str, done: int, total: int) -> None:
             bar.update(task, description=escape(name), completed=done, total=total)
-            voice.event("progress", part=name, done=done, total=total)
+            reporter.event("progress", part=name, done=done, total=total)
 
         made = export_model(weights, output, format, overwrite, show)
     found = made.differences
     figures = {"largest_difference": found.largest, "image_difference": found.image, "runtime": made.runtime}
-    voice.event("done", output=str(made.folder), files=made.files, bytes=made.bytes, **figures)
-    voice.say(
+    reporter.event("done", output=str(made.folder), files=made.files, bytes=made.bytes, **figures)
+    reporter.say(
         f"{made.folder}: {len(made.files)} files, {made.bytes / 1e6:.1f} MB; largest difference from PyTorch "
         f"{found.largest:.1e} (images {found.image:.1e}) in {made.runtime}"
     )

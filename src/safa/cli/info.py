@@ -16,7 +16,7 @@ Facts = dict[str, Any]
 Tables = dict[str, list[tuple[str, str]]]
 
 
-def info(
+def info_command(
     file: Annotated[str | None, typer.Argument(metavar="[FILE|WEIGHTS]", help="Video, weights file or name.")] = None,
     as_json: Json = False,
 ) -> None:

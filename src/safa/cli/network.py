@@ -25,7 +25,7 @@ Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Devices = Annotated[str, typer.Option(help="How many, or auto.")]
 
 
-def import_checkpoint(
+def import_checkpoint_command(
     pickle: Annotated[Path, typer.Argument(help="The authors' flownet.pkl.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
 ) -> None:
@@ -37,7 +37,7 @@ def import_checkpoint(
     stdout.print(f"{escape(str(output))}: {network.config.channels} channels, {network.config.blocks} blocks")
 
 
-def pack(
+def pack_command(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with clips, folders of frames, photographs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PACK", help="File to write.")],
     size: Annotated[float, typer.Option(help="Of the pack in MiB, at most.")] = 56.0,
@@ -69,7 +69,7 @@ def pack(
     )
 
 
-def train(
+def train_command(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(help="Recipe (TOML); see recipes/.")] = None,
@@ -122,7 +122,7 @@ def train(
         stdout.print(f"{escape(str(out))}: {steps} steps done; weights in {escape(str(out / 'last.safetensors'))}")
 
 
-def ablate(
+def ablate_command(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Rows to compare (TOML): recipes/ablation.toml.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")],

@@ -25,7 +25,7 @@ from safa.video.parse import parse_memory, parse_time
 from safa.video.read.options import ReadOptions
 
 
-def between(
+def between_command(
     first: Annotated[Path, typer.Argument(metavar="A", help="First picture.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
     at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
@@ -60,7 +60,7 @@ def between(
         stdout.print(escape(str(path)))
 
 
-def compare(
+def compare_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
     result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
@@ -72,7 +72,7 @@ def compare(
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
     moment = parse_time(at) if at is not None else None
     options = ReadOptions(**parse_selection(source_fps, start))
-    from safa.video.read.pictures import before_after, save_picture
+    from safa.video.read.pictures import save_picture, side_by_side
 
-    save_picture(before_after(source, result, moment, parse_slow(slow), options), output)
+    save_picture(side_by_side(source, result, moment, parse_slow(slow), options), output)
     stdout.print(escape(str(output)))

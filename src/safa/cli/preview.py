@@ -17,11 +17,11 @@ from safa.cli.console import (
     Json,
     Memory,
     Rate,
+    Reporter,
     ScaleOption,
     SizeOption,
     Slow,
     SourceFps,
-    Voice,
 )
 from safa.cli.times import check_source_fps, parse_rates, parse_selection
 from safa.video.parse import parse_memory, parse_time
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from safa.jobs.preview import Tried
 
 
-def preview(
+def preview_command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Video, or folder of pictures.")],
     output: Annotated[
         Path | None,
@@ -68,15 +68,15 @@ def preview(
 
     choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "deinterlace": deinterlace}
     settings = UpscaleSettings(**rates, **parse_selection(source_fps), **choices)  # type: ignore[arg-type]
-    voice = Voice(as_json)
+    reporter = Reporter(as_json)
 
     def tell(one: Tried) -> None:
-        voice.say(f"{one.weights}: {one.told()}")
+        reporter.say(f"{one.weights}: {one.told()}")
 
     sheet = output or Path(f"{source.stem}-preview.png")
     options = {"device": device, "engine": engine, "memory": ceiling, "on_tried": tell}
     made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
-    voice.event("preview", **made.to_dict())
-    voice.say(f"shown: {made.note}")
-    voice.say(f"{made.sheet}")
-    voice.say(f"{made.clip}")
+    reporter.event("preview", **made.to_dict())
+    reporter.say(f"shown: {made.note}")
+    reporter.say(f"{made.sheet}")
+    reporter.say(f"{made.clip}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REPORT_HEIGHTS = (240, 480, 1080, 2160)
 
 
-def evaluate(
+def evaluate_command(
     weights: Annotated[
         list[str] | None, typer.Argument(help="Shipped names, weights files, ONNX models or exported folders.")
     ] = None,
@@ -166,7 +166,7 @@ def _methods(name: str, device: str) -> tuple[list[Method], Any]:
     return [stream_method(upscaler, called), dataclasses.replace(method, name=f"{called}, 2 frames")], network
 
 
-def inspect(
+def inspect_command(
     first: Annotated[Path, typer.Argument(metavar="A|CLIP", help="First picture, or a video.")],
     second: Annotated[Path | None, typer.Argument(metavar="[B]", help="Second picture.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the pictures.")] = Path(

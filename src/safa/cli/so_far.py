@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safa.cli.console import Voice
+from safa.cli.console import Reporter
 from safa.errors import OutputError, SafaError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def join_all(
     several: bool,
     upscaler_for: Callable[[Path], Upscaler],
     settings: UpscaleSettings,
-    voice: Voice,
+    reporter: Reporter,
 ) -> None:
     """Join what is kept of every job; of several, those without any are passed over."""
     from safa.jobs.so_far import has_kept_work, join_so_far
@@ -36,12 +36,12 @@ def join_all(
             if not several:
                 raise
             failed = True
-            voice.failed(source, error)
+            reporter.failed(source, error)
             continue
         failed = failed or not report.verification.ok
-        voice.event("so_far", **report.to_dict())
-        voice.say(f"{report.output}: the first {report.frames} frames of {output}")
-        voice.checked(report)
-    voice.say("the same command without --finish goes on where it stopped")
+        reporter.event("so_far", **report.to_dict())
+        reporter.say(f"{report.output}: the first {report.frames} frames of {output}")
+        reporter.checked(report)
+    reporter.say("the same command without --finish goes on where it stopped")
     if failed:
         raise SystemExit(1)

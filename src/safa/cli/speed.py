@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from safa.bench import Profile
 
 
-def bench(
+def bench_command(
     weights: Annotated[list[str] | None, typer.Argument(help='Names, files, or "paper" (random weights).')] = None,
     size: Annotated[list[str] | None, typer.Option(help="Size of the input, WIDTHxHEIGHT; may be repeated.")] = None,
     frames: Annotated[str, typer.Option(help="Output frames per pair: 2, or several as 2,4,8,16.")] = "2",

@@ -25,12 +25,11 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
-    Voice,
     progress_bar,
     stderr,
     stdout,
 )
-from safa.cli.reporter import Reporter
+from safa.cli.progress import UpscaleReporter
 from safa.cli.times import check_source_fps, parse_rates, parse_selection
 from safa.errors import SafaError
 from safa.video.parse import parse_memory
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from safa.jobs.weights import Networks
 
 
-def upscale(
+def upscale_command(
     sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, folders, or - for y4m.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
@@ -120,23 +119,24 @@ def upscale(
     choices |= {"deinterlace": deinterlace, "cuts": cuts, "dedup": dedup}
     settings = UpscaleSettings(**rates, **selection, **choices)  # type: ignore[arg-type]
     # Where standard output carries the video, words go to standard error.
-    voice = Voice(as_json, stderr if str(output) == "-" else stdout)
+    out = stderr if str(output) == "-" else stdout
     common: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
     several = len(sources) > 1 or holds_videos(sources[0], output)
     jobs = plan_batch(sources, output) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
-        reporter = Reporter(voice, bar, f"{len(jobs)} files" if several and cluster is not None else None)
+        label = f"{len(jobs)} files" if several and cluster is not None else None
+        reporter = UpscaleReporter(as_json, out, bar, label)
         networks = Networks(weights, detail, device, engine, ceiling, reporter.weights)
         if dry_run:
             forecast_all(jobs, several, networks.for_source, settings, overwrite, reporter)
             return
         if finish:
-            join_all(jobs, several, networks.for_source, settings, voice)
+            join_all(jobs, several, networks.for_source, settings, reporter)
             return
-        events: dict[str, Any] = {"on_progress": reporter.progress, "on_warning": voice.warn}
+        events: dict[str, Any] = {"on_progress": reporter.progress, "on_warning": reporter.warn}
         events["on_tiles"] = reporter.tiles
         # Programs and scripts do not wait for an estimate that they did not ask for.
-        if as_json or (voice.out.is_terminal and stderr.is_terminal):
+        if as_json or (out.is_terminal and stderr.is_terminal):
             events["on_forecast"] = reporter.forecast
         try:
             if cluster is not None:
@@ -166,12 +166,16 @@ def upscale(
 
 
 def _on_cluster(
-    jobs: list[tuple[Path, Path]], cluster: ClusterSettings, networks: Networks, reporter: Reporter, **common: Any
+    jobs: list[tuple[Path, Path]],
+    cluster: ClusterSettings,
+    networks: Networks,
+    reporter: UpscaleReporter,
+    **common: Any,
 ) -> list[Outcome]:
     """The jobs, those with the same weights together."""
     from safa.cluster import Listeners, upscale_on_cluster
 
-    listeners = Listeners(reporter.start, reporter.outcome, reporter.progress, reporter.voice.warn)
+    listeners = Listeners(reporter.start, reporter.outcome, reporter.progress, reporter.warn)
     groups: dict[str, list[tuple[Path, Path]]] = {}
     for job in jobs:
         groups.setdefault(networks.name_for(job[0]), []).append(job)

@@ -17,7 +17,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
-def serve(
+def serve_command(
     host: Annotated[str, typer.Option(help="Address to answer on; others than 127.0.0.1 are reachable.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
     password: Annotated[

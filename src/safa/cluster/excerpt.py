@@ -19,7 +19,7 @@ from safa.video.schedule.windows import Interval, Numbered, Window
 INSTANT = Fraction(1, 10**9)
 
 
-class Disagreement(Exception):
+class DecodeMismatch(Exception):
     """A frame is not there, or is not what the plan saw."""
 
 
@@ -39,7 +39,7 @@ class Reading:
 def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Numbered]:
     """The needed frames, decoded from a keyframe at or before the first one.
 
-    Raises ``Disagreement`` where that gives other pictures than decoding from the beginning gave the driver: in some
+    Raises ``DecodeMismatch`` where that gives other pictures than decoding from the beginning gave the driver: in some
     damaged files, and in those whose keyframes do not stand for themselves.
     """
     start, end = plan.seek - reading.zero, plan.needed[-1].time - reading.zero + INSTANT
@@ -53,7 +53,7 @@ def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Num
             )
             yield from _checked(found, plan)
     except MediaError as error:
-        raise Disagreement(str(error)) from error
+        raise DecodeMismatch(str(error)) from error
 
 
 def all_frames(path: Path, reading: Reading, plan: SegmentPlan, check: bool = True) -> Iterator[Numbered]:
@@ -86,7 +86,7 @@ def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bo
     for wanted in plan.needed:
         needed, frame = next(found, (None, None))
         if frame is None or needed != wanted:
-            raise Disagreement(f"source frame {wanted.number} at {float(wanted.time):.3f} s is not there")
+            raise DecodeMismatch(f"source frame {wanted.number} at {float(wanted.time):.3f} s is not there")
         if check and checksum(frame.image) != wanted.checksum:
-            raise Disagreement(f"source frame {wanted.number} at {float(wanted.time):.3f} s looks different")
+            raise DecodeMismatch(f"source frame {wanted.number} at {float(wanted.time):.3f} s looks different")
         yield Numbered(wanted.number, frame.image)

@@ -15,11 +15,11 @@ from typing import Any
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Planner, SegmentPlan
-from safa.cluster.worker import PROBE, Failed, Film, Rendered, store
+from safa.cluster.worker import PROBE, Failed, FilmContext, Rendered, save_segment
 from safa.errors import OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.finished import record_finished
-from safa.jobs.job import Job, Report, check_request, conclude, prepare, request_of
+from safa.jobs.job import Job, Report, check_request, conclude, prepare_job, request_of
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
 from safa.video.files import appearance, disk_errors
@@ -63,7 +63,7 @@ class OpenFilm:
     request: Request
     job: Job | None = None
     journal: Journal | None = None
-    shared: Film | None = None
+    shared: FilmContext | None = None
     reference: Any = None
     """``shared`` in the object store."""
     ready: deque[SegmentPlan] = field(default_factory=deque)
@@ -121,14 +121,14 @@ class OpenFilm:
         self.rendering -= 1
         try:
             with disk_errors(self.journal.folder, self.journal.kept):
-                path = store(self.journal.folder, segment)
+                path = save_segment(self.journal.folder, segment)
                 self.journal.add(path, segment.times, segment.reorder)
         except SafaError as error:
             self.error = self.error or error
         if segment.problem:
             self.problems.append(segment.problem)
 
-    def again(self, plan: SegmentPlan) -> None:
+    def retry(self, plan: SegmentPlan) -> None:
         """Nothing was wrong with the segment; it waits for a worker once more."""
         self.rendering -= 1
         self.ready.appendleft(plan)
@@ -166,7 +166,7 @@ class OpenFilm:
 
     def _once_more(self, plan: SegmentPlan, times: int, limit: int, reason: str) -> str:
         assert self.journal is not None
-        self.again(plan)
+        self.retry(plan)
         if times < limit:
             self.retries += 1
             return f"{self.source.name}: {plan.describe()} is tried again: {reason}"
@@ -181,7 +181,7 @@ class OpenFilm:
             self.output.parent.mkdir(parents=True, exist_ok=True)
         check_request(self.source, self.output, settings, self.request.overwrite)
         with open_reader(self.source, settings.reading) as reader:
-            job = prepare(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
+            job = prepare_job(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
             self.shared = self._shared(job, journal, reader)
@@ -199,11 +199,11 @@ class OpenFilm:
         folder = work_folder(self.output)
         return open_journal(folder, job.spec, fingerprint, self.request.restart, convert.SEGMENT_FRAMES)
 
-    def _shared(self, job: Job, journal: Journal, reader: VideoReader | FolderReader) -> Film:
+    def _shared(self, job: Job, journal: Journal, reader: VideoReader | FolderReader) -> FilmContext:
         token = uuid.uuid4().hex
         (journal.folder / PROBE).write_text(token)
         source, folder = self.source.absolute(), journal.folder.absolute()
         reading = Reading(self.request.settings.reading, reader.info.clock_zero, job.alpha)
         share = Share(**journal.share) if journal.share else None  # type: ignore[arg-type]
         size = reader.info.height, reader.info.width
-        return Film(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, token, share)
+        return FilmContext(Source(source, appearance(source)), reading, size, job.spec, job.plan, folder, token, share)

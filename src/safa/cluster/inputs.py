@@ -55,7 +55,7 @@ class Source:
             folder.mkdir(mode=0o700, parents=True)
         if not _is_own(folder):
             raise SafaError(
-                f"{folder} is not this user's own, so nothing is copied there; remove it, or set TMPDIR to another one."
+                f"{folder} belongs to another user, so nothing is copied there; remove it or set TMPDIR to another one."
             )
         target = self.copy / name if name else self.copy
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from safa.cluster.film import OpenFilm, Request
-from safa.cluster.pool import Member, News
+from safa.cluster.pool import WorkerEvent, WorkerHandle
 from safa.cluster.worker import Failed, InputMissing, Rendered
 from safa.jobs.batch import Outcome, outcome_of
 from safa.jobs.job import interrupted
@@ -39,24 +39,24 @@ class Listeners:
             self.outcome(outcome)
 
 
-class Workers(Protocol):
+class WorkerPool(Protocol):
     """What ``Pool`` is to a job."""
 
     facts: dict[str, Any] | None
 
     @property
     def size(self) -> int: ...
-    def idle(self) -> list[Member]: ...
+    def idle(self) -> list[WorkerHandle]: ...
     def share(self, value: Any) -> Any: ...
-    def give(self, member: Member, work: Any, film: Any, plan: Any) -> None: ...
-    def ship(self, member: Member, source: Any) -> bool: ...
-    def wait(self, seconds: float) -> list[News]: ...
+    def give(self, member: WorkerHandle, work: Any, film: Any, plan: Any) -> None: ...
+    def ship(self, member: WorkerHandle, source: Any) -> bool: ...
+    def wait(self, seconds: float) -> list[WorkerEvent]: ...
 
 
 class ClusterJob:
     """All files of one call."""
 
-    def __init__(self, workers: Workers, request: Request, listeners: Listeners) -> None:
+    def __init__(self, workers: WorkerPool, request: Request, listeners: Listeners) -> None:
         self._workers = workers
         self._request = request
         self._tell = listeners
@@ -118,7 +118,7 @@ class ClusterJob:
                     self._workers.give(member, (film, plan), film.reference, plan)
                     break
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: WorkerEvent) -> None:
         film, plan = news.work
         warning = ""
         match news.result:
@@ -126,7 +126,7 @@ class ClusterJob:
                 film.accept(segment)
                 self._show()
             case InputMissing() if self._workers.ship(news.member, film.shared.source):
-                film.again(plan)
+                film.retry(plan)
             case InputMissing():
                 warning = film.failed(
                     plan, Failed(plan.number, f"{film.source} cannot be copied to {news.member.node}")

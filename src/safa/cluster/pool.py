@@ -30,7 +30,7 @@ class WorkerShape:
 
 
 @dataclass
-class Member:
+class WorkerHandle:
     """One actor. It has at most one piece of work."""
 
     actor: Any
@@ -40,10 +40,10 @@ class Member:
 
 
 @dataclass(frozen=True)
-class News:
+class WorkerEvent:
     """What became of a piece of work: a result, or why the worker that had it was lost."""
 
-    member: Member
+    member: WorkerHandle
     work: Any
     result: Rendered | Failed | InputMissing | None
     loss: str = ""
@@ -69,8 +69,8 @@ class Pool:
         device = "cpu" if device == "auto" and not self._gpus else device
         self._arguments = (ray.put(checkpoint), device, engine, max(1, int(shape.cpus)), memory)
         self._class = ray.remote(num_cpus=shape.cpus, num_gpus=self._gpus, max_restarts=0)(Worker)
-        self._members: list[Member] = []
-        self._pending: dict[Any, tuple[Member, Any]] = {}
+        self._members: list[WorkerHandle] = []
+        self._pending: dict[Any, tuple[WorkerHandle, Any]] = {}
         self._shipments: dict[tuple[str, Source], Future[None]] = {}
         self._shipping = ThreadPoolExecutor(4, "shipping")
         self._start_failures = 0
@@ -99,11 +99,11 @@ class Pool:
             return
         self._not_before = time.monotonic() + PAUSE
         for _ in range(len(self._members), self._count or self.capacity()):
-            member = Member(self._class.remote(*self._arguments))
+            member = WorkerHandle(self._class.remote(*self._arguments))
             self._members.append(member)
             self._pending[member.actor.facts.remote()] = (member, None)
 
-    def idle(self) -> list[Member]:
+    def idle(self) -> list[WorkerHandle]:
         """Workers that can be given work."""
         return [member for member in self._members if member.is_ready and not member.is_busy]
 
@@ -111,12 +111,12 @@ class Pool:
         """Put something into the object store once, for all workers."""
         return self._ray.put(value)
 
-    def give(self, member: Member, work: Any, film: Any, plan: SegmentPlan) -> None:
+    def give(self, member: WorkerHandle, work: Any, film: Any, plan: SegmentPlan) -> None:
         """Let a worker render a segment; ``film`` is what ``share`` gave; ``work`` comes back with the news."""
         member.is_busy = True
         self._pending[member.actor.render.remote(film, plan)] = (member, work)
 
-    def ship(self, member: Member, source: Source) -> bool:
+    def ship(self, member: WorkerHandle, source: Source) -> bool:
         """Copy the source to a worker's machine, which has none; False if that was done before."""
         key = member.node, source
         if key in self._shipments and self._shipments[key].done():
@@ -127,7 +127,7 @@ class Pool:
         self._shipments[key].add_done_callback(lambda _: setattr(member, "is_busy", False))
         return True
 
-    def wait(self, seconds: float) -> list[News]:
+    def wait(self, seconds: float) -> list[WorkerEvent]:
         """What has happened since the last call; waits up to ``seconds`` for the first.
 
         Raises ``ClusterError`` where no worker can be started.
@@ -153,7 +153,7 @@ class Pool:
                 self._ray.kill(member.actor)
         self._members, self._pending = [], {}
 
-    def _news(self, reference: Any) -> News | None:
+    def _news(self, reference: Any) -> WorkerEvent | None:
         member, work = self._pending.pop(reference)
         try:
             result = self._ray.get(reference)
@@ -162,10 +162,10 @@ class Pool:
             if work is None:
                 self._stillborn(error)
                 return None
-            return News(member, work, None, type(error).__name__)
+            return WorkerEvent(member, work, None, type(error).__name__)
         member.is_busy = False
         if work is not None:
-            return News(member, work, result)
+            return WorkerEvent(member, work, result)
         member.node, member.is_ready = result["node"], True
         self._start_failures = 0
         self.facts = self.facts or result["same"]
@@ -176,7 +176,7 @@ class Pool:
             )
         return None
 
-    def _lose(self, member: Member) -> None:
+    def _lose(self, member: WorkerHandle) -> None:
         self._members.remove(member)
         with suppress(Exception):  # it may be cut off rather than dead
             self._ray.kill(member.actor)
@@ -187,7 +187,7 @@ class Pool:
         if self._start_failures >= MAX_START_FAILURES and not any(member.is_ready for member in self._members):
             raise ClusterError(f"No worker can be started: {_last_line(error)}")
 
-    def _ship(self, member: Member, source: Source) -> None:
+    def _ship(self, member: WorkerHandle, source: Source) -> None:
         for name, offset, data in source.chunks():
             reference = self._ray.put(data)  # into the object store, one chunk at a time
             self._ray.get(member.actor.receive.remote(source, name, offset, reference))

@@ -13,7 +13,7 @@ from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
 from safa.errors import SafaError
 from safa.jobs.batch import Outcome, settled_before
-from safa.jobs.job import PIPE, check_request, expected_frames, prepare
+from safa.jobs.job import PIPE, check_request, expected_frames, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import span_of
 from safa.video.read.folder import open_reader
@@ -106,7 +106,7 @@ def _longest_first(
                 check_request(source, output, settings, request.overwrite)
             with open_reader(source, settings.reading) as reader:
                 if not request.is_batch:
-                    prepare(reader, source, output, settings, request.memory)
+                    prepare_job(reader, source, output, settings, request.memory)
                 expected[output] = expected_frames(reader, settings) or 0
                 costs[output] = expected[output] * reader.info.width * reader.info.height
         except SafaError:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.excerpt import Disagreement, Reading, all_frames, near_frames, windows_of
+from safa.cluster.excerpt import DecodeMismatch, Reading, all_frames, near_frames, windows_of
 from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
 from safa.engine.device import pick_device
@@ -31,17 +31,18 @@ from safa.jobs.pipeline import run_pipeline
 from safa.jobs.rendering import render_windows
 from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
 from safa.upscaler.upscaler import Array, Upscaler
-from safa.video.files import publish
+from safa.video.files import atomic_write
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import Numbered, Window
 from safa.video.write.encoder import OutputSpec
+from safa.video.write.journal import segment_name
 from safa.video.write.segments import SegmentEncoder, encoder_errors
 
 PROBE = "probe.part"
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmContext:
     """What all segments of a file have in common.
 
     ``size`` is the source's height and width, that of the result is in ``spec``.
@@ -109,7 +110,7 @@ class Worker:
         same = {"engine": engine_of(self._upscaler), "safa": version("safa-video"), "libraries": libraries}
         return {"node": platform.node(), "same": same}
 
-    def render(self, film: Film, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+    def render(self, film: FilmContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
         """Make a segment. What goes wrong is returned, not raised: only losing a worker is an exception."""
         try:
             path = film.source.here()
@@ -127,25 +128,25 @@ class Worker:
         """Delete this machine's copy of the source."""
         source.forget()
 
-    def _render(self, path: Path, film: Film, plan: SegmentPlan) -> Rendered:
+    def _render(self, path: Path, film: FilmContext, plan: SegmentPlan) -> Rendered:
         try:
             return self._encode(near_frames(path, film.reading, plan), film, plan)
-        except Disagreement:
+        except DecodeMismatch:
             pass  # read as the driver did, all of it
         try:
             return self._encode(all_frames(path, film.reading, plan), film, plan)
-        except Disagreement as error:
+        except DecodeMismatch as error:
             problem = f"{plan.describe()} was decoded differently on {platform.node()}: {error}."
             return self._encode(all_frames(path, film.reading, plan, check=False), film, plan, problem)
 
-    def _settled(self, film: Film) -> AbstractContextManager[None]:
+    def _settled(self, film: FilmContext) -> AbstractContextManager[None]:
         if film.share is None:
             return nullcontext()
         return self._upscaler.settled(*film.size, film.share, lambda share: None)
 
-    def _encode(self, frames: Iterator[Numbered], film: Film, plan: SegmentPlan, problem: str = "") -> Rendered:
+    def _encode(self, frames: Iterator[Numbered], film: FilmContext, plan: SegmentPlan, problem: str = "") -> Rendered:
         began = time.monotonic()
-        name = f"{plan.number:06d}.mkv"
+        name = segment_name(plan.number)
         with tempfile.TemporaryDirectory(prefix="safa-") as own:
             shared = _is_seen(film)
             folder = film.folder if shared else Path(own)
@@ -170,17 +171,16 @@ class Worker:
         return Rendered(plan.number, times, reorder, data, time.monotonic() - began, problem)
 
 
-def store(folder: Path, segment: Rendered) -> Path:
+def save_segment(folder: Path, segment: Rendered) -> Path:
     """The driver's side of a finished segment: its file in the work folder, whole."""
-    path = folder / f"{segment.number:06d}.mkv"
+    path = folder / segment_name(segment.number)
     if segment.data is not None:
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_bytes(segment.data)
-        publish(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(segment.data)
     return path
 
 
-def _is_seen(film: Film) -> bool:
+def _is_seen(film: FilmContext) -> bool:
     try:
         return (film.folder / PROBE).read_text() == film.token
     except OSError:

@@ -1,7 +1,7 @@
 """Real motion: random windows from reels of consecutive frames.
 
 Most clips at hand are compressed, so they are scaled down before they serve as high-resolution truth: the fewer
-bits a pixel was coded with, the more.
+bits per pixel was coded with, the more.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
 
 
 def video_scale(video: Video) -> float:
-    """By how much a compressed clip must shrink: 0.5 below 0.2 bits a pixel, 0.6 below 0.35, else 0.75."""
+    """By how much a compressed clip must shrink: 0.5 below 0.2 bits per pixel, 0.6 below 0.35, else 0.75."""
     with VideoReader(video.path) as reader:
         info = reader.info
     pixels = float(info.duration or 1) * float(info.average_rate or 30) * info.width * info.height

@@ -31,7 +31,7 @@ _ONE_THREAD: dict[Codec, dict[str, str]] = {
 }
 
 
-def encode(
+def encode_packets(
     frames: Sequence[Image], codec: Codec, options: dict[str, str], chroma: Literal["420", "444"]
 ) -> list[bytes]:
     """Packets of ``frames``, the codec's own headers included (no container).
@@ -62,7 +62,7 @@ def encode(
     return packets + [bytes(packet) for packet in context.encode(None)]
 
 
-def decode(packets: Sequence[bytes], codec: Codec, most_frames: int | None = None) -> list[Image]:
+def decode_packets(packets: Sequence[bytes], codec: Codec, most_frames: int | None = None) -> list[Image]:
     """The frames that ``encode`` was given, as the decoder sees them; at most the first ``most_frames``."""
     context = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(context, av.VideoCodecContext)
@@ -80,7 +80,7 @@ def decode_stream(data: bytes, codec: Codec, most_frames: int | None = None) -> 
     """As ``decode`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
     parser = av.CodecContext.create(DECODERS[codec], "r")
     packets = [bytes(packet) for packet in [*parser.parse(data), *parser.parse(None)]]
-    return decode(packets, codec, most_frames)
+    return decode_packets(packets, codec, most_frames)
 
 
 # BT.601 both ways: what matters is only that one undoes the other, and OpenCV is faster than swscale.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from safa.data.codec import Codec, decode, encode
+from safa.data.codec import Codec, decode_packets, encode_packets
 from safa.data.scene import Image
 
 # Coarsest and finest quantiser of each codec (a CRF, of the MPEG ones a quantiser scale): visible to nearly invisible
@@ -60,5 +60,5 @@ def through_codec(frames: Sequence[Image], codec: Codec, options: dict[str, str]
     height, width = frames[0].shape[:2]
     bottom, right = (max(side + side % 2, SMALLEST_CODED) - side for side in (height, width))
     padded = [np.pad(frame, ((0, bottom), (0, right), (0, 0)), "edge") for frame in frames]
-    decoded = decode(encode(padded, codec, options, "420"), codec)
+    decoded = decode_packets(encode_packets(padded, codec, options, "420"), codec)
     return [np.ascontiguousarray(frame[:height, :width]) for frame in decoded]

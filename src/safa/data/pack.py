@@ -8,7 +8,6 @@ are decoded when they are drawn; photographs are held in memory.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -22,11 +21,12 @@ import cv2
 import numpy as np
 
 from safa.data.clips import Reel
-from safa.data.codec import decode_stream, encode
+from safa.data.codec import decode_stream, encode_packets
 from safa.data.material import Material, Split, held_out_names
 from safa.data.scene import Image
 from safa.data.stills import Still
 from safa.errors import SafaError
+from safa.video.files import publish
 
 FORMAT = "safa-pack/1"
 INDEX = "index.json"
@@ -110,7 +110,7 @@ class PackWriter:
             self._write(INDEX, json.dumps(index, indent=1).encode())
         self._archive.close()
         if kind is None:
-            os.replace(self._temporary, self.path)
+            publish(self._temporary, self.path)
         else:
             self._temporary.unlink(missing_ok=True)
 
@@ -149,7 +149,7 @@ class PackWriter:
 
 def encode_window(frames: Sequence[Image], quality: int) -> bytes:
     """H.264 with full colour resolution; ``quality`` is x264's constant rate factor, lower is better."""
-    return b"".join(encode(frames, "h264", {"crf": str(quality), "preset": "medium"}, "444"))
+    return b"".join(encode_packets(frames, "h264", {"crf": str(quality), "preset": "medium"}, "444"))
 
 
 def encode_still(image: Image, quality: int) -> bytes:

@@ -6,7 +6,6 @@ ones are rounded to 8 bits, transparency is left out.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from safa.data.scene import Image
 from safa.engine.images import Array, to_8_bits
 from safa.errors import SafaError
 from safa.network.operations import SCALE
-from safa.video.names import PICTURE_SUFFIXES
+from safa.video.read.folder import numbered_pictures
 from safa.video.read.pictures import load_picture
 from safa.video.read.reader import VideoReader
 
@@ -97,13 +96,8 @@ class Video:
 
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:
-    """The picture files directly in ``folder``, by the last number in their names: 2.png comes before 10.png."""
-    return tuple(sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES), key=_order))
-
-
-def _order(path: Path) -> tuple[int, str]:
-    numbers = re.findall(r"\d+", path.stem)
-    return (int(numbers[-1]) if numbers else -1, path.name)
+    """The picture files directly in ``folder``, in the order of ``numbered_pictures``."""
+    return tuple(path for _, path in numbered_pictures(folder))
 
 
 def _truth(picture: Array) -> Image:

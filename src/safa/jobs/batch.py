@@ -15,7 +15,6 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import VIDEO_SUFFIXES
-from safa.video.write.codecs import CONTAINERS
 from safa.video.write.journal import WORK_SUFFIX, is_published
 
 # Containers that are kept; every other input becomes an MP4.
@@ -62,7 +61,7 @@ def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
             raise OutputError(f"{folder} is the folder of the inputs; choose another folder for the outputs.")
         for path in found or [source]:
             place = path.relative_to(source).parent if found else Path()
-            suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES & set(CONTAINERS) else ".mp4"
+            suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES else ".mp4"
             jobs.append((path, folder / place / (path.stem + suffix)))
     inputs = {path.resolve() for path, _ in jobs}
     owners: dict[Path, Path] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from safa.errors import OutputError
 from safa.upscaler.upscaler import Array
 from safa.video.colour import FromRgb
+from safa.video.files import atomic_write
 from safa.video.hdr import Mastering
 from safa.video.names import for_ffmpeg
 from safa.video.read.info import VideoInfo
@@ -91,9 +91,12 @@ def write_clip(panels: Panels, moments: list[OutputTime], path: Path) -> None:
         mastering=Mastering(),
         economy=0,
     )
-    convert, temporary = FromRgb(spec.colour, spec.pixel_format), path.with_name(f".{path.name}.part")
+    convert = FromRgb(spec.colour, spec.pixel_format)
     try:
-        with av.open(for_ffmpeg(temporary), "w", format="mp4", container_options={"movflags": "+faststart"}) as film:
+        with (
+            atomic_write(path) as temporary,
+            av.open(for_ffmpeg(temporary), "w", format="mp4", container_options={"movflags": "+faststart"}) as film,
+        ):
             stream = add_encoder(film, spec)
             stream.time_base = spec.time_base
             last: int | None = None
@@ -103,11 +106,8 @@ def write_clip(panels: Panels, moments: list[OutputTime], path: Path) -> None:
                 frame.pts, frame.time_base = last, spec.time_base
                 film.mux(stream.encode(frame))
             film.mux(stream.encode(None))
-        os.replace(temporary, path)
     except (av.error.FFmpegError, OSError) as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _beside(parts: list[Array]) -> Array:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from safa.jobs.job import Job, check_request, prepare
+from safa.jobs.job import Job, check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, estimate
 from safa.upscaler.upscaler import Upscaler
@@ -92,7 +92,7 @@ def forecast(
     if check:
         check_request(source, output, settings, overwrite)
     with open_reader(source, settings.reading) as reader:
-        job = prepare(reader, source, output, settings, upscaler.budget.ceiling, overwrite)
+        job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling, overwrite)
         with upscaler.budget.reserve(job.plan.aside):
             return forecast_of(job, reader.info, upscaler)
 

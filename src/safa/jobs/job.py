@@ -15,7 +15,7 @@ import av
 
 from safa.errors import OutputError
 from safa.jobs.settings import UpscaleSettings
-from safa.jobs.sizing import result_size, size_warnings
+from safa.jobs.sizing import resolve_size, size_warnings
 from safa.upscaler.memory_budget import JobPlan, plan_job
 from safa.upscaler.size import OutputSize
 from safa.upscaler.upscaler import Upscaler
@@ -113,7 +113,7 @@ def check_request(source: Path, output: Path, settings: UpscaleSettings, overwri
         raise OutputError(f"{output} exists already; choose another name or add --overwrite.")
 
 
-def prepare(
+def prepare_job(
     reader: VideoReader | FolderReader,
     source: Path,
     output: Path,
@@ -136,7 +136,7 @@ def prepare(
             f"for {settings.fps} a second; choose another with --fps."
         )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
-    size = result_size(info, settings, choice.pixel_format)
+    size = resolve_size(info, settings, choice.pixel_format)
     notes += size_warnings(info, size)
     spec = _output_spec(reader, output, settings, choice, size)
     plan = plan_job(memory, spec, _pixel_bytes(info, choice), info.width * info.height)

@@ -17,7 +17,7 @@ from safa.errors import OutputError, SafaError
 from safa.jobs.batch import KEPT_SUFFIXES
 from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
-from safa.jobs.job import PIPE, Job, prepare
+from safa.jobs.job import PIPE, Job, prepare_job
 from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
@@ -123,7 +123,7 @@ def preview(
     if not sheet.parent.is_dir():
         raise OutputError(f"{sheet.parent} is no folder; make it first or choose another output.")
     with open_reader(source, settings.reading) as reader:
-        job = prepare(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
+        job = prepare_job(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
         info, is_whole = reader.info, not reader.is_cut
     part = _part(source, info, job, at)
     frames, larger = part.frames, part.larger(source, info, job)

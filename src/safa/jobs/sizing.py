@@ -10,7 +10,7 @@ from safa.upscaler.size import OutputSize, Shape, checked_scale, output_size
 from safa.video.read.info import VideoInfo
 
 
-def result_size(info: VideoInfo, settings: UpscaleSettings, pixel_format: str) -> OutputSize:
+def resolve_size(info: VideoInfo, settings: UpscaleSettings, pixel_format: str) -> OutputSize:
     """What the settings come to, with even sides where pixels share their colour.
 
     Raises:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from safa.errors import OutputError
-from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of, prepare, put_aside
+from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of, prepare_job, put_aside
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import is_numbered
@@ -42,7 +42,7 @@ def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler:
         raise OutputError(f"{part.parent} is there already; move it away and run the same command again.")
     check_output(part, source, settings.codec)
     with open_reader(source, settings.reading) as reader:
-        job = prepare(reader, source, output, settings, upscaler.budget.ceiling)
+        job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
     journal = open_journal(work_folder(output), job.spec, fingerprint, False, SEGMENT_FRAMES)
     try:

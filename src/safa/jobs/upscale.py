@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safa.errors import SafaError
 from safa.jobs.forecast import Forecast, forecast_of
-from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare
+from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare_job
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.rendering import render_windows
@@ -102,7 +102,7 @@ def upscale(
     check_request(source, output, settings, overwrite)
     networks = Networks(**given, on_pick=on_weights)  # type: ignore[arg-type]
     with open_reader(source, settings.reading) as reader, ExitStack() as reserved:
-        job = prepare(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
+        job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
         for warning in job.warnings:
             if on_warning is not None:
                 on_warning(warning)

@@ -43,7 +43,7 @@ def pick_weights(source: Path) -> Pick:
         look = look_at(source)
     except SafaError:
         return Pick(DEFAULT, "a look at the source told nothing")
-    facts = f"{look.codec} at {look.bits_per_pixel:.2g} bits a pixel"
+    facts = f"{look.codec} at {look.bits_per_pixel:.2g} bits per pixel"
     if look.quantiser is not None:
         facts = f"{look.codec} with a mean quantiser of {look.quantiser:.0f}"
     name = weights_for(look)

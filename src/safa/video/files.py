@@ -90,11 +90,24 @@ class FolderLock:
         self.release()
 
 
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write a file to: it replaces `path` when the block ends, and is deleted where
+    the block raises.
+    """
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        yield temporary
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON, atomically."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    publish(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def appearance(path: Path) -> str:

@@ -10,7 +10,7 @@ from av.container import InputContainer
 
 from safa.errors import SafaError
 from safa.video.names import is_numbered
-from safa.video.read.decoding import Damage, decode
+from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.source import find_video, open_container, time_base
 from safa.video.remux.streams import CopiedStream, payload
 from safa.video.write.animation import measure_pictures, measure_webp
@@ -105,7 +105,7 @@ def _prove_video(container: InputContainer, path: Path, expected: Expected) -> d
     damage = Damage()
     frames, first, last, increasing = 0, None, None, True
     sizes = set()
-    for frame in decode(container, stream, damage):
+    for frame in decode_frames(container, stream, damage):
         frames += 1
         sizes.add((frame.width, frame.height))
         damage.corrupt += frame.is_corrupt

@@ -42,7 +42,7 @@ log = logging.getLogger("safa.web")
 
 
 @dataclass
-class Job:
+class WebJob:
     """One job. What is not in ``job.json`` starts afresh with the server."""
 
     id: str
@@ -92,7 +92,7 @@ class JobStore:
     def __init__(self, folder: Path, keep: float) -> None:
         self.folder, self.keep = folder, keep
         self._changed = threading.Condition(threading.RLock())
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, WebJob] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = FolderLock(folder)
@@ -107,7 +107,7 @@ class JobStore:
                 if job.state == RUNNING:  # the server was stopped; its finished segments are still there
                     self._resume(job)
 
-    def _resume(self, job: Job) -> None:
+    def _resume(self, job: WebJob) -> None:
         if job.attempts < MOST_ATTEMPTS:
             self.change(job, state=QUEUED)
             return
@@ -118,15 +118,15 @@ class JobStore:
         """Let another server have the folder."""
         self._lock.release()
 
-    def place(self, job: Job) -> Path:
+    def place(self, job: WebJob) -> Path:
         """The job's own folder."""
         return self.folder / job.id
 
-    def input_of(self, job: Job, number: int) -> Path:
+    def input_of(self, job: WebJob, number: int) -> Path:
         """Where an upload lies, counted from 1."""
         return self.place(job) / ("input" if number == 1 else f"input{number}")
 
-    def draft(self, owner: str) -> Job:
+    def draft(self, owner: str) -> WebJob:
         """A new job, to be filled with uploads; older drafts of the owner give way.
 
         Raises:
@@ -142,32 +142,32 @@ class JobStore:
                 if old.is_arriving:
                     raise SafaError(f"{MOST_DRAFTS} of your uploads are arriving already; wait for one of them.")
                 self.remove(old)
-            job = Job(secrets.token_hex(16), owner, created=time.time())
+            job = WebJob(secrets.token_hex(16), owner, created=time.time())
             self.place(job).mkdir(mode=0o700)
             self._jobs[job.id] = job
             self.change(job)
         return job
 
-    def get(self, owner: str, identifier: object) -> Job | None:
+    def get(self, owner: str, identifier: object) -> WebJob | None:
         """The job if there is one of that id and it belongs to ``owner``."""
         if not isinstance(identifier, str) or not re.fullmatch("[0-9a-f]{32}", identifier):
             return None
         job = self._jobs.get(identifier)
         return job if job is not None and owner and secrets.compare_digest(job.owner, owner) else None
 
-    def of(self, owner: str) -> list[Job]:
+    def of(self, owner: str) -> list[WebJob]:
         """The owner's jobs without drafts, the newest first."""
         with self._changed:
             jobs = [job for job in self._jobs.values() if job.owner == owner and job.state != DRAFT]
         return sorted(jobs, key=lambda job: -job.created)
 
-    def drafts_of(self, owner: str) -> list[Job]:
+    def drafts_of(self, owner: str) -> list[WebJob]:
         """Uploads that were looked at and not started, the newest first."""
         with self._changed:
             jobs = [job for job in self._jobs.values() if job.owner == owner and job.state == DRAFT and job.facts]
         return sorted(jobs, key=lambda job: -job.created)
 
-    def ahead(self, job: Job) -> list[Job]:
+    def ahead(self, job: WebJob) -> list[WebJob]:
         """Running jobs, and waiting ones that come before this one; anybody's."""
         with self._changed:
             return [
@@ -180,7 +180,7 @@ class JobStore:
                 )
             ]
 
-    def change(self, job: Job, **values: Any) -> None:
+    def change(self, job: WebJob, **values: Any) -> None:
         """Set attributes and write them down, unless the disk is full: then they hold until the server ends."""
         with self._changed:
             for name, value in values.items():
@@ -192,7 +192,7 @@ class JobStore:
                     log.exception("The record of job %s could not be written.", job.id)
             self._changed.notify_all()
 
-    def queue(self, job: Job, settings: dict[str, Any]) -> None:
+    def queue(self, job: WebJob, settings: dict[str, Any]) -> None:
         """Start a draft. Raises SafaError where too many of the owner's jobs are waiting."""
         with self._changed:
             if job.state == DRAFT:
@@ -201,7 +201,7 @@ class JobStore:
                     raise SafaError("A file of this job is still arriving; wait for it.")
                 self.change(job, settings=settings, state=QUEUED, created=time.time())
 
-    def try_out(self, draft: Job, settings: dict[str, Any]) -> Job:
+    def try_out(self, draft: WebJob, settings: dict[str, Any]) -> WebJob:
         """Queue a trial of an upload, which stays a draft.
 
         Raises:
@@ -209,7 +209,7 @@ class JobStore:
         """
         with self._changed:
             self._check_room(draft.owner)
-            job = Job(secrets.token_hex(16), draft.owner, draft.kind, list(draft.names), dict(draft.facts), settings)
+            job = WebJob(secrets.token_hex(16), draft.owner, draft.kind, list(draft.names), dict(draft.facts), settings)
             job.is_trial, job.state, job.created = True, QUEUED, time.time()
             try:
                 self.place(job).mkdir(mode=0o700)
@@ -221,7 +221,7 @@ class JobStore:
             self.change(job)
         return job
 
-    def again(self, job: Job) -> None:
+    def again(self, job: WebJob) -> None:
         """Queue a failed or cancelled job again; a video goes on where it was. Raises SafaError as ``queue`` does."""
         fresh = {"error": "", "stop_asked": False, "progress": None, "ended": 0.0, "created": time.time()}
         with self._changed:
@@ -233,7 +233,7 @@ class JobStore:
         if sum(job.state in (QUEUED, RUNNING) for job in self.of(owner)) >= MOST_WAITING:
             raise SafaError(f"{MOST_WAITING} of your jobs are waiting already; start this one when some are done.")
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: WebJob) -> None:
         """Stop a job: at once if it waits, after the frame being made if it runs."""
         with self._changed:
             if job.state == QUEUED:
@@ -241,7 +241,7 @@ class JobStore:
             elif job.state == RUNNING:
                 job.stop_asked = True
 
-    def claim(self, patience: float, trials: bool = False) -> Job | None:
+    def claim(self, patience: float, trials: bool = False) -> WebJob | None:
         """The job that has waited longest, now running; None if none comes within ``patience`` seconds. Trials are only
         given to those who ask for ``trials``.
         """
@@ -254,7 +254,7 @@ class JobStore:
             self.change(job, state=RUNNING, stop_asked=False, progress=None, attempts=job.attempts + 1)
             return job
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: WebJob) -> None:
         """Forget a job that is not running and delete its folder."""
         with self._changed:
             if job.state != RUNNING and self._jobs.pop(job.id, None) is not None:
@@ -284,11 +284,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _read(path: Path) -> Job | None:
+def _read(path: Path) -> WebJob | None:
     """The job of a record; None for one that is damaged, which ``sweep`` deletes in time."""
     try:
         stored = json.loads(path.read_text())
-        job = Job(**{item.name: stored[item.name] for item in fields(Job) if item.name in stored})
+        job = WebJob(**{item.name: stored[item.name] for item in fields(WebJob) if item.name in stored})
     except (OSError, ValueError, TypeError):
         return None
     return job if job.id == path.parent.name else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from safa.network.operations import SCALE
 from safa.web.choices import SMOOTHNESS, SPEED, made_size, output_frames, upscale_settings
-from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job
+from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, WebJob
 from safa.web.material import Limits
 
 ICONS = {
@@ -64,7 +64,7 @@ def time_of(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def saved_name(job: Job, suffix: str) -> str:
+def saved_name(job: WebJob, suffix: str) -> str:
     """What a file of the job is called when it is saved."""
     kind = "preview" if job.is_trial else {".zip": "between", ".webp": "loop"}.get(suffix, "4x")
     return f"{PurePosixPath(job.names[0]).stem or 'result'}-{kind}{suffix}"
@@ -91,7 +91,7 @@ def drop_zone(limits: Limits, problem: str = "") -> str:
     )
 
 
-def chosen(job: Job) -> str:
+def chosen(job: WebJob) -> str:
     """What has been dropped."""
     facts = job.facts
     size = f"{facts['width']} x {facts['height']}"
@@ -116,7 +116,7 @@ def upscale_rate(rate: str) -> float:
     return int(above) / int(below or 1)
 
 
-def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before: float | None) -> str:
+def forecast_table(job: WebJob, choices: Mapping[str, Any], seconds: float | None, before: float | None) -> str:
     """What the draft will become with these choices, and how long that takes."""
     facts = job.facts
     width, height = made_size(job.kind, facts, choices)
@@ -137,7 +137,9 @@ def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before
     return f'<dl class="forecast">{cells}</dl>'
 
 
-def job_list(jobs: list[Job], waiting: Mapping[str, tuple[int, float | None]], shown: str | None, keep: float) -> str:
+def job_list(
+    jobs: list[WebJob], waiting: Mapping[str, tuple[int, float | None]], shown: str | None, keep: float
+) -> str:
     """All jobs of a browser.
 
     Args:
@@ -152,7 +154,7 @@ def job_list(jobs: list[Job], waiting: Mapping[str, tuple[int, float | None]], s
     return f'<h2>Your jobs</h2><div class="jobs">{cards}</div>{note}'
 
 
-def _card(job: Job, ahead: int, left: float | None, is_shown: bool) -> str:
+def _card(job: WebJob, ahead: int, left: float | None, is_shown: bool) -> str:
     source = f"jobs/{job.id}"
     still = "after" if job.result else ""
     picture = f'<img src="{source}/{still}" alt="">' if still else icon("film" if job.kind == "video" else "picture")
@@ -164,7 +166,7 @@ def _card(job: Job, ahead: int, left: float | None, is_shown: bool) -> str:
     )
 
 
-def _described(job: Job) -> str:
+def _described(job: WebJob) -> str:
     facts, choices = job.facts, job.settings
     if job.is_trial:
         return "A second of it, with every network"
@@ -178,7 +180,7 @@ def _described(job: Job) -> str:
     return ", ".join(parts)
 
 
-def _state(job: Job, ahead: int, left: float | None) -> str:
+def _state(job: WebJob, ahead: int, left: float | None) -> str:
     if job.state == RUNNING:
         progress = job.progress
         if job.stop_asked:
@@ -212,7 +214,7 @@ def _state(job: Job, ahead: int, left: float | None) -> str:
     return f'<span class="state">Done in {time_of(result["seconds"])}: {made}</span>{warnings}'
 
 
-def _actions(job: Job, is_shown: bool) -> str:
+def _actions(job: WebJob, is_shown: bool) -> str:
     def button(action: str, label: str, kind: str = "quiet") -> str:
         return f'<button type="button" class="{kind}" data-action="{action}" data-job="{job.id}">{label}</button>'
 
@@ -224,11 +226,11 @@ def _actions(job: Job, is_shown: bool) -> str:
     return button("again", "Go on" if job.kind == "video" and not job.is_trial else "Again", "plain") + remove
 
 
-def _download(job: Job, kind: str) -> str:
+def _download(job: WebJob, kind: str) -> str:
     return f'<a class="{kind} download" href="jobs/{job.id}/result?save">{icon("save")}Download</a>'
 
 
-def stage(job: Job | None, is_busy: bool = False) -> str:
+def stage(job: WebJob | None, is_busy: bool = False) -> str:
     """Before and after of a finished job, divided by a line that can be moved; or how to begin."""
     if job is None and is_busy:
         return (
@@ -281,7 +283,7 @@ def stage(job: Job | None, is_busy: bool = False) -> str:
     )
 
 
-def _trial(job: Job) -> str:
+def _trial(job: WebJob) -> str:
     """A second with every network side by side, and what each would take for all of it."""
     source, result = f"jobs/{job.id}", job.result
     rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(told)}</dd></div>" for name, told in result["told"])
@@ -295,7 +297,7 @@ def _trial(job: Job) -> str:
     )
 
 
-def _plays(job: Job) -> bool:
+def _plays(job: WebJob) -> bool:
     """Whether a browser is likely to play both source and result; the page falls back on stills where it does not."""
     if job.kind != "video" or job.settings["format"] not in PLAYED_FORMATS:
         return False

@@ -13,6 +13,7 @@ import av
 from PIL import Image, ImageOps
 
 from safa.errors import MediaError, SafaError
+from safa.video.files import atomic_write
 from safa.video.names import for_ffmpeg
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import find_video, time_base
@@ -24,7 +25,7 @@ FORMATS = (
     "yuv4mpegpipe,apng,nut,wtv,rm"
 )
 PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-# Frames a second beyond which a clip's length in frames is taken to be dishonest.
+# Frames a second above which a clip's number of frames is not plausible.
 MOST_PER_SECOND = 240
 
 
@@ -149,8 +150,8 @@ def _turn_upright(path: Path) -> None:
         with Image.open(path, formats=PICTURES) as picture:
             if picture.getexif().get(0x0112, 1) != 1:
                 upright = ImageOps.exif_transpose(picture)
-                upright.save(path.with_name(path.name + ".part"), "PNG")
-                path.with_name(path.name + ".part").replace(path)
+                with atomic_write(path) as temporary:
+                    upright.save(temporary, "PNG")
     except (OSError, ValueError, SyntaxError):
         raise MediaError("A picture is damaged. Drop another copy of it.") from None
 

@@ -15,7 +15,7 @@ from safa.errors import SafaError
 from safa.jobs.weights import AUTO
 from safa.web import choices, markup
 from safa.web.guard import browser_of
-from safa.web.jobs import DONE, DRAFT, QUEUED, RUNNING, Job, JobStore
+from safa.web.jobs import DONE, DRAFT, QUEUED, RUNNING, JobStore, WebJob
 from safa.web.material import Limits, describe_upload
 from safa.web.worker import Workers
 
@@ -96,7 +96,7 @@ class Page:
         except SafaError as error:
             gr.Warning(str(error))
 
-    def _draft_of(self, request: gr.Request, draft: str) -> Job | None:
+    def _draft_of(self, request: gr.Request, draft: str) -> WebJob | None:
         job = self.store.get(_owner(request), draft)
         return job if job is not None and job.state == DRAFT and job.facts else None
 
@@ -107,18 +107,20 @@ class Page:
         zone, hidden = markup.drop_zone(self.limits, problem), gr.update(visible=False)
         return ["", zone, "", hidden, hidden, hidden, hidden]
 
-    def _draft(self, job: Job, chosen: tuple[Any, ...]) -> list[Any]:
+    def _draft(self, job: WebJob, chosen: tuple[Any, ...]) -> list[Any]:
         is_video, has_choice = job.kind == "video", job.kind == "video" or job.facts["count"] == 2
         video, pictures = gr.update(visible=is_video), gr.update(visible=not is_video and has_choice)
         shown = [video, pictures, gr.update(visible=True), gr.update(visible=is_video)]
         return [job.id, markup.chosen(job), self._forecast(job, chosen), *shown]
 
-    def _forecast(self, job: Job, chosen: tuple[Any, ...]) -> str:
+    def _forecast(self, job: WebJob, chosen: tuple[Any, ...]) -> str:
         wanted = self._checked(chosen)
         work = choices.output_megapixels(job.kind, job.facts, wanted)
-        return markup.forecast(job, wanted, self.workers.speeds.seconds(wanted["weights"], work), self._before(job))
+        return markup.forecast_table(
+            job, wanted, self.workers.speeds.seconds(wanted["weights"], work), self._before(job)
+        )
 
-    def _before(self, job: Job) -> float:
+    def _before(self, job: WebJob) -> float:
         """Seconds until the jobs ahead are done."""
         return sum(self.workers.seconds_left(other) or 0 for other in self.store.ahead(job)) / self.workers.count
 
@@ -158,7 +160,7 @@ class Page:
             comparison if comparison != seen.get("stage") else gr.skip(),
         ]
 
-    def _waiting(self, job: Job) -> tuple[int, float | None]:
+    def _waiting(self, job: WebJob) -> tuple[int, float | None]:
         """How many jobs are ahead of an unfinished one, and the seconds until it is done."""
         if job.state not in (QUEUED, RUNNING):
             return 0, None

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from safa.errors import SafaError
 from safa.web.choices import FORMATS
 from safa.web.guard import LOCAL, Guard, browser_of
-from safa.web.jobs import DRAFT, Job, JobStore
+from safa.web.jobs import DRAFT, JobStore, WebJob
 from safa.web.markup import FAVICON, saved_name, size_of
 from safa.web.material import Limits
 from safa.web.trial import SHEET
@@ -157,7 +157,7 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
         job.is_arriving = False
 
 
-async def _write(request: Request, store: JobStore, limits: Limits, name: str, job: Job) -> Response:
+async def _write(request: Request, store: JobStore, limits: Limits, name: str, job: WebJob) -> Response:
     """Write the request's body into the job's folder; the job is removed if that does not succeed."""
     target = store.input_of(job, len(job.names) + 1)
     temporary = target.with_name(target.name + ".part")
@@ -190,7 +190,7 @@ def _too_large(name: str, size: int | None, limits: Limits) -> Response:
     return _refusal(f"{name} is {told}; this server takes at most {size_of(limits.bytes)}.", 413)
 
 
-def _file_of(job: Job, place: Path, name: str) -> tuple[Path, str] | None:
+def _file_of(job: WebJob, place: Path, name: str) -> tuple[Path, str] | None:
     """The file of a job that goes by this name, and its media type."""
     stills = {"before": "before.webp", "after": "after.webp", "loop": "loop.webp"}
     if name in stills:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import zipfile
@@ -21,6 +20,7 @@ from safa.errors import SafaError
 from safa.jobs.job import engine_of
 from safa.jobs.pipeline import Progress
 from safa.upscaler.upscaler import Upscaler
+from safa.video.files import atomic_write
 from safa.video.read.pictures import bicubic, load_picture, save_picture, two_moments
 
 # Widest picture that the page shows, in pixels.
@@ -69,8 +69,10 @@ def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Pr
     result = files[0]
     if count > 1:
         result = place / "result.zip"
-        _whole(result, lambda temporary: _zip(files, temporary))
-        _whole(place / "loop.webp", lambda temporary: _loop(files, temporary))
+        with atomic_write(result) as temporary:
+            _zip(files, temporary)
+        with atomic_write(place / "loop.webp") as temporary:
+            _loop(files, temporary)
     return {
         "file": str(result.relative_to(place)),
         "width": width,
@@ -87,7 +89,8 @@ def _keep_only(folder: Path, maker: str) -> None:
     if folder.exists() and not (note.is_file() and note.read_text() == maker):
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
-    _whole(note, lambda temporary: temporary.write_text(maker))
+    with atomic_write(note) as temporary:
+        temporary.write_text(maker)
 
 
 def _loop(files: list[Path], path: Path) -> None:
@@ -112,7 +115,8 @@ def _zip(files: list[Path], path: Path) -> None:
 
 def _save_webp(picture: NDArray[np.uint8], path: Path) -> None:
     shown = Image.fromarray(_fit(picture, SHOWN))
-    _whole(path, lambda temporary: shown.save(temporary, "WEBP", quality=90, method=2))
+    with atomic_write(path) as temporary:
+        shown.save(temporary, "WEBP", quality=90, method=2)
 
 
 def _fit(picture: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
@@ -122,10 +126,3 @@ def _fit(picture: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(picture)
     size = (most, max(1, round(height * most / width)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".part")
-    write(temporary)
-    os.replace(temporary, path)

@@ -14,13 +14,13 @@ from safa.jobs.weights import AUTO
 from safa.video.read.pictures import load_picture
 from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, upscale_settings
-from safa.web.jobs import Job
+from safa.web.jobs import WebJob
 
 SHEET, THUMBNAIL = "result.png", 320
 
 
 def do_trial(
-    job: Job,
+    job: WebJob,
     place: Path,
     weights: Mapping[str, str],
     device: str,

@@ -23,7 +23,7 @@ from safa.upscaler.upscaler import Upscaler, load
 from safa.video.files import write_json
 from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, named_weights, output_frames, output_megapixels, upscale_settings
-from safa.web.jobs import CANCELLED, DONE, FAILED, Job, JobStore
+from safa.web.jobs import CANCELLED, DONE, FAILED, JobStore, WebJob
 from safa.web.stills import make_between, save_stills
 from safa.web.trial import do_trial
 
@@ -95,7 +95,7 @@ class Workers:
             if thread.is_alive():
                 thread.join(patience)
 
-    def seconds_left(self, job: Job) -> float | None:
+    def seconds_left(self, job: WebJob) -> float | None:
         """Until the job is done, without those before it; None while nothing is known."""
         if job.is_trial:
             return None
@@ -151,7 +151,7 @@ class Workers:
             loaded[name] = load(name, self.device, engine=self.engine)
         return loaded[name]
 
-    def _do(self, job: Job, loaded: dict[str, Upscaler]) -> None:
+    def _do(self, job: WebJob, loaded: dict[str, Upscaler]) -> None:
         def tell(progress: Progress) -> None:
             job.progress = progress
             if job.attempts:
@@ -189,7 +189,7 @@ class Workers:
             leave(FAILED, error=f"Something unforeseen happened ({type(error).__name__}); the server's log says more.")
 
 
-def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
+def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
     """Make the result beside the input, or only look at it where it was finished before the server ended."""
     source, output = place / "input", place / f"result{FORMATS[job.settings['format']][1]}"
     settings = upscale_settings(job.settings)
@@ -224,7 +224,7 @@ def _do_video(job: Job, place: Path, upscaler: Upscaler, tell: Callable[[Progres
     }
 
 
-def _for_people(text: str, job: Job, place: Path) -> str:
+def _for_people(text: str, job: WebJob, place: Path) -> str:
     """The sentence with their own name of the file in it instead of our paths."""
     name = job.names[0] if job.names else "the upload"
     text = text.replace(str(place / "input"), name).replace(str(place), "this job")

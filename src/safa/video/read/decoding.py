@@ -41,7 +41,7 @@ class Damage:
         return found
 
 
-def decode(container: InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+def decode_frames(container: InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
     """Every frame of `stream` that can be decoded, in the order shown, from where the container stands to its
     end.
 

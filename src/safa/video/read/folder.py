@@ -36,7 +36,7 @@ class FolderReader:
         self.is_cut = start is not None or end is not None
         self.origin = Fraction(0)
         self._fps = fps
-        pictures = _numbered(self.path)
+        pictures = numbered_pictures(self.path)
         if not pictures:
             raise MediaError(f"{self.path} is a folder without pictures; give one with numbered pictures, or a video.")
         zero = pictures[0][0]
@@ -151,8 +151,10 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """(number, file) by the last number in each name; by name, counted from 0, where some have none or share one."""
+def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+    """(number, file) of a folder's pictures, by the last number in each name: 2.png comes before 10.png. By name,
+    counted from 0, where some have no number or share one.
+    """
     files = pictures_of(folder)
     digits = [re.findall(r"\d+", file.stem) for file in files]
     numbers = [int(found[-1]) if found else None for found in digits]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 from safa.engine.images import Array, to_8_bits
 from safa.errors import MediaError, OutputError
 from safa.network.operations import SCALE
+from safa.video.files import atomic_write
 from safa.video.read.folder import FolderReader, open_reader
 from safa.video.read.info import Frame
 from safa.video.read.options import EVERYTHING, ReadOptions
@@ -65,12 +65,10 @@ def save_picture(picture: Array, path: Path) -> None:
     """Write ``H,W,3`` or ``H,W,4`` RGB(A) as PNG, atomically. Raises OutputError."""
     code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
     data = cv2.imencode(".png", cv2.cvtColor(picture, code))[1]
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data.tobytes())
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data.tobytes())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
@@ -129,7 +127,7 @@ def _last_until(reader: VideoReader | FolderReader, at: Fraction) -> Frame:
     return found
 
 
-def before_after(
+def side_by_side(
     source: Path,
     result: Path,
     at: Fraction | None = None,

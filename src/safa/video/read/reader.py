@@ -13,7 +13,7 @@ from av.container import InputContainer
 from safa.errors import MediaError
 from safa.video.colour import ToRgb
 from safa.video.read import source
-from safa.video.read.decoding import Damage, decode
+from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
 from safa.video.read.info import Frame, describe
 from safa.video.read.timestamps import repair_times
@@ -139,7 +139,7 @@ class VideoReader:
                 self._container.seek(int(seek / source.time_base(self._stream)), stream=self._stream)
             except av.error.FFmpegError:
                 return iter(())
-        frames = decode(self._container, self._stream, self._damage)
+        frames = decode_frames(self._container, self._stream, self._damage)
         first = next(frames, None)
         if first is None:
             return iter(())

@@ -84,7 +84,7 @@ def stated_duration(container: InputContainer, stream: av.VideoStream) -> Fracti
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:
-    """Frames a second as far as the headers know; 25 where they do not."""
+    """Frames a second according to the headers; 25 where they do not say."""
     rate = stream.average_rate or stream.guessed_rate
     return rate if rate and 0 < rate <= 1000 else Fraction(25)
 

@@ -11,7 +11,7 @@ from av.container import OutputContainer
 
 from safa.video.read.source import open_container
 
-# Bits a second and channel: transparent for either codec.
+# Bits per second and channel: transparent for either codec.
 BIT_RATE = 96_000
 # What so many channels usually are, FFmpeg's choice first and Opus's last.
 LAYOUTS = {1: ("mono",), 2: ("stereo",), 3: ("2.1", "3.0"), 4: ("4.0", "quad"), 5: ("5.0",), 6: ("5.1",)}

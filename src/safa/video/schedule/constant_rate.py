@@ -25,7 +25,7 @@ def one_rate(reader: VideoReader | FolderReader, output: Path, options: ReadOpti
 
 
 def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts: int = 1) -> Fraction | None:
-    """The usual frames a second of a source whose rate varies; None for one that is constant, or cannot be read twice.
+    """The usual frames a second of a source whose rate varies; None if it is constant or cannot be read twice.
 
     It varies where even steps of the same number would miss a frame by more than half of one of the `parts` that
     every step is divided into: clocks that only count milliseconds are constant. Packets are read, nothing is decoded.

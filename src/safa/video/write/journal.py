@@ -112,7 +112,7 @@ class Journal:
 
     def segment_path(self, number: int) -> Path:
         """Where segment `number` lies once it is finished."""
-        return self.folder / f"{number:06d}.mkv"
+        return self.folder / segment_name(number)
 
     def add(self, path: Path, times: list[int], reorder: int) -> None:
         """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
@@ -225,6 +225,11 @@ class Journal:
                 if not (path.suffix == ".part" or path.stem.isdigit()):
                     raise OutputError(f"{self.folder} holds {path.name}, which is not ours; move it away.")
                 path.unlink()
+
+
+def segment_name(number: int) -> str:
+    """The name of a segment's file in the work folder."""
+    return f"{number:06d}.mkv"
 
 
 def is_published(output: Path) -> bool:
