@@ -22,7 +22,7 @@ class Model:
     """The parameters. Measured ones: a 960x540 clip, processor time on one core, scripts/measure_cluster.py."""
 
     hours: float = 2.0  # length of the film
-    rate: float = 24.0  # source frames a second
+    rate: float = 24.0  # source frames per second
     factor: int = 2  # output frames for each source frame
     segment: int = 96  # output frames in a segment
     keyframe: float = 125.0  # assumed: source frames between two keyframes; half of them are decoded in vain

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from safa.network.safa import Safa
     from safa.upscaler.upscaler import Upscaler, load
 
-# Public names and where they live. They are imported when first used: PyTorch takes a second, and `safa --help`
-# should not.
+# Public names and where they live. They are imported when first used: Importing PyTorch takes a second,
+# which `safa --help` does not need.
 _HOME = {
     "Checkpoint": "checkpoint",
     "Progress": "jobs.pipeline",

@@ -35,6 +35,6 @@ class CheckFailed(SafaError):
 def to_install(extra: str) -> str:
     """The command that installs one of the extras of pyproject.toml, for messages.
 
-    The distribution is on no package index yet: what somebody else may put there under its name is not ours.
+    The distribution is not on a package index yet; a package of its name there would not be this one.
     """
     return f"pip install '.[{extra}]' in the folder with safa's source"

@@ -86,7 +86,7 @@ BAD = [
     (["good.mp4", "--rate", "0"], "whole number from 1"),
     (["good.mp4", "--rate", "1.5"], "whole number from 1"),
     (["good.mp4", "--rate", "fast"], "whole number from 1"),
-    (["good.mp4", "--fps", "0"], "frames a second"),
+    (["good.mp4", "--fps", "0"], "frames per second"),
     (["good.mp4", "--start", "9:99"], "a time must look like"),
     (["good.mp4", "--start", "2", "--end", "1"], "end"),
     (["good.mp4", "--start", "99"], "no picture at or after"),

@@ -41,7 +41,7 @@ def test_the_table_of_a_video_has_no_python_in_it(shell: Shell, tmp_path: Path) 
     told = rows(out)
     assert told["container"] == "MP4 or QuickTime"
     assert told["picture"] == "48x32"
-    assert told["frame rate"] == "10 frames a second, constant"
+    assert told["frame rate"] == "10 frames per second, constant"
     assert told["codec"] == "H.264, 8 bits, 4:2:0"
     assert told["sound"] == "AAC, mono, 8 kHz"
     assert "not tagged; assumed" in told["colour"]

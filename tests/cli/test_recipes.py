@@ -120,7 +120,7 @@ def test_what_the_page_says_of_the_results(shell: Shell) -> None:
     assert run("A recording of a screen").frames in (3, None)
     slow = run("Slow motion")
     assert (slow.frames, float(slow.duration)) == (13, pytest.approx(1.6))
-    smooth = run("24 to 60 frames a second, no larger")
+    smooth = run("24 to 60 frames per second, same size")
     assert smooth.average_rate == pytest.approx(60, rel=0.05)
     assert (smooth.width, smooth.height) == (48, 32)
     assert float(run("One part of a file").duration) < 8

@@ -231,7 +231,7 @@ def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert source.here() is None
     source.forget()
     assert source.copy.exists()
-    with pytest.raises(SafaError, match="not this user's own"):
+    with pytest.raises(SafaError, match="belongs to another user"):
         source.receive("", 0, b"evil")
     assert source.copy.read_bytes() == b"film"
 

@@ -67,7 +67,7 @@ def test_what_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
     upscaler.budget.shrink(2 * 64 * 144)
     told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), upscaler)
     assert told.estimate is None
-    assert "cannot be told" in told.lines()[2]
+    assert "is not known in advance" in told.lines()[2]
 
 
 def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:

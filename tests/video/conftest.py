@@ -14,5 +14,5 @@ settings.load_profile("untimed")
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Half a second at 24 frames a second with B-frames and sound."""
+    """Half a second at 24 frames per second with B-frames and sound."""
     return make_video(tmp_path / "clip.mp4", audio=0.5)

@@ -56,7 +56,7 @@ def no_pictures(path):
         (without_index, "cut.mp4", "moov"),
         (sound_only, "sound.m4a", "holds only audio"),
         (cover_only, "album.mp4", "has no video stream"),
-        (unknown_codec, "odd.mp4", "codec is not known"),
+        (unknown_codec, "odd.mp4", "codec is not supported"),
         (no_pictures, "zeros.mp4", "can be decoded"),
     ],
 )

@@ -26,7 +26,7 @@ def moving(number: int) -> np.ndarray:
 
 
 def write(path: Path, pictures: list[np.ndarray], codec: str = "ffv1", pixels: str = "yuv444p") -> Path:
-    """25 frames a second."""
+    """25 frames per second."""
     return write_video(path, pictures, codec=codec, pixel_format=pixels)
 
 

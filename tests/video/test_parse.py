@@ -29,7 +29,7 @@ def test_fps(text, value):
 
 @pytest.mark.parametrize("text", ["", "fast", "0", "-5", "1/0", "60/", "1e3", "nan", "1001", "6 0"])
 def test_fps_refuses(text):
-    with pytest.raises(SafaError, match="frames a second"):
+    with pytest.raises(SafaError, match="frames per second"):
         parse_fps(text)
 
 

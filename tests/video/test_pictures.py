@@ -67,7 +67,7 @@ def test_part_of_a_folder(tmp_path):
     ("numbers", "options", "message"),
     [
         ([], ReadOptions(FPS), "without pictures"),
-        ([1], ReadOptions(), "say how many make a second"),
+        ([1], ReadOptions(), "give its frames per second"),
         ([1], ReadOptions(FPS, Fraction(9)), "no picture in the chosen range"),
     ],
 )

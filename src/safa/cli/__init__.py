@@ -1,4 +1,4 @@
-"""The command line: a thin skin over the library. Nothing else prints.
+"""The command line: it reads options, calls the library and prints. Nothing else in the package prints.
 
 Commands import what they need when they run, so that ``safa --help`` and a mistyped option answer at once.
 """
@@ -61,7 +61,7 @@ def _terminate(number: int, frame: object) -> None:
 
 def main() -> None:
     """Entry point of the ``safa`` command: one sentence and exit code 2 for bad input, 130 for Ctrl-C."""
-    # A polite kill, as schedulers send it, leaves things as tidy as Ctrl-C does.
+    # SIGTERM, as schedulers send it, is handled like Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = app(standalone_mode=False) or 0

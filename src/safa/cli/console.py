@@ -1,4 +1,4 @@
-"""How the command line talks: text for people, a progress bar on terminals, JSON lines for programs."""
+"""Output of the command line: text, a progress bar on terminals, or JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ INTERRUPTED = 130
 # Options that several commands share.
 Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
 AutoWeights = Annotated[
-    str, typer.Option(help="Name of shipped weights or a file; auto chooses by a look at the source.")
+    str, typer.Option(help="Name of shipped weights or a file; auto chooses by examining the source.")
 ]
 Detail = Annotated[
     float | None,
-    typer.Option(metavar="D", help="How sharp it shall look, from 0 (as true as possible) to 1, for shipped weights."),
+    typer.Option(
+        metavar="D", help="How sharp the result looks, from 0 (true to the source) to 1; for shipped weights."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
@@ -60,7 +62,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for program
 
 @dataclass
 class Reporter:
-    """Tells what happens, in the form asked for."""
+    """Prints what happens, as text or as JSON lines."""
 
     as_json: bool
     out: Console = stdout
@@ -72,7 +74,7 @@ class Reporter:
             self.out.file.flush()
 
     def say(self, text: str) -> None:
-        """A result in words; JSON readers get it as an event instead."""
+        """A result as text; with JSON there is an event instead."""
         if not self.as_json:
             self.out.print(escape(text))
 
@@ -88,7 +90,7 @@ class Reporter:
         stderr.print(f"safa: {escape(str(error))}")
 
     def checked(self, report: Report) -> None:
-        """What is wrong with a file that was made, if anything."""
+        """What is wrong with a finished file, if anything."""
         for failure in report.verification.failures():
             stderr.print(f"safa: {escape(str(report.output))} failed its check: {escape(failure)}")
 

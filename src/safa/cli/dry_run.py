@@ -1,4 +1,4 @@
-"""What ``safa upscale --dry-run`` does and says."""
+"""``safa upscale --dry-run``: what would be made, without making it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command for people who run the network in other programs: export."""
+"""The command that writes the network for other programs: export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of ``safa info`` in plain words: (what, value) rows under headings."""
+"""The facts of ``safa info`` as text: (what, value) rows under headings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HDR_TRANSFERS = {16, 18}
 
 
 def video_rows(info: VideoInfo, look: Look | None, size: int | None) -> Rows:
-    """What people look for; ``size``: bytes of the file, if it is one."""
+    """The facts of a video; ``size``: bytes of the file, if it is one."""
     rows = [("container", _named(CONTAINERS, info.container.split(",")[0])), ("duration", _duration(info, size))]
     rows += [("picture", _picture(info)), ("frame rate", _rate(info, look))]
     rows += [("codec", _codec(info)), ("colour", _colour(info))]
@@ -79,7 +79,7 @@ def look_rows(look: Look) -> Rows:
 
 
 def weights_rows(checkpoint: Checkpoint, default: bool) -> Rows:
-    """What the weights are, in words; everything else is for ``--json``."""
+    """The facts of weights; ``--json`` has more."""
     config, told = checkpoint.network.config, checkpoint.provenance
     count = sum(parameter.numel() for parameter in checkpoint.network.parameters())
     looks = "along the stream, at windows of frames" if config.propagation else "at two frames at a time"
@@ -152,7 +152,7 @@ def _picture(info: VideoInfo) -> str:
 
 
 def _rate(info: VideoInfo, look: Look | None) -> str:
-    rate = f"{float(info.average_rate):.5g} frames a second"
+    rate = f"{float(info.average_rate):.5g} frames per second"
     if look is None:
         return rate
     return f"{rate} on average, varying" if look.variable_rate else f"{rate}, constant"
@@ -210,7 +210,7 @@ def _interlaced(look: Look) -> str:
     if look.marked_interlaced:
         return "yes; whole frames are made of it unless --no-deinterlace is given"
     if look.interlaced:
-        return "seems so, but nothing in the file says it: it is not deinterlaced"
+        return "probably, but the file is not marked so: it is not deinterlaced"
     return "no"
 
 

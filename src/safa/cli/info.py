@@ -66,7 +66,7 @@ def _video(path: Path) -> tuple[Facts, Tables]:
     with VideoReader(path) as reader:
         info = reader.info
     facts: Facts = {**info.to_dict(), "bytes": None, "look": None}
-    if not path.is_file():  # what comes down a pipe cannot be read again
+    if not path.is_file():  # a pipe cannot be read again
         return facts, {str(path): video_rows(info, None, None)}
     size = facts["bytes"] = path.stat().st_size
     try:

@@ -1,4 +1,4 @@
-"""Commands for people who train: pack, train, ablate, import-checkpoint."""
+"""Commands of training: pack, train, ablate, import-checkpoint."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def train_command(
             kept = f"the run is saved in {escape(str(out))}, go on with --resume" if saved else "no step was done"
             stderr.print(f"safa: stopped; {kept}.")
             raise SystemExit(INTERRUPTED) from None
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes prints
         stdout.print(f"{escape(str(out))}: {steps} steps done; weights in {escape(str(out / 'last.safetensors'))}")
 
 

@@ -70,11 +70,11 @@ def preview_command(
     settings = UpscaleSettings(**rates, **parse_selection(source_fps), **choices)  # type: ignore[arg-type]
     reporter = Reporter(as_json)
 
-    def tell(one: Tried) -> None:
+    def report(one: Tried) -> None:
         reporter.say(f"{one.weights}: {one.told()}")
 
     sheet = output or Path(f"{source.stem}-preview.png")
-    options = {"device": device, "engine": engine, "memory": ceiling, "on_tried": tell}
+    options = {"device": device, "engine": engine, "memory": ceiling, "on_tried": report}
     made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
     reporter.event("preview", **made.to_dict())
     reporter.say(f"shown: {made.note}")

@@ -1,4 +1,4 @@
-"""What ``safa upscale`` says while it works."""
+"""Progress and results of ``safa upscale``, as text or JSON lines."""
 
 from __future__ import annotations
 

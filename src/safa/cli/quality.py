@@ -107,7 +107,7 @@ def evaluate_command(
 
 
 def _page(every: list[Results], dataset: Dataset, subject: Method, network: Any) -> str:
-    """The report; of a model that is no SAFA network, or of one whose scale is fixed, without what it cannot tell."""
+    """The report; without the choices of scales for a model that is not a SAFA network or whose scale is fixed."""
     from safa.evaluation.analysis import cost_by_factor, scales_by_height
     from safa.evaluation.baselines import BASELINES
     from safa.evaluation.gallery import find_window

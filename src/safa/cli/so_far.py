@@ -1,4 +1,4 @@
-"""What ``safa upscale --finish`` does and says."""
+"""``safa upscale --finish``: joining what is finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of times and rates, as people type them, read into the values of ``UpscaleSettings`` and ``ReadOptions``."""
+"""Reads options of times and rates into the values of ``UpscaleSettings`` and ``ReadOptions``."""
 
 from __future__ import annotations
 

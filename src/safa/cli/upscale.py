@@ -66,7 +66,7 @@ def upscale_command(
     cuts: Annotated[bool, typer.Option(help="Do not interpolate across scene cuts and flashes.")] = True,
     dedup: Annotated[bool, typer.Option("--dedup", help="Spread motion over repeated frames.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away what an interrupted run kept.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete the kept work of an interrupted run.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made and how long it takes; make nothing.")
     ] = False,
@@ -78,7 +78,7 @@ def upscale_command(
         str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Cluster: workers; as many as it carries if not given.")
+        int | None, typer.Option(min=1, help="Cluster: number of workers; as many as it has room for if not given.")
     ] = None,
     cpus_per_worker: Annotated[
         float | None, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker; 1 if not given.")
@@ -93,7 +93,7 @@ def upscale_command(
     Without --scale and --size the result is four times as wide and high, but no more than 4K.
 
     The same command goes on where an interrupted one stopped; with --finish it makes a file to watch meanwhile. Of a
-    folder every video is made larger, but no result of an earlier command; what was finished with the same settings is
+    folder every video is upscaled, except results of earlier commands; what was finished with the same settings is
     skipped.
     """
     rates = parse_rates(rate, fps, slow)
@@ -102,9 +102,9 @@ def upscale_command(
         if value is not None and cluster is None:
             raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
     if dry_run and cluster is not None:
-        raise SafaError("How long a cluster takes cannot be told beforehand; leave out --dry-run or --cluster.")
+        raise SafaError("How long a cluster takes cannot be estimated; leave out --dry-run or --cluster.")
     if finish and (cluster is not None or dry_run or restart):
-        raise SafaError("--finish only joins what is there; leave out --cluster, --dry-run and --restart.")
+        raise SafaError("--finish only joins finished work; leave out --cluster, --dry-run and --restart.")
     check_source_fps(source_fps, sources)
     selection = parse_selection(source_fps, start, end)
     ceiling = parse_memory(memory) if memory is not None else None
@@ -118,7 +118,7 @@ def upscale_command(
     choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "preset": preset, "audio": audio}
     choices |= {"deinterlace": deinterlace, "cuts": cuts, "dedup": dedup}
     settings = UpscaleSettings(**rates, **selection, **choices)  # type: ignore[arg-type]
-    # Where standard output carries the video, words go to standard error.
+    # Where standard output carries the video, messages go to standard error.
     out = stderr if str(output) == "-" else stdout
     common: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
     several = len(sources) > 1 or holds_videos(sources[0], output)

@@ -23,7 +23,7 @@ def serve_command(
     password: Annotated[
         str | None, typer.Option(envvar="SAFA_PASSWORD", help="Asked for once per browser.", show_envvar=True)
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Let everybody in who can reach it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Allow everybody who can reach it.")] = False,
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where jobs are kept.")] = None,
     keep: Annotated[str, typer.Option(help="Results are deleted this long after their end: 90m, 24h, 7d.")] = "24h",
     jobs: Annotated[int, typer.Option(min=1, max=64, help="How many run at a time.")] = 1,
@@ -37,9 +37,9 @@ def serve_command(
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest frame, width times height.")] = 1920 * 1080,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Serve a page for people who do not type: drop a clip, watch it grow, compare, download.
+    """Serve a web page: drop a clip, choose how to upscale it, compare, download.
 
-    Jobs are kept on disk: a page that is loaded anew and a server that is started again find them where they were.
+    Jobs are kept on disk, so they survive reloading the page and restarting the server.
     """
     seconds, most = _quantity(keep, UNITS, "--keep", "24h or 90m"), _quantity(max_size, SIZES, "--max-size", "500MB")
     if find_spec("gradio") is None:
@@ -59,7 +59,7 @@ def serve_command(
         raise SafaError("Two of the weights have the same name; rename one file.")
     for name in offered:
         if name != AUTO:
-            load_checkpoint(name)  # says now what is wrong with it
+            load_checkpoint(name)  # reports damaged weights before the server starts
     settings = ServerSettings(
         folder=(folder or default_folder()).absolute(),
         limits=Limits(round(most), max_seconds, max_pixels),

@@ -24,12 +24,12 @@ def joined(address: str) -> Iterator[Any]:
 
     Raises ``ClusterError`` where Ray is not installed or nothing answers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
     try:
         import ray
     except ImportError as error:
         raise ClusterError(
-            f"A cluster needs Ray, which is not here; install it with: {to_install('cluster')}."
+            f"A cluster needs Ray, which is not installed; install it with: {to_install('cluster')}."
         ) from error
     if ray.is_initialized():  # the caller's own
         yield ray
@@ -42,11 +42,11 @@ def joined(address: str) -> Iterator[Any]:
             ray.init(address=address, **quiet)
         except ConnectionError as error:
             if address != "auto":
-                raise ClusterError(f"What answers at {address} is no Ray cluster: {error}") from error
+                raise ClusterError(f"{address} is not a Ray cluster: {error}") from error
             ray.init(num_cpus=_usable_cores(), include_dashboard=False, **quiet)
         except (ImportError, ValueError, RuntimeError) as error:
             raise ClusterError(f"The Ray cluster {address} cannot be joined: {error}") from error
-    # What raylets report would land on standard output, among our JSON lines; there is no public switch for it.
+    # What raylets report would land on standard output, among our JSON lines; Ray has no public option for it.
     ray._private.worker._worker_logs_enabled = False
     try:
         yield ray
@@ -55,7 +55,7 @@ def joined(address: str) -> Iterator[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself waits for minutes, and not in silence."""
+    """Ray itself would wait for minutes and print messages meanwhile."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -72,7 +72,7 @@ def _usable_cores() -> int:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Ray puts handlers of its own in place of ours, which make a polite kill as tidy as Ctrl-C."""
+    """Keep our signal handlers, which treat SIGTERM like Ctrl-C: Ray replaces them by its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

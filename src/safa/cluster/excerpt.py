@@ -40,7 +40,7 @@ def near_frames(path: Path, reading: Reading, plan: SegmentPlan) -> Iterator[Num
     """The needed frames, decoded from a keyframe at or before the first one.
 
     Raises ``DecodeMismatch`` where that gives other pictures than decoding from the beginning gave the driver: in some
-    damaged files, and in those whose keyframes do not stand for themselves.
+    damaged files, and in those whose keyframes cannot be decoded by themselves.
     """
     start, end = plan.seek - reading.zero, plan.needed[-1].time - reading.zero + INSTANT
     try:

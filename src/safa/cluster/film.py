@@ -1,4 +1,4 @@
-"""One file of a cluster job: its plan, its open segments and their tries, and the finished output."""
+"""One file of a cluster job: its plan, its open segments and their attempts, and the finished output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from safa.video.write.segments import open_journal
 TRIES = 3
 """How often a segment may fail before its film does."""
 LOSSES = 10
-"""How often a segment may lose its worker: machines go for reasons of their own, but it may be what ends them."""
+"""How often a segment may lose its worker: usually the machine is the cause, but it may be the segment."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class OpenFilm:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no worker has, or will get, any of it."""
+        """Whether no segment is with a worker, or will be."""
         return self.planned and not self.rendering and (self.error is not None or not self.ready)
 
     def next_segment(self) -> SegmentPlan | None:
@@ -129,12 +129,12 @@ class OpenFilm:
             self.problems.append(segment.problem)
 
     def retry(self, plan: SegmentPlan) -> None:
-        """Nothing was wrong with the segment; it waits for a worker once more."""
+        """Put back a segment that did not fail."""
         self.rendering -= 1
         self.ready.appendleft(plan)
 
     def failed(self, plan: SegmentPlan, failure: Failed) -> str:
-        """Try a segment again that could not be made, or give the film up. Returns what to tell."""
+        """Try a failed segment again, or give the film up. Returns a warning."""
         self._tries[plan.number] += 1
         return self._once_more(plan, self._tries[plan.number], TRIES, failure.reason)
 
@@ -157,7 +157,7 @@ class OpenFilm:
         return conclude(self.job, self.journal, self.resumed, self.began, self.problems, self.retries, keep_record)
 
     def release(self) -> None:
-        """Let others have the work folder."""
+        """Unlock the work folder."""
         if self.journal is not None:
             self.journal.release()
 

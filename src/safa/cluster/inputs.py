@@ -48,7 +48,7 @@ class Source:
         """Add one of ``chunks`` to this machine's copy.
 
         Raises:
-            SafaError: somebody else has the folder of the copies.
+            SafaError: the folder of the copies belongs to another user.
         """
         folder = copies_folder()
         with suppress(FileExistsError):
@@ -69,13 +69,13 @@ class Source:
 
 
 def copies_folder() -> Path:
-    """Where this user's copies lie. Anybody can work the name out, and make the folder first: see ``_is_own``."""
+    """Where this user's copies lie. Other users can guess the name and make the folder first: see ``_is_own``."""
     user = getattr(os, "getuid", lambda: "")()
     return Path(tempfile.gettempdir()) / f"safa-inputs-{user}"
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether nobody else can change what lies there: a folder, no link to one, of this user, and for no one else."""
+    """Whether no other user can change its content: a folder, not a link, owned and writable by this user alone."""
     if not hasattr(os, "getuid"):
         return folder.is_dir()  # Windows: the temporary folder itself is the user's own
     try:

@@ -20,13 +20,13 @@ from safa.jobs.pipeline import Progress
 # Files that are read at one time, and segments per worker that are planned before the next file is opened.
 PLANNING = 2
 AHEAD = 2
-# Seconds to wait for news: where there is nothing else to do, and where there is.
+# Seconds to wait for events: where there is nothing else to do, and where there is.
 LOOK, GLANCE = 1.0, 0.1
 
 
 @dataclass
 class Listeners:
-    """Who is told; see ``upscale_on_cluster``."""
+    """Callbacks; see ``upscale_on_cluster``."""
 
     start: Callable[[Path, Path], None] | None = None
     outcome: Callable[[Outcome], None] | None = None
@@ -40,7 +40,7 @@ class Listeners:
 
 
 class WorkerPool(Protocol):
-    """What ``Pool`` is to a job."""
+    """The part of ``Pool`` that a job uses."""
 
     facts: dict[str, Any] | None
 
@@ -145,7 +145,7 @@ class ClusterJob:
                 self._finishing[finishing.submit(_outcome, film)] = film
                 self._films.remove(film)
             else:
-                outcome = _outcome(film)  # here, where Ctrl-C can end it
+                outcome = _outcome(film)  # in the main thread, which Ctrl-C interrupts
                 self._films.remove(film)
                 self._conclude(outcome)
         for future in [future for future in self._finishing if future.done()]:

@@ -151,7 +151,7 @@ def _pictures_of(window: Window[OutputTime]) -> Iterator[tuple[int, int, OutputT
 
 
 def checksum(image: np.ndarray) -> int:
-    """CRC-32 of a picture: tells what was decoded differently, not who tampered with it."""
+    """CRC-32 of a picture: detects that it was decoded differently; it does not protect against tampering."""
     return zlib.crc32(np.ascontiguousarray(image).data)
 
 

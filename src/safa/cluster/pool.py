@@ -1,4 +1,4 @@
-"""Ray actors: keeping them alive, handing them work and hearing what became of it."""
+"""Ray actors: starting and replacing them, giving them work and collecting the results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WorkerHandle:
 
 @dataclass(frozen=True)
 class WorkerEvent:
-    """What became of a piece of work: a result, or why the worker that had it was lost."""
+    """The end of a piece of work: its result, or why the worker that had it was lost."""
 
     member: WorkerHandle
     work: Any
@@ -112,12 +112,12 @@ class Pool:
         return self._ray.put(value)
 
     def give(self, member: WorkerHandle, work: Any, film: Any, plan: SegmentPlan) -> None:
-        """Let a worker render a segment; ``film`` is what ``share`` gave; ``work`` comes back with the news."""
+        """Let a worker render a segment; ``film`` is what ``share`` gave; ``work`` comes back with the event."""
         member.is_busy = True
         self._pending[member.actor.render.remote(film, plan)] = (member, work)
 
     def ship(self, member: WorkerHandle, source: Source) -> bool:
-        """Copy the source to a worker's machine, which has none; False if that was done before."""
+        """Copy the source to a worker's machine that lacks it; False if that was done before."""
         key = member.node, source
         if key in self._shipments and self._shipments[key].done():
             return False
@@ -160,7 +160,7 @@ class Pool:
         except self._ray.exceptions.RayError as error:
             self._lose(member)
             if work is None:
-                self._stillborn(error)
+                self._start_failed(error)
                 return None
             return WorkerEvent(member, work, None, type(error).__name__)
         member.is_busy = False
@@ -178,10 +178,10 @@ class Pool:
 
     def _lose(self, member: WorkerHandle) -> None:
         self._members.remove(member)
-        with suppress(Exception):  # it may be cut off rather than dead
+        with suppress(Exception):  # it may be unreachable rather than ended
             self._ray.kill(member.actor)
 
-    def _stillborn(self, error: Exception) -> None:
+    def _start_failed(self, error: Exception) -> None:
         self._start_failures += 1
         self._not_before = time.monotonic() + PAUSE
         if self._start_failures >= MAX_START_FAILURES and not any(member.is_ready for member in self._members):

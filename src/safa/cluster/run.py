@@ -54,7 +54,7 @@ def upscale_on_cluster(
     and either see the sources and the outputs' folder by the same path, or get and send the bytes.
 
     Args:
-        is_batch: skip what was finished by the same request, make folders, and tell of bad files by their outcomes, as
+        is_batch: skip what was finished by the same request, make folders, and report bad files by their outcomes, as
             ``upscale_many`` does; otherwise what is wrong with a file is raised, where possible before the cluster is
             joined.
         listeners: ``start`` and ``outcome`` are called before and after each file (only the latter for one that was
@@ -112,5 +112,5 @@ def _longest_first(
         except SafaError:
             if not request.is_batch:
                 raise
-            costs[output] = 0  # it will say so when its turn comes
+            costs[output] = 0  # the error is reported when the file is opened
     return sorted(jobs, key=lambda job: -costs[job[1]]), expected

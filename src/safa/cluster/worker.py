@@ -62,7 +62,7 @@ class FilmContext:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished segment: where it lies in the work folder, or its bytes where that folder is not to be seen."""
+    """A finished segment: where it lies in the work folder, or its bytes where that folder is not visible here."""
 
     number: int
     times: list[int]
@@ -91,8 +91,8 @@ class Worker:
     Args:
         checkpoint, device, engine: as for ``Upscaler``.
         threads: processor threads for the network.
-        memory: bytes that the process may take. If None, on a CPU the same share of its memory as of its cores: others
-            like this worker have the rest.
+        memory: bytes that the process may take. If None, on a CPU the same share of its memory as of its cores: the
+            rest is for other workers on the machine.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Worker:
         try:
             return self._encode(near_frames(path, film.reading, plan), film, plan)
         except DecodeMismatch:
-            pass  # read as the driver did, all of it
+            pass  # read all of it, as the driver did
         try:
             return self._encode(all_frames(path, film.reading, plan), film, plan)
         except DecodeMismatch as error:
@@ -150,7 +150,7 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="safa-") as own:
             shared = _is_seen(film)
             folder = film.folder if shared else Path(own)
-            # A worker that was given up for lost may still be at this segment: each needs a name of its own.
+            # A worker that counts as lost may still be writing this segment, so every attempt has its own file.
             encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
             def pictures(early: Iterator[Window[OutputTime]]) -> Iterator[tuple[Array, OutputTime]]:

@@ -9,7 +9,7 @@ from safa.data.scene import Image, Scene
 
 
 def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> Scene:
-    """Each of the changes with probability 1/2; ``transpose`` off leaves that one out (the paper has it not)."""
+    """Each of the changes with probability 1/2; ``transpose`` off leaves that one out (the paper does not use it)."""
     frames = [*scene.frames, scene.target]
     t, pair, flow = scene.t, scene.pair, scene.flow
     if rng.random() < 0.5:
@@ -34,7 +34,7 @@ def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> S
 def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
     """The scene seen by a sharper camera: an unsharp mask of random width and of a strength up to ``most``.
 
-    Compressed clips and rendered photographs are softer than what people enlarge. Inputs are reduced from the result,
+    Compressed clips and rendered photographs are softer than typical inputs. Inputs are reduced from the result,
     so that nothing but the scene changes.
     """
     sigma, strength = float(rng.uniform(0.6, 1.6)), float(rng.uniform(0, most))

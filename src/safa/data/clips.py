@@ -1,6 +1,6 @@
 """Real motion: random windows from reels of consecutive frames.
 
-Most clips at hand are compressed, so they are scaled down before they serve as high-resolution truth: the fewer
+Most available clips are compressed, so they are scaled down before they serve as high-resolution truth: the fewer
 bits per pixel was coded with, the more.
 """
 
@@ -29,7 +29,7 @@ MOST_FRAMES, LONGEST_SIDE = 240, 800
 
 
 class Reel(Protocol):
-    """Consecutive frames of one scene that are cheap to get at."""
+    """Consecutive frames of one scene that can be read quickly."""
 
     @property
     def name(self) -> str:

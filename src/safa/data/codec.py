@@ -63,7 +63,7 @@ def encode_packets(
 
 
 def decode_packets(packets: Sequence[bytes], codec: Codec, most_frames: int | None = None) -> list[Image]:
-    """The frames that ``encode`` was given, as the decoder sees them; at most the first ``most_frames``."""
+    """The frames that ``encode_packets`` was given, as the decoder sees them; at most the first ``most_frames``."""
     context = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(context, av.VideoCodecContext)
     context.thread_count = 1
@@ -77,7 +77,7 @@ def decode_packets(packets: Sequence[bytes], codec: Codec, most_frames: int | No
 
 
 def decode_stream(data: bytes, codec: Codec, most_frames: int | None = None) -> list[Image]:
-    """As ``decode`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
+    """As ``decode_packets`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
     parser = av.CodecContext.create(DECODERS[codec], "r")
     packets = [bytes(packet) for packet in [*parser.parse(data), *parser.parse(None)]]
     return decode_packets(packets, codec, most_frames)

@@ -1,4 +1,4 @@
-"""What video codecs do to frames: real encoders at a chosen quality, as people use them."""
+"""What video codecs do to frames: real encoders at a chosen quality, with typical options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUALITIES: dict[Codec, tuple[int, int]] = {
     "mpeg2": (10, 2),
     "vp9": (52, 28),
 }
-# How people encode; chosen from evenly.
+# Typical options of encoders; chosen from evenly.
 WAYS: dict[Codec, dict[str, tuple[str, ...]]] = {
     "h264": {"preset": ("veryfast", "faster", "medium"), "bf": ("0", "2", "3"), "g": ("12", "60", "250")},
     "mpeg2": {"bf": ("0", "2"), "g": ("12", "15")},
@@ -32,7 +32,7 @@ def pass_codec(
 ) -> list[Image]:
     """Encode and decode ``frames`` (4:2:0); ``quality`` from 0, visibly damaged, to 1, nearly clean.
 
-    With ``rng`` windows of more than a few frames are encoded in one of the ways people use: presets of different
+    With ``rng`` windows of more than a few frames are encoded with typical options: presets of different
     care, with frames predicted from both sides or without, and keyframes often or never.
     """
     level = str(level_of(codec, quality))

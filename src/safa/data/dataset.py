@@ -178,7 +178,7 @@ class TrainingData(Dataset[Sample]):
             raise SafaError(f"A clip is smaller than the patch of {self.settings.patch} pixels; use a smaller patch.")
         if self.settings.frames > 2:  # what moves in and out is seen for longer: the margin is needed on all sides
             return rows // 2, columns // 2
-        # The busier of two places: flat sky teaches nothing.
+        # The one with more detail of two places: flat areas are of little use for training.
         places = [(int(rng.integers(rows + 1)), int(rng.integers(columns + 1))) for _ in range(2)]
         return max(places, key=lambda place: float(first[place[0] :, place[1] :][:low, :low].std()))
 

@@ -151,7 +151,7 @@ class _Opening:
 
 
 def _busy_place(image: Image, side: float, rng: np.random.Generator) -> tuple[float, float]:
-    """The middle (x, y) of a square of a photograph, mostly the busiest of three: flat sky teaches nothing."""
+    """The middle (x, y) of a square of a photograph, mostly the one with most detail of three."""
     height, width = image.shape[:2]
     half = side / 2
     best = (-1.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Making a training pack: which windows and photographs of a folder are worth their bytes.
+"""Making a training pack: which windows and photographs of a folder are taken.
 
 Windows must be sharp and must move; cuts, still pictures, blurred places and repeated frames are left out. Every clip
 gets an equal share of the size; what one does not use goes to those after it.
@@ -45,7 +45,7 @@ LEAST_SHARPNESS = 1.2
 CUT_RATIO, CUT_LEAST = 3.5, 10.0
 # A step below this part of the median is a repeated frame, as frame-rate conversion leaves it.
 REPEATED = 0.15
-# Motion beyond this change per window counts no further: it would prefer flicker to motion.
+# Motion beyond this change per window counts no further: otherwise flicker would be preferred to motion.
 ENOUGH_CHANGE = 12.0
 # What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
 MOST_WAITING = 2**29
@@ -139,7 +139,7 @@ def pack(
         names: list of the sequences to take, one a line, for a ``layout``.
 
     Raises:
-        SafaError: no such layout or folder, nothing worth packing, or a file that cannot be read or written.
+        SafaError: no such layout or folder, nothing to pack, or a file that cannot be read or written.
     """
     sequences, stills = _find(source, layout, names)
     if not sequences and not stills:
@@ -212,7 +212,7 @@ def _candidates(sequence: FrameSequence, settings: PackSettings) -> Iterator[Can
     frames = scaled_frames(sequence)
     for chunk in itertools.count():
         run = list(itertools.islice(frames, settings.frames))
-        # Published septuplets are shorter than a window; the end of a longer clip is not worth a short one.
+        # Published septuplets are shorter than a window; the end of a longer clip does not make a short one.
         if len(run) < LEAST_FRAMES or (chunk > 0 and len(run) < settings.frames):
             return
         if _runs_smoothly(run):

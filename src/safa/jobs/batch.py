@@ -23,7 +23,7 @@ KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: a report, an error, or neither when it was finished before."""
+    """The outcome of one file: a report, an error, or neither when it was finished before."""
 
     source: Path
     output: Path
@@ -85,7 +85,7 @@ def holds_videos(path: Path, output: Path) -> bool:
 def _videos_below(folder: Path, output: Path) -> list[Path]:
     """The videos of a folder without ``output``, what it holds, and what other batches have put below ``folder``."""
     root, output = folder.resolve(), output.resolve()
-    holds_results = has_records(root)  # then it is those that are asked for
+    holds_results = has_records(root)  # then these results are the input
 
     def counts(path: Path) -> bool:
         if path.is_dir():
@@ -105,7 +105,7 @@ def settled_before(source: Path, output: Path, settings: UpscaleSettings, weight
     """The outcome of a file whose output is there already, unless the kept work beside it leads on from there.
 
     It is finished where it was made from the same input with the same settings and ``weights`` (their SHA-256), and has
-    not been changed since. Anything else is an error: neither is it what was asked for, nor may it be replaced.
+    not been changed since. Anything else is an error: the file is not what was asked for, and it must not be replaced.
     """
     if not output.exists():
         return None

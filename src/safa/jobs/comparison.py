@@ -26,7 +26,7 @@ GAP, LINE = 8, 20
 """Pixels between the panels, and for a line of text."""
 
 LEAST_WIDTH = 320
-"""Of a panel, so that its words fit."""
+"""Of a panel, so that its text fits."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Panels:
     pictures: list[list[Array]] = field(default_factory=list)
 
     def add(self, name: str, told: str, pictures: list[Array]) -> None:
-        """One more, ``H,W,3`` uint8, with two lines of words below it."""
+        """One more, ``H,W,3`` uint8, with two lines of text below it."""
         self.names.append((name, told))
         self.pictures.append(pictures)
 
@@ -49,7 +49,7 @@ class Panels:
         return _beside([self._shown(pictures[number]) for pictures in self.pictures])
 
     def words(self) -> Array:
-        """What is said of each, as a row of the same width."""
+        """The two lines of text of each, as a row of the same width."""
         width = self._shown(self.pictures[0][0]).shape[1]
         return _beside([_text(lines, width) for lines in self.names])
 

@@ -1,9 +1,9 @@
-"""What a batch knows of its finished outputs: a record of each, in a hidden folder beside them.
+"""Records of the finished outputs of a batch, in a hidden folder beside them.
 
     .safa-finished/<name of the output>.json     what the output was made from, and how it looks
 
-That a file is there says nothing of what it was made from; its record does. A record is written once the output has
-passed its check, before the work folder goes.
+A record says what its output was made from. It is written once the output has passed its check, before the work folder
+is deleted.
 """
 
 import json
@@ -24,7 +24,7 @@ def record_finished(output: Path, request: dict[str, Any]) -> None:
 
 
 def made_from(output: Path) -> dict[str, Any] | None:
-    """What `output` was made from; None where that is not known, or somebody has changed the file since."""
+    """What `output` was made from; None where that is not known, or the file has been changed since."""
     try:
         stored = json.loads(_record(output).read_text())
         known = stored["version"] == VERSION and stored["appearance"] == appearance(output) != ""

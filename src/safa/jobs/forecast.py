@@ -1,4 +1,4 @@
-"""What a job will do, said before the work."""
+"""What a job will make, how long it takes and how large the file will be, before it is started."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Forecast:
         return plain
 
     def lines(self) -> list[str]:
-        """Three, for people."""
+        """Three lines of text."""
         before = f"{self.source_width}x{self.source_height} at {_rate(self.source_rate)}"
         frames = f", {self.frames} frames" if self.frames else ""
         quality = f" (crf {self.crf:g})" if self.crf is not None else ""
@@ -66,7 +66,7 @@ class Forecast:
 
     def _takes(self) -> str:
         if self.estimate is None:
-            return f"how long it takes cannot be told beforehand ({self.engine} engine)"
+            return f"how long it takes is not known in advance ({self.engine} engine)"
         size = self.estimate.bytes
         video = f"; the video will be roughly {amount_of(size)} if the rest is like its first frames" if size else ""
         return f"takes about {length_of(self.estimate.seconds)} on this machine ({self.engine} engine){video}"
@@ -125,7 +125,7 @@ def _rate(rate: Fraction) -> str:
 
 
 def length_of(seconds: float) -> str:
-    """For people: "40 s", "12 min", "3.5 h"."""
+    """A length of time as text: "40 s", "12 min", "3.5 h"."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.2g} {name}" if seconds < 100 * unit else f"{seconds / unit:.0f} {name}"
@@ -133,7 +133,7 @@ def length_of(seconds: float) -> str:
 
 
 def amount_of(size: int) -> str:
-    """Bytes for people: "350 kB", "1.2 GB"."""
+    """A number of bytes as text: "350 kB", "1.2 GB"."""
     for unit, name in ((10**9, "GB"), (10**6, "MB")):
         if size >= unit:
             return f"{size / unit:.2g} {name}" if size < 100 * unit else f"{size / unit:.0f} {name}"

@@ -1,4 +1,4 @@
-"""A job: how what is asked for is done, and what came of it."""
+"""A job: how a request is carried out, and the report of it."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def prepare_job(
 def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
     """What a batch must find recorded with a finished output to leave it; ``weights`` is their SHA-256.
 
-    Another engine or number of threads makes another last bit, which is no reason to make a film again.
+    The engine and the number of threads are not part of it: they change only the last bit of a picture.
     """
     named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
     named |= {name: str(getattr(settings, name)) for name in SIZING if getattr(settings, name) is not None}
@@ -170,7 +170,7 @@ def conclude(
     """Make the output of a complete journal, check it, and remove the journal if it is as it should be.
 
     ``on_checked`` is called with an output that is, while the journal is still there: if it fails, the same command
-    comes here again.
+    calls it again.
     """
     expected = mux(journal, job.spec, job.streams, job.overwrite)
     verification = verify(job.spec.path, expected)
@@ -245,7 +245,7 @@ def _output_spec(
 
 
 def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
-    """Output frames as far as the source's headers tell."""
+    """Output frames according to the source's headers; None where they do not say."""
     info = reader.info
     duration = info.duration
     if reader.is_cut:

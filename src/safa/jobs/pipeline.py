@@ -1,4 +1,4 @@
-"""Reading, making and writing pictures side by side, a few frames apart."""
+"""Reading, making and writing pictures in parallel, a few frames apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _END: Any = object()
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a running job. ``total`` is an estimate from the file's header, None if it says nothing."""
+    """State of a running job. ``total`` is an estimate from the file's header, None if there is none."""
 
     done: int
     total: int | None
@@ -66,16 +66,16 @@ def _prefetched(items: Iterator[Item], executor: ThreadPoolExecutor, ahead: int)
 
 
 class Meter:
-    """Counts output frames and tells the caller."""
+    """Counts output frames and reports them to the caller."""
 
-    def __init__(self, total: int | None, resumed: int, tell: Callable[[Progress], None] | None) -> None:
-        self.total, self.resumed, self.done, self.tell = total, resumed, resumed, tell
+    def __init__(self, total: int | None, resumed: int, on_progress: Callable[[Progress], None] | None) -> None:
+        self.total, self.resumed, self.done, self.on_progress = total, resumed, resumed, on_progress
         self.began = time.monotonic()
 
     def tick(self) -> None:
         self.done += 1
-        if self.tell is None:
+        if self.on_progress is None:
             return
         speed = (self.done - self.resumed) / max(1e-9, time.monotonic() - self.began)
         left = max(0, self.total - self.done) / speed if self.total is not None else None
-        self.tell(Progress(self.done, self.total, speed, left))
+        self.on_progress(Progress(self.done, self.total, speed, left))

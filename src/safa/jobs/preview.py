@@ -1,4 +1,4 @@
-"""A second or two of a video as every network makes it, side by side, before the whole of it is begun."""
+"""A second or two of a video made with every network, side by side."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MOST_FRAMES = 100
 """Pictures that are made with each network."""
 
 ENCODED = 48
-"""Of them, how many are encoded to tell how large the file will be."""
+"""Of them, how many are encoded to estimate the size of the file."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Tried:
     def told(self) -> str:
         """The estimate in words."""
         if self.estimate is None:
-            return "how long the whole file takes cannot be told"
+            return "the time for the whole file is not known"
         size = f" and {amount_of(self.estimate.bytes)}" if self.estimate.bytes else ""
         return f"whole file: about {length_of(self.estimate.seconds)}{size}"
 

@@ -1,7 +1,7 @@
-"""How many bytes a whole video takes for those that a part of its pictures takes, told by the source itself.
+"""How many bytes a whole video takes, from those of a part of its pictures and from the source's own packets.
 
-The part is where most is going on: its middle is busier than the rest of the frame, and its seconds than the rest of
-the film. Counting pixels and frames alone gives twice as much as the result comes to, and more.
+The part has more motion and detail than the rest: it is the middle of the frame in the liveliest seconds of the film.
+In proportion to pixels and frames alone, the estimate would be twice as much as the result takes, or more.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class UpscaleSettings:
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise SafaError("The end lies before the start; give an end after it.")
         check_one(self.scale, self.size)
-        # What is the same size must look the same where settings are compared.
+        # Equal sizes are stored in one form, so that settings can be compared.
         if self.scale is not None:
             object.__setattr__(self, "scale", checked_scale(self.scale))
         if self.size is not None:

@@ -27,7 +27,7 @@ def side_multiples(pixel_format: str) -> tuple[int, int]:
 
 
 def size_warnings(info: VideoInfo, size: OutputSize) -> list[str]:
-    """What to say where nobody asked for a size and it is not four times."""
+    """A warning where no size was asked for and it is less than four times the source's."""
     if not size.reduced:
         return []
     shape = _shape(info)

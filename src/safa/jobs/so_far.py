@@ -1,4 +1,4 @@
-"""Something to watch of a job that was stopped: what it has finished, joined, with the sound that belongs to it."""
+"""Joins what a stopped job has finished into a file that can be watched, with the sound that belongs to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from safa.video.write.segments import open_journal
 
 
 def has_kept_work(output: Path) -> bool:
-    """Whether a stopped job left something beside the output."""
+    """Whether work of a stopped job is kept beside the output."""
     return output != PIPE and (work_folder(output) / JOURNAL).is_file()
 
 
@@ -34,7 +34,7 @@ def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler:
             is not what it should be.
     """
     if source == PIPE:
-        raise OutputError("what came down a pipe cannot be read again, so nothing of it is kept.")
+        raise OutputError("a pipe cannot be read again, so nothing of it is kept.")
     if not has_kept_work(output):
         raise OutputError(f"no unfinished work is kept for {output}; run the command without --finish to begin it.")
     began, part = time.monotonic(), beginning_of(output)

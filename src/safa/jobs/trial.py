@@ -23,14 +23,14 @@ from safa.video.schedule.windows import PAIR, Span, Window
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
-PATIENCE = 6.0
+TIME_LIMIT = 6.0
 """Seconds after which no further picture is begun, once there are two."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a whole job on this machine: ``seconds`` of work, and ``bytes`` of the video in its file, None where what was
-    made says nothing of it.
+    """Of a whole job on this machine: ``seconds`` of work, and ``bytes`` of the video in its file, None where it
+    cannot be estimated.
     """
 
     seconds: float
@@ -47,11 +47,11 @@ class _Costs:
 
 
 def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
-    """Make the job's first pictures of frames of this size, and tell from them; nothing of it is kept.
+    """Make the job's first pictures of frames of this size and measure them; nothing is kept.
 
     Returns:
-        None for what cannot be told: a pipe, which can be read once; a source that does not say how long it is; frames
-        in tiles, a whole window of which would have to be made.
+        None where there is no estimate: a pipe, which can be read once; a source that does not say how long it is;
+        frames in tiles, a whole window of which would have to be made.
     """
     total = job.expected_frames
     if PIPE in (job.source, job.spec.path) or not total or len(upscaler.tiles(height, width)) > 1:
@@ -66,7 +66,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
             read = (_processor_seconds() - began) / len(frames)
             sources = max(2, round(total / max(1, len(times)) * len(frames)))
     except SafaError:
-        return None  # the job itself will say it better
+        return None  # the job itself reports the error
     pictures, costs = _timed(windows, upscaler, job, read)
     try:
         encoding, sizes = encoded(pictures, times, job.spec)
@@ -82,7 +82,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
 def _timed(
     windows: list[Window[OutputTime]], upscaler: Upscaler, job: Job, read: float
 ) -> tuple[list[np.ndarray], _Costs]:
-    # Next to a cut they are short; the longest tells most, and of equals a later one, whose first frame is known.
+    # Next to a cut they are short; the longest is measured, and of equals a later one, whose first frame is known.
     window = max(reversed(windows), key=lambda one: len(one.frames))
     encoded = [upscaler.encode(frame.image) for frame in window.frames]
     size = job.spec.height, job.spec.width
@@ -96,7 +96,7 @@ def _timed(
     for picture in upscaler.pictures(upscaler.window(encoded), asks[:most], size=size):
         made.append(picture)
         stamps.append(time.perf_counter())
-        if len(made) > 1 and stamps[-1] - stamps[0] > PATIENCE:
+        if len(made) > 1 and stamps[-1] - stamps[0] > TIME_LIMIT:
             break
     spent = [after - before for before, after in itertools.pairwise(stamps)]
     if not upscaler.config.propagation or len(spent) < 3:
@@ -140,5 +140,5 @@ def bytes_of(sizes: list[int], total: int) -> int | None:
     """Of ``total`` frames from the sizes of the first, a keyframe and others; None if they are too few."""
     if len(sizes) < 4:
         return None
-    whole = -(-total // SEGMENT_FRAMES)  # each segment begins with a frame that stands for itself
+    whole = -(-total // SEGMENT_FRAMES)  # each segment begins with a keyframe
     return round(whole * sizes[0] + (total - whole) * sum(sizes[1:]) / len(sizes[1:]))

@@ -1,6 +1,6 @@
 """The main job: a video file in, a larger and smoother one out.
 
-Decoding, the network and encoding run side by side, a few frames apart; memory does not grow with length. Finished
+Decoding, the network and encoding run in parallel, a few frames apart; memory does not grow with length. Finished
 work is kept in segments beside the output, so the same call goes on where an earlier one was stopped.
 """
 
@@ -77,7 +77,7 @@ def upscale(
         on_tiles: called before work starts if frames are computed in tiles.
         on_forecast: called before work starts with what will be made, how long that will take and about how large it
             will be; for that the first few frames are made and thrown away.
-        on_weights: called with the weights that were chosen, if nobody named any.
+        on_weights: called with the weights that were chosen, if they were not given.
         on_checked: called with an output that has passed its check, before the kept work is deleted.
 
     Returns:
@@ -115,7 +115,7 @@ def upscale(
         timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:
-            _tell_tiles(upscaler, frame, on_tiles)
+            _report_tiles(upscaler, frame, on_tiles)
             meter = Meter(job.expected_frames, 0, on_progress)
             with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
                 _run(frames, timeline, upscaler, pipe, meter, job)
@@ -124,12 +124,12 @@ def upscale(
             return job.report(meter.done, 0, began, reader.problems, Verification({}))
         folder = work_folder(output)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
-        restart = restart or source == PIPE  # what came down a pipe cannot be read again
+        restart = restart or source == PIPE  # a pipe cannot be read again
         writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
         try:
             with writer:
                 reserved.enter_context(_settled(upscaler, frame, writer.journal))
-                _tell_tiles(upscaler, frame, on_tiles)
+                _report_tiles(upscaler, frame, on_tiles)
                 resumed = writer.frames_done
                 meter = Meter(job.expected_frames, resumed, on_progress)
                 _run(frames, timeline, upscaler, writer, meter, job)
@@ -153,10 +153,10 @@ def _settled(upscaler: Upscaler, size: tuple[int, int], journal: Journal) -> Abs
     return settled
 
 
-def _tell_tiles(upscaler: Upscaler, size: tuple[int, int], tell: Callable[[Tiling], None] | None) -> None:
+def _report_tiles(upscaler: Upscaler, size: tuple[int, int], on_tiles: Callable[[Tiling], None] | None) -> None:
     tiles = upscaler.tiles(*size)
-    if len(tiles) > 1 and tell is not None:
-        tell(Tiling.of(tiles))
+    if len(tiles) > 1 and on_tiles is not None:
+        on_tiles(Tiling.of(tiles))
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Which weights a source gets where nobody chose any, and networks that are loaded for one source after the other."""
+"""Automatic choice of weights for a source, and networks that are loaded for one source after the other."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ AUTO = "auto"
 """Instead of a name of weights: they are chosen for each source."""
 
 COARSE = {"h264": 25.0, "mpeg2video": 4.0, "mpeg1video": 4.0, "mpeg4": 4.0, "vp9": 70.0}
-"""Mean quantiser of a decoder's frames from which on compression is seen."""
+"""Mean quantiser of a decoder's frames from which on compression is visible."""
 
 FEW_BITS = 0.2
-"""Bits per pixel below which it is, for other codecs."""
+"""The same for other codecs: bits per pixel below which it is visible."""
 
 COMPRESSED = "real"
 """The weights for footage that compression has damaged."""
@@ -36,13 +36,13 @@ class Pick:
 def pick_weights(source: Path) -> Pick:
     """Shipped weights for a source, from a look at some of its frames; the same file always gets the same."""
     if source == PIPE:
-        return Pick(DEFAULT, "of a pipe nothing is known beforehand")
+        return Pick(DEFAULT, "a pipe cannot be examined first")
     if source.is_dir():
-        return Pick(DEFAULT, "pictures are taken for clean")
+        return Pick(DEFAULT, "pictures are assumed to be clean")
     try:
         look = look_at(source)
     except SafaError:
-        return Pick(DEFAULT, "a look at the source told nothing")
+        return Pick(DEFAULT, "the source could not be examined")
     facts = f"{look.codec} at {look.bits_per_pixel:.2g} bits per pixel"
     if look.quantiser is not None:
         facts = f"{look.codec} with a mean quantiser of {look.quantiser:.0f}"
@@ -53,8 +53,8 @@ def pick_weights(source: Path) -> Pick:
 def weights_for(look: Look) -> str:
     """``COMPRESSED`` where that does better, else the default ones.
 
-    The limits lie where it began to, on five clips through seven qualities of H.264 and MPEG-2 and two of HEVC (see
-    docs/log.md); for codecs that do not tell their quantiser, bits per pixel have to do.
+    The limits are where it began to do better, on five clips in seven qualities of H.264 and MPEG-2 and two of HEVC
+    (see docs/log.md); bits per pixel are used for codecs whose quantiser is not known.
     """
     limit = COARSE.get(look.codec)
     if look.quantiser is not None and limit is not None:
@@ -69,7 +69,7 @@ class Networks:
         weights: a name or file for all sources, or ``AUTO``.
         detail: 0 to 1, see ``safa.checkpoint.SHARPENED``; None leaves the weights as they are.
         device, engine, memory: see ``Upscaler``.
-        on_pick: told of every choice.
+        on_pick: called with every choice.
 
     Raises:
         SafaError: ``detail`` is out of reach or not for these weights.

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and one sentence when the disk is full."""
+"""Atomic writes, locks and digests of files, and clear errors when the disk is full."""
 
 import errno
 import hashlib
@@ -27,7 +27,7 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def disk_errors(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
     """Turn a failed write below `folder` into OutputError; `kept()` says what survives. Others pass through.
 
-    FFmpeg's own write errors are OSErrors with the same error numbers, so one net catches both.
+    FFmpeg's own write errors are OSErrors with the same error numbers, so both are handled here.
     """
     try:
         yield
@@ -61,9 +61,9 @@ def sync_folder(folder: Path) -> None:
 
 
 class FolderLock:
-    """Keeps other processes out of a folder until it is released or this process ends, however it ends.
+    """Locks a folder against other processes until it is released or this process ends.
 
-    Nothing is kept out where there are no such locks: on Windows and some network file systems.
+    It has no effect where there are no such locks: on Windows and some network file systems.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,7 +81,7 @@ class FolderLock:
             self.release()
 
     def release(self) -> None:
-        """Let others in. May be called again."""
+        """Unlock the folder. May be called again."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

@@ -1,4 +1,4 @@
-"""What a video's pictures are like, from a bounded number of its frames: seconds, whatever its length."""
+"""Statistics of a video's pictures from a limited number of its frames, so that it takes seconds for any length."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Look:
             phases of each axis, mean of both axes. 1 to 1.1 has no blocks; from about 1.2 they are seen.
         codec: of the video, as FFmpeg names its decoder ("h264", "mpeg2video").
         quantiser: how coarsely the encoder rounded, mean over the frames' blocks, on the codec's own scale (H.264 0 to
-            51, MPEG-2 and MPEG-4 1 to 31, VP9 0 to 255); None where the decoder does not tell.
+            51, MPEG-2 and MPEG-4 1 to 31, VP9 0 to 255); None where the decoder does not report it.
         noise: its robust standard deviation in luma steps of 8 bits (0 to 255).
         marked_interlaced: the header, or most of the frames, say that there are two fields in a frame.
         combed: share of the moving pixels, 0 to 1, that stand out between two lines as those of a second field do, less
@@ -117,7 +117,7 @@ def look_at(path: str | Path, frames: int = 48) -> Look:
 
 
 class _Gathered:
-    """Figures that add up while frames come by."""
+    """Statistics that are collected frame by frame."""
 
     def __init__(self, stream: av.VideoStream) -> None:
         self.frames = 0
@@ -169,12 +169,12 @@ class _Gathered:
         self._before = middle
 
     def look(self, is_whole: bool) -> Look:
-        """What came of it; ``is_whole``: every frame of the video came by."""
+        """The result; ``is_whole``: every frame of the video was added."""
         assert self._size is not None
         pixels, sizes = self._size[0] * self._size[1], self.sizes
         times = sorted(time for run in self._run_times for time in run)
         minutes = (self.times[-1] - self.times[0]) / 60 if is_whole and len(self.times) > 1 else None
-        # A few moving pixels say nothing of fields.
+        # A few moving pixels are not enough to detect fields.
         enough = self._moving >= 0.002 * pixels * max(1, self._steps)
         return Look(
             frames=self.frames,

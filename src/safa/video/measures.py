@@ -1,4 +1,4 @@
-"""What pictures have been through, measured on luma: block edges of a codec, noise, lines of two fields."""
+"""Traces of earlier processing, measured on luma: block edges of a codec, noise, lines of two fields."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ def number_places(output: Path) -> int:
 
 
 def is_numbered(output: Path) -> bool:
-    """Whether the output is a folder of pictures, such as frames/%06d.png; the name of a film may say what it likes."""
+    """Whether the output is a folder of pictures, such as frames/%06d.png;
+    in the name of a video %06d is plain text."""
     return output.suffix.lower() == ".png" and number_places(output) == 1
 
 
@@ -35,5 +36,5 @@ def whole_output(output: Path) -> Path:
 
 
 def for_ffmpeg(path: Path) -> str:
-    """The path as FFmpeg must be told it: in a relative one, what stands before a colon would be a protocol."""
+    """The path as FFmpeg takes it: absolute, as text before a colon in a relative path would be read as a protocol."""
     return str(path.absolute())

@@ -1,11 +1,11 @@
-"""What people type for rates, times and memory, read into exact numbers."""
+"""Reads rates, times and amounts of memory from text into exact numbers."""
 
 import re
 from fractions import Fraction
 
 from safa.errors import SafaError
 
-# Rates that are written as decimals but mean n * 1000 / 1001 frames a second (NTSC and its relatives).
+# Rates that are written as decimals but mean n * 1000 / 1001 frames per second (NTSC and its relatives).
 NTSC = (12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240)
 
 
@@ -17,13 +17,13 @@ def parse_rate(text: str) -> int:
 
 
 def parse_fps(text: str) -> Fraction:
-    """Frames a second: "60", "60000/1001", "12.5"; "23.976", "29.97", "59.94" ... mean the exact NTSC rates.
+    """Frames per second: "60", "60000/1001", "12.5"; "23.976", "29.97", "59.94" ... mean the exact NTSC rates.
 
     The result is above 0 and at most 1000. Raises SafaError.
     """
     value = _number(text)
     if value is None or not 0 < value <= 1000:
-        raise SafaError(f"frames a second must be a number such as 60, 23.976 or 60000/1001, not {text!r}.")
+        raise SafaError(f"frames per second must be a number such as 60, 23.976 or 60000/1001, not {text!r}.")
     _, _, decimals = text.strip().partition(".")
     if len(decimals) >= 2:
         for nominal in NTSC:

@@ -1,4 +1,4 @@
-"""How coarsely an encoder rounded, as the decoder tells it."""
+"""The quantiser of decoded frames, as the decoder reports it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from av.sidedata.sidedata import SideData
 # quantiser of the whole frame. A block's last number is its difference from that.
 HEADER = struct.Struct("=I4xQQii")
 MPEG2_SCALE = 2
-"""The kind that counts in halves of the scale people know."""
+"""The kind that counts in halves of the usual scale."""
 
 TOLD = {"export_side_data": "venc_params"}
-"""Options of a decoder that make it tell."""
+"""Options of a decoder that make it report quantisers."""
 
 
 def quantiser(frame: av.VideoFrame) -> float | None:
     """Mean over a frame's blocks, on the codec's own scale: H.264 0 to 51, MPEG-2 and MPEG-4 1 to 31, VP9 0 to 255.
 
     Returns:
-        None where the decoder does not tell, or was not opened with ``TOLD``.
+        None where the decoder does not report it, or was not opened with ``TOLD``.
     """
     for data in cast(Iterable[SideData], frame.side_data):  # PyAV says it iterates over names, and it does not
         if getattr(data.type, "name", "") != "VIDEO_ENC_PARAMS":

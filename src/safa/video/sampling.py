@@ -93,7 +93,7 @@ def decoded(
             if packet.size and sizes is not None:
                 sizes.append(packet.size)
             with suppress(av.error.FFmpegError, ValueError):
-                yield from packet.decode()  # the last packet is empty and brings what the decoder still holds
+                yield from packet.decode()  # the last packet is empty and flushes the decoder
 
 
 def claimed_frames(container: InputContainer, stream: av.VideoStream) -> int | None:

@@ -1,1 +1,1 @@
-"""A page for people who do not type: jobs on disk, one worker, and the page in front of them."""
+"""The web page: jobs on disk, the worker that does them, and the page itself."""

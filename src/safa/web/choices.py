@@ -55,11 +55,11 @@ WEIGHTS = {
     "fast": "fast: clean footage",
     "real": "real: damaged by compression",
 }
-"""What the shipped weights are for; those that others are sharpened with are a matter of detail."""
+"""What the shipped weights are for; sharper ones are chosen by detail."""
 
 
 def offered_weights() -> list[str]:
-    """What there is to choose from where the server's owner did not say."""
+    """The weights offered where the server's owner did not choose any."""
     return [name for name in WEIGHTS if name == AUTO or name in shipped_names()]
 
 
@@ -70,7 +70,7 @@ def named_weights(weights: str, choices: Mapping[str, Any]) -> tuple[str, float 
 
 
 def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
-    """The choices, known to be among those offered. Raises SafaError: whoever sends others is no page of ours."""
+    """The choices, known to be among those offered. Raises SafaError for others, which do not come from the page."""
     lists: dict[str, Mapping[str, Any]] = {
         "smoothness": SMOOTHNESS,
         "speed": SPEED,
@@ -82,12 +82,12 @@ def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str,
     }
     for name, offered in lists.items():
         if choices.get(name) not in offered:
-            raise SafaError(f"There is no such choice of {name} as {choices.get(name)!r}.")
+            raise SafaError(f"{choices.get(name)!r} is not a choice of {name}.")
     return {name: choices[name] for name in lists} | {name: bool(choices[name]) for name in ("sound", "cuts", "dedup")}
 
 
 def upscale_settings(choices: Mapping[str, Any]) -> UpscaleSettings:
-    """What they mean for a video."""
+    """The choices as settings of a video."""
     smoothness, codec = choices["smoothness"], FORMATS[choices["format"]][2]
     usual = CODECS[codec].crf if codec is not None else None
     return UpscaleSettings(
@@ -125,5 +125,5 @@ def made_size(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -
 
 
 def output_megapixels(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> float:
-    """All frames as the network makes them, four times as large: what time is in proportion to."""
+    """Megapixels of all frames as the network makes them, four times as large; the time is in proportion to it."""
     return output_frames(kind, facts, choices) * facts["width"] * facts["height"] * SCALE**2 / 1e6

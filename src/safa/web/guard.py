@@ -1,4 +1,4 @@
-"""What stands before every request: whose it is, whether it may come in, and what a browser may do with the answer."""
+"""Checks on every request: which browser it is from, whether it is allowed, and security headers of the answer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from safa.web.markup import login_page
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
-"""What a machine calls itself."""
+"""Names of this machine."""
 
 BROWSER = "safa_browser"
 PASS = "safa_pass"
 YEAR = 365 * 24 * 3600
-# All that our page asks for. Gradio answers much more, among it requests that name files; none of it is let in.
+# All that our page asks for. Gradio answers many more requests, some of which name files; they are refused.
 OPEN = re.compile(
     r"/|/favicon\.ico|/theme\.css|/config/?|/(assets|static|svelte)/.+|/upload|/login|/jobs/[^/]+/[^/]+"
     r"|/gradio_api/(run/predict|queue/(join|data)|heartbeat/.+|app_id|startup-events|info|theme\.css)/?"
@@ -57,7 +57,7 @@ class WrongPasswords:
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
     def are_too_many(self, address: str) -> bool:
-        """Whether nothing more is to be tried from there for a while."""
+        """Whether further attempts from there are refused for a while."""
         return len(self._recent(address)) >= MOST_WRONG
 
     def note(self, address: str) -> None:
@@ -87,8 +87,7 @@ class Guard:
 
     Args:
         password: asked for once per browser, if given.
-        local_only: answer only to names of this machine, so that no page elsewhere can pass itself off as ours by
-            giving its own name our address.
+        local_only: answer only to names of this machine, which protects against DNS rebinding.
     """
 
     def __init__(self, app: ASGIApp, password: str | None, local_only: bool) -> None:
@@ -130,7 +129,7 @@ class Guard:
             )
         path = request.url.path
         if not OPEN.fullmatch(path):
-            return PlainTextResponse("There is nothing here.\n", 404)
+            return PlainTextResponse("Not found.\n", 404)
         if self.password is None:
             return None if path != "/login" else RedirectResponse("/", 303)
         if path == "/login" and request.method == "POST":
@@ -146,7 +145,7 @@ class Guard:
         async for chunk in request.stream():
             body += chunk
             if len(body) > LONGEST_FORM:
-                return PlainTextResponse("That is no password.\n", 413)
+                return PlainTextResponse("That is not a password.\n", 413)
         address = request.client.host if request.client is not None else ""
         if self._wrong.are_too_many(address):
             return PlainTextResponse(

@@ -1,10 +1,10 @@
-"""The jobs of a server, kept in a folder so that they outlive it.
+"""The jobs of a server, kept in a folder so that they survive a restart.
 
     <id>/job.json      what was asked for, by whom, and how far it is
     <id>/input*        what was uploaded, under fixed names
     <id>/result*       what came out; the work folder of an unfinished video beside it
 
-Names that people give are for display only: no path is ever made of them.
+Names of uploaded files are for display only; paths are never made from them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DRAFT_AGE = 3600.0
 MOST_ATTEMPTS = 3
 # Jobs of one browser that may wait or run at a time.
 MOST_WAITING = 20
-# Uploads of one browser that are not started: the page only shows the newest, so older ones give way.
+# Uploads of one browser that are not started: the page only shows the newest, so older ones are deleted.
 MOST_DRAFTS = 5
 
 # What belongs to a run of the server and is not written down.
@@ -43,7 +43,7 @@ log = logging.getLogger("safa.web")
 
 @dataclass
 class WebJob:
-    """One job. What is not in ``job.json`` starts afresh with the server."""
+    """One job. What is not in ``job.json`` is reset when the server starts."""
 
     id: str
     owner: str
@@ -66,9 +66,9 @@ class WebJob:
     warnings: list[str] = field(default_factory=list)
     error: str = ""
     attempts: int = 0
-    """Starts since it last made a frame: a job that takes the server down with it must not do so for ever."""
+    """Starts since it last made a frame: a job that ends the server each time is given up."""
     progress: Any = None
-    """``convert.Progress`` of a running job."""
+    """``Progress`` of a running job."""
     stop_asked: bool = False
     is_arriving: bool = False
     """An upload is being written into its folder."""
@@ -115,7 +115,7 @@ class JobStore:
         self.change(job, state=FAILED, error=error, attempts=0, ended=time.time())
 
     def release(self) -> None:
-        """Let another server have the folder."""
+        """Unlock the folder for another server."""
         self._lock.release()
 
     def place(self, job: WebJob) -> Path:
@@ -127,7 +127,7 @@ class JobStore:
         return self.place(job) / ("input" if number == 1 else f"input{number}")
 
     def draft(self, owner: str) -> WebJob:
-        """A new job, to be filled with uploads; older drafts of the owner give way.
+        """A new job, to be filled with uploads; older drafts of the owner are deleted.
 
         Raises:
             SafaError: too many uploads are arriving.
@@ -168,7 +168,7 @@ class JobStore:
         return sorted(jobs, key=lambda job: -job.created)
 
     def ahead(self, job: WebJob) -> list[WebJob]:
-        """Running jobs, and waiting ones that come before this one; anybody's."""
+        """Running jobs, and waiting ones that come before this one, of all owners."""
         with self._changed:
             return [
                 other

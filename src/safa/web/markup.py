@@ -1,4 +1,4 @@
-"""The parts of the page that gradio has no component for, as HTML. Everything people named goes through ``text``."""
+"""The parts of the page that gradio has no component for, as HTML. Text from users is escaped by ``text``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def icon(name: str) -> str:
 
 
 def size_of(count: float) -> str:
-    """A number of bytes for people: 312 KB, 4.1 MB."""
+    """A number of bytes as text: 312 KB, 4.1 MB."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.3g} {unit}"
@@ -51,7 +51,7 @@ def size_of(count: float) -> str:
 
 
 def time_of(seconds: float | None) -> str:
-    """A length of time for people, rounded as an estimate deserves."""
+    """A length of time as text, rounded as an estimate."""
     if seconds is None:
         return "a while"
     if seconds < 55:
@@ -97,7 +97,7 @@ def chosen(job: WebJob) -> str:
     size = f"{facts['width']} x {facts['height']}"
     if job.kind == "video":
         sound = "with sound" if facts["sound"] else "no sound"
-        rate = f"{float(upscale_rate(facts['rate'])):.3g} frames a second"
+        rate = f"{float(upscale_rate(facts['rate'])):.3g} frames per second"
         detail = f"{size}, {facts['seconds']:.3g} s, {rate}, {sound}"
     else:
         detail = size
@@ -111,7 +111,7 @@ def chosen(job: WebJob) -> str:
 
 
 def upscale_rate(rate: str) -> float:
-    """Frames a second out of "25/2"."""
+    """Frames per second out of "25/2"."""
     above, _, below = rate.partition("/")
     return int(above) / int(below or 1)
 
@@ -191,7 +191,7 @@ def _state(job: WebJob, ahead: int, left: float | None) -> str:
         if progress is not None and job.is_trial:
             told = f"{progress.done} of {progress.total} networks are done"
         elif progress is not None:
-            told = f"{percent:.0f} %, {progress.frames_per_second:.3g} frames a second"
+            told = f"{percent:.0f} %, {progress.frames_per_second:.3g} frames per second"
             told += ", checking the result" if percent >= 100 else f", {time_of(left)} left"
         return (
             f'<div class="bar" role="progressbar" aria-valuenow="{percent:.0f}" aria-valuemin="0" aria-valuemax="100" '
@@ -235,7 +235,7 @@ def stage(job: WebJob | None, is_busy: bool = False) -> str:
     if job is None and is_busy:
         return (
             '<section class="soon"><strong>Before and after will be here</strong>'
-            "<span>You can close this page meanwhile: work goes on, and the result waits for you.</span></section>"
+            "<span>You can close this page meanwhile: the work goes on, and the result will be here.</span></section>"
         )
     if job is None:
         return (
@@ -284,7 +284,7 @@ def stage(job: WebJob | None, is_busy: bool = False) -> str:
 
 
 def _trial(job: WebJob) -> str:
-    """A second with every network side by side, and what each would take for all of it."""
+    """A second with every network side by side, and the estimated time of each for the whole clip."""
     source, result = f"jobs/{job.id}", job.result
     rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(told)}</dd></div>" for name, told in result["told"])
     return (

@@ -1,4 +1,4 @@
-"""What people upload: is it a clip or pictures, is it within the limits, and what is it exactly."""
+"""Uploads: whether they are a clip or pictures, whether they are within the limits, and what they hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS = (
     "yuv4mpegpipe,apng,nut,wtv,rm"
 )
 PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-# Frames a second above which a clip's number of frames is not plausible.
+# Frames per second above which a clip's number of frames is not plausible.
 MOST_PER_SECOND = 240
 
 
@@ -108,7 +108,7 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
 
 
 def _count(container: Any, stream: av.VideoStream, name: str, limits: Limits) -> tuple[int, Fraction]:
-    """Frames and seconds, by looking at every packet: headers may say anything."""
+    """Frames and seconds, by looking at every packet: headers can be wrong."""
     most = limits.seconds * MOST_PER_SECOND
     frames, first, last, step = 0, None, Fraction(0), Fraction(0)
     for packet in container.demux(stream):
@@ -145,7 +145,7 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
 
 
 def _turn_upright(path: Path) -> None:
-    """Cameras store pictures lying down and a note which way is up; the network needs them upright."""
+    """Turn a picture as its Exif orientation says; the network needs it upright."""
     try:
         with Image.open(path, formats=PICTURES) as picture:
             if picture.getexif().get(0x0112, 1) != 1:

@@ -1,4 +1,4 @@
-"""The page itself: gradio's components for the choices, our own HTML for the rest, and one clock that asks for news."""
+"""The page itself: gradio's components for the choices, our own HTML for the rest, and a timer that fetches updates."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ THEME = gr.themes.Base(
 
 
 class Page:
-    """What happens when something is pressed. Every handler finds the browser's id in the request itself."""
+    """The handlers of the page's controls. Every handler finds the browser's id in the request itself."""
 
     def __init__(self, store: JobStore, workers: Workers, limits: Limits) -> None:
         self.store, self.workers, self.limits = store, workers, limits
@@ -70,12 +70,12 @@ class Page:
         return self._empty()
 
     def forecast(self, request: gr.Request, draft: str, *chosen: Any) -> Any:
-        """Another choice: what it means."""
+        """A choice was changed: show the new forecast."""
         job = self._draft_of(request, draft)
         return self._forecast(job, chosen) if job is not None else gr.skip()
 
     def started(self, request: gr.Request, draft: str, *chosen: Any) -> list[Any]:
-        """Queue it and be ready for the next."""
+        """Queue the draft and clear the form."""
         job = self._draft_of(request, draft)
         if job is None:
             return self._empty("The upload is no longer there; drop it again.")
@@ -146,7 +146,7 @@ class Page:
         return self.ticked(request, seen)
 
     def ticked(self, request: gr.Request, seen: dict[str, Any]) -> list[Any]:
-        """News: (what this page has seen, the list, the comparison), left alone where nothing changed."""
+        """Updates: (what this page has shown, the list, the comparison), left alone where nothing changed."""
         jobs = self.store.of(_owner(request))
         done = {job.id: job for job in jobs if job.state == DONE}
         shown = done.get(seen.get("wanted", "")) or next(iter(done.values()), None)
@@ -238,7 +238,7 @@ def mount_page(app: FastAPI, store: JobStore, workers: Workers, limits: Limits) 
             app_kwargs={"docs_url": None, "redoc_url": None},
         )
     # Gradio checks paths in requests only once this is set, and does not set it when mounted. None of our components
-    # takes files, and the guard lets no such request in; this is a third wall.
+    # takes files, and the guard lets no such request in; this is a third protection.
     blocks.has_launched = True
 
 

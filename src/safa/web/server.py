@@ -1,4 +1,4 @@
-"""The server: uploads in, results out, the page, and the life of it all."""
+"""The server: it takes uploads, serves results and the page, and starts and stops the workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from safa.web.material import Limits
 from safa.web.trial import SHEET
 from safa.web.worker import Workers
 
-# An upload must leave this much room on the disk, in bytes: results are larger than what they are made of.
+# An upload must leave this much room on the disk, in bytes: results are larger than their sources.
 ROOM = 1 << 30
 MOST_FILES = 2
 
@@ -72,7 +72,7 @@ class ServerSettings:
 
 
 def serve(settings: ServerSettings, on_ready: Callable[[str], None]) -> None:
-    """Run until Ctrl-C; ``on_ready`` is told the address. Running jobs go on at the next start.
+    """Run until Ctrl-C; ``on_ready`` is called with the address. Running jobs go on at the next start.
 
     Raises:
         SafaError: the port is taken, or the folder is in use.
@@ -98,7 +98,7 @@ def serve(settings: ServerSettings, on_ready: Callable[[str], None]) -> None:
 
 def application(settings: ServerSettings, store: JobStore, workers: Workers) -> ASGIApp:
     """The whole application, guarded."""
-    # Read when gradio is imported: no word to its makers, and no folder of its own outside ours.
+    # Read when gradio is imported: no usage statistics, and no folder outside ours.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.folder / "gradio")
     from safa.web.page import mount_page
@@ -134,10 +134,10 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
     """Store one uploaded file, the request's body, in a new draft or in the one named."""
     owner = browser_of(request)
     if not owner:
-        return _refusal("This page needs a cookie to know your jobs again; allow cookies and load it anew.", 403)
+        return _refusal("This page needs a cookie to find your jobs again; allow cookies and reload it.", 403)
     job = store.get(owner, draft) if draft else None
     if draft and (job is None or job.state != DRAFT or job.is_arriving or len(job.names) >= MOST_FILES):
-        return _refusal("Something went wrong with this upload; load the page anew and try again.", 409)
+        return _refusal("Something went wrong with this upload; reload the page and try again.", 409)
     name = Path(name.replace("\\", "/")).name[:200] or "upload"
     claimed = request.headers.get("content-length", "")
     if claimed.isdigit() and int(claimed) > limits.bytes:
@@ -214,7 +214,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(128)  # who comes before the server is ready waits instead of being turned away
+        listening.listen(128)  # requests before the server is ready wait instead of being refused
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or str(error)

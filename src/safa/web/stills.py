@@ -1,4 +1,4 @@
-"""Pictures that jobs leave behind: before and after, the pictures between two, and a looping one of them."""
+"""Pictures of a job's result: before and after, the pictures between two, and a looping animation of them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Pr
 
 
 def _keep_only(folder: Path, maker: str) -> None:
-    """Make the folder, or throw away what another maker left in it, as the weights may have changed since."""
+    """Make the folder, or delete its content where other weights or another engine made it."""
     note = folder / "made-with.txt"
     if folder.exists() and not (note.is_file() and note.read_text() == maker):
         shutil.rmtree(folder)
@@ -94,7 +94,7 @@ def _keep_only(folder: Path, maker: str) -> None:
 
 
 def _loop(files: list[Path], path: Path) -> None:
-    """There and back again, for ever."""
+    """The pictures forwards and backwards, as an endless loop."""
     there_and_back = [*files, *files[-2:0:-1]]
 
     def frames() -> Iterator[Image.Image]:

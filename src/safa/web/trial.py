@@ -27,9 +27,9 @@ def do_trial(
     engine: str,
     tell: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Make the clip and the sheet beside the input; ``tell`` hears of every network that is done and may stop it."""
+    """Make the clip and the sheet beside the input; ``tell`` is called after every network and may raise to stop it."""
     done = 0
-    # With the choice left to us, everything that could be chosen.
+    # With "auto", all weights that could be chosen.
     names = {name: name for name in previewed_weights()} if AUTO in weights.values() else weights
 
     def tried(one: Tried) -> None:

@@ -88,12 +88,12 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, patience: float = 30.0) -> None:
-        """Let every job go after the frame it is at; its finished segments stay for the next start."""
+    def stop(self, timeout: float = 30.0) -> None:
+        """Stop every job after its current frame; its finished segments stay for the next start."""
         self._stop.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(patience)
+                thread.join(timeout)
 
     def seconds_left(self, job: WebJob) -> float | None:
         """Until the job is done, without those before it; None while nothing is known."""
@@ -122,7 +122,7 @@ class Workers:
                 self._do(job, loaded)
 
     def _try(self) -> None:
-        """Trials have a thread of their own: a second of a clip need not wait for hours of another."""
+        """Trials have a thread of their own, so that they do not wait for long jobs."""
         while not self._stop.is_set():
             job = self.store.claim(patience=0.5, trials=True)
             if job is not None:
@@ -133,7 +133,7 @@ class Workers:
         try:
             upscaler = self._upscaler({"weights": name}, self.store.folder, loaded)
         except SafaError:
-            return  # the first job will say why
+            return  # the first job will report the error
         size, count = TRIAL
         frames = [np.random.default_rng(k).integers(0, 256, (*size, 3), np.uint8) for k in range(2)]
         upscaler.between(frames[0], frames[1], [0.5])  # the first time is slower
@@ -183,10 +183,10 @@ class Workers:
             if job.stop_asked:
                 leave(CANCELLED)
         except SafaError as error:
-            leave(FAILED, error=_for_people(str(error), job, place))
+            leave(FAILED, error=_shown_text(str(error), job, place))
         except Exception as error:
             log.exception("Job %s failed.", job.id)
-            leave(FAILED, error=f"Something unforeseen happened ({type(error).__name__}); the server's log says more.")
+            leave(FAILED, error=f"An unexpected error occurred ({type(error).__name__}); the server's log says more.")
 
 
 def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
@@ -202,12 +202,12 @@ def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Prog
         options |= {"on_progress": tell, "on_warning": warnings.append}
         try:
             report = upscale(source, output, **options)
-        except JournalMismatch:  # the weights or the program have changed since; half of each would be neither
+        except JournalMismatch:  # the weights or the program have changed since; frames of both must not be mixed
             warnings.clear()
             report = upscale(source, output, restart=True, **options)
         if not report.verification.ok:
             raise SafaError(f"The result failed its check: {'; '.join(report.verification.failures())}")
-        job.warnings = [_for_people(text, job, place) for text in (*warnings, *report.problems)]
+        job.warnings = [_shown_text(text, job, place) for text in (*warnings, *report.problems)]
         resumed = report.resumed_frames
     with VideoReader(output) as reader:
         info = reader.info
@@ -224,8 +224,8 @@ def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Prog
     }
 
 
-def _for_people(text: str, job: WebJob, place: Path) -> str:
-    """The sentence with their own name of the file in it instead of our paths."""
+def _shown_text(text: str, job: WebJob, place: Path) -> str:
+    """The sentence with the uploaded file's name instead of paths on this server."""
     name = job.names[0] if job.names else "the upload"
     text = text.replace(str(place / "input"), name).replace(str(place), "this job")
     return text[:1].upper() + text[1:]

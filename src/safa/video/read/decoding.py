@@ -48,7 +48,7 @@ def decode_frames(container: InputContainer, stream: av.VideoStream, damage: Dam
     Errors do not end the stream as long as there are packets to read; they are counted in `damage`.
     """
     stream.thread_type = "AUTO"
-    # Every thread holds a frame; of large ones a few are enough.
+    # Every thread holds a frame, so large frames get fewer threads.
     pixels = max(1, stream.codec_context.width * stream.codec_context.height)
     stream.codec_context.thread_count = min(os.cpu_count() or 1, 16, max(1, MOST_PIXELS // pixels))
     packets = container.demux(stream)

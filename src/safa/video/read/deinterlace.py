@@ -25,7 +25,7 @@ def deinterlace(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iter
     graph.configure()
     for frame in frames:
         if (frame.width, frame.height) != (stream.width, stream.height):
-            yield frame  # the filter cannot go on; whoever reads the frames sees the change and says so
+            yield frame  # the filter cannot go on; the reader reports the change of size
             return
         graph.push(frame)
         yield from _ready(graph)

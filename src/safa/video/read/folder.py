@@ -23,7 +23,8 @@ class FolderReader:
     """Reads the pictures of a folder in the order of their numbers; used like `VideoReader`.
 
     Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first. Pictures that cannot be
-    decoded, and gaps in the numbers, leave the picture before them standing and are told in `problems`.
+    decoded, and gaps in the numbers, are filled with the picture before them and listed in
+    `problems`.
     `start` and `end` select pictures with start <= k / fps < end; the first selected one is shown at 0.
     """
 
@@ -80,7 +81,7 @@ class FolderReader:
         for number, file in self._pictures:
             frame = _decode(file)
             if frame is None:
-                self.problems.append(f"{file.name} cannot be decoded; the picture before it stands in for it.")
+                self.problems.append(f"{file.name} cannot be decoded; the picture before it is shown instead.")
                 continue
             if (frame.width, frame.height) != (info.width, info.height):
                 raise MediaError(
@@ -95,7 +96,9 @@ class FolderReader:
             yield self._frame(readable[0], self._pictures[-1][0] + 1, to_rgb)
         missing = self._pictures[-1][0] - self._pictures[0][0] + 1 - len(self._pictures)
         if missing:
-            self.problems.append(f"{missing} numbers are missing in {self.path}; the pictures before them stand in.")
+            self.problems.append(
+                f"{missing} numbers are missing in {self.path}; the pictures before them are shown instead."
+            )
 
     def _frame(self, numbered: tuple[int, av.VideoFrame], following: int, to_rgb: ToRgb) -> Frame:
         number, frame = numbered
@@ -128,7 +131,7 @@ def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> VideoRea
     if Path(path).is_dir():
         fps = options.source_fps
         if fps is None:
-            raise MediaError(f"{path} is a folder of pictures; say how many make a second, such as --source-fps 24.")
+            raise MediaError(f"{path} is a folder of pictures; give its frames per second, such as --source-fps 24.")
         return FolderReader(path, fps, options.start, options.end)
     return VideoReader(path, options.start, options.end, options.deinterlace)
 
@@ -139,14 +142,14 @@ def pictures_of(folder: Path) -> list[Path]:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's pictures; nothing can be said of a pipe."""
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; "pipe" for a pipe."""
     if path == Path("-"):
         return "pipe"
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file_path in pictures_of(path):  # what else lies there, perhaps the output itself, is not part of it
+    for file_path in pictures_of(path):  # other files there, perhaps the output itself, do not count
         digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
     return digest.hexdigest()
 

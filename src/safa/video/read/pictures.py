@@ -53,7 +53,7 @@ def load_picture(path: Path) -> Array:
 
 
 def _orientation(path: Path) -> int:
-    """What Exif says of how the camera was held; 1, upright, where it says nothing. OpenCV turns TIFF itself."""
+    """The orientation in the Exif data; 1, upright, where there is none. OpenCV turns TIFF itself."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
             return int(picture.getexif().get(0x0112, 1))

@@ -26,7 +26,7 @@ class VideoReader:
     """Reads one video stream from start to end in constant memory. Use as a context manager.
 
     Clock policy, the one place where it is decided: `origin` is the file time that becomes 0, and every
-    `Frame.time` is the file's timestamp minus `origin`; whoever copies sound must subtract the same `origin`.
+    `Frame.time` is the file's timestamp minus `origin`; the same `origin` is subtracted from copied sound.
     - MP4, MOV, MKV, WebM and the like keep their timestamps: origin = 0, so a start other than 0 and the
       offset between sound and picture are kept.
     - MPEG-PS and MPEG-TS have an arbitrary clock: origin = start of the earliest stream (`info.clock_zero`).
@@ -177,7 +177,7 @@ def _stamped(
         nominal = frame.duration * own_tick if frame.duration > 0 else fallback
         time = frame.pts * own_tick if frame.pts is not None else None
         if time is not None and latest is not None and time > latest:
-            time = None  # a damaged timestamp; one that is hours off would ask for millions of frames
+            time = None  # a damaged timestamp; one that is hours off would give millions of frames
         yield time, nominal, (nominal, frame)
 
 

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import av
 from av.sidedata.sidedata import Type
 
-# What is lost when a frame is made anew, by FFmpeg's name for it. Not here is what is carried (display matrix,
-# mastering display, light levels) and what says nothing of the work: encoders' notes, statistics, hints to decoders,
-# film grain that is in the pixels by then.
+# What is lost when a new frame is made, by FFmpeg's name for it. Not listed is what is carried over (display
+# matrix, mastering display, light levels) and what has no meaning for the output: encoders' notes, statistics, hints to
+# decoders, film grain that is in the decoded pixels already.
 LOST = {
     "DYNAMIC_HDR_PLUS": "HDR10+ dynamic metadata",
     "DYNAMIC_HDR_VIVID": "HDR Vivid dynamic metadata",

@@ -12,9 +12,10 @@ from av.stream import Disposition, Stream
 from safa.errors import MediaError
 from safa.video.names import for_ffmpeg
 
-# Formats whose clock starts anywhere: a tuner's or a disc's. Elsewhere the start time is the author's.
+# Formats whose clock starts anywhere: a tuner's or a disc's. In other formats the start time is
+# intended.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
-# FFmpeg reads these as pictures of text; nobody means that.
+# FFmpeg reads these as pictures of text, which is not what is meant.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
 
 
@@ -60,7 +61,9 @@ def find_video(container: InputContainer, path: Path) -> av.VideoStream:
         raise MediaError(f"{path} has no video stream (it holds {held}); give a file with pictures in it.")
     stream = streams[0]
     if stream.codec_context is None:
-        raise MediaError(f"{path}: its video codec is not known to this build of FFmpeg; convert it to H.264 first.")
+        raise MediaError(
+            f"{path}: its video codec is not supported by this build of FFmpeg; convert it to H.264 first."
+        )
     assert isinstance(stream, av.VideoStream)
     return stream
 
@@ -84,7 +87,7 @@ def stated_duration(container: InputContainer, stream: av.VideoStream) -> Fracti
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:
-    """Frames a second according to the headers; 25 where they do not say."""
+    """Frames per second according to the headers; 25 where they do not say."""
     rate = stream.average_rate or stream.guessed_rate
     return rate if rate and 0 < rate <= 1000 else Fraction(25)
 

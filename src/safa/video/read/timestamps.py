@@ -6,7 +6,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-# Frames held back while waiting for a usable timestamp; past it the nominal step is taken on trust.
+# Frames held back while waiting for a usable timestamp; after so many the nominal step is used.
 LOOKAHEAD = 16
 
 
@@ -18,8 +18,8 @@ def repair_times(
     `items` are (time or None, nominal duration > 0, item), in the order they are shown. A good timestamp is
     never moved. Items whose time is missing or not after the one before are spread evenly between their good
     neighbours; at the start they are placed before the first good one, at the end (or after `LOOKAHEAD` bad
-    ones in a row) after the last good one, one nominal duration apart. No item is dropped. What was done is
-    told in `problems` at the end.
+    ones in a row) after the last good one, one nominal duration apart. No item is dropped. What was
+    done is reported in `problems` at the end.
     """
     previous: Fraction | None = None
     held: list[tuple[Fraction, Item]] = []

@@ -1,7 +1,7 @@
 """Files that end before their own header says: an interrupted copy or download plays, but is not whole.
 
-MP4 tells by its index (missing, or with more frames than there are). Matroska, WebM and AVI have no such index that
-must be complete, but state their size up front.
+MP4 shows it in its index (missing, or with more frames than there are). Matroska, WebM and AVI have no index that must
+be complete, but state their size at the beginning.
 """
 
 from pathlib import Path

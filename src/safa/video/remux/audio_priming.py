@@ -1,7 +1,7 @@
 """Encoder padding of copied sound, declared to Matroska.
 
 Most sound encoders put some samples before time 0. MP4 says so with an edit list and a negative first
-timestamp; Matroska must be told in the track header (CodecDelay), or the muxer moves *everything*, pictures
+timestamp; Matroska needs it in the track header (CodecDelay), or the muxer moves *everything*, pictures
 too, until no time is negative. PyAV cannot set that field (`initial_padding`), but it copies it from a
 template stream. So a template is made: the track's header is written to memory with a title as long as the
 field, the title is replaced by the field, and the header is read back.

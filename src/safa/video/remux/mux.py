@@ -35,7 +35,7 @@ def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = F
     of the other streams keep their bytes; their timestamps are only moved by the plan's origin. The file is
     written under a temporary name and appears by one rename (`replace`: see `Journal.publish`); the caller
     removes the journal once it is satisfied. Raises OutputError when the disk is full, the segments do not fit
-    together, or somebody else's file has the name.
+    together, or a file of another origin has the name.
     """
     if journal.end is None or not journal.segments:
         raise ValueError("the journal is not complete")

@@ -1,4 +1,4 @@
-"""Which of the source's other streams the output can hold: decided, and said, before any work is done."""
+"""Which of the source's other streams the output can hold: decided and reported before any work is done."""
 
 import io
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class StreamPlan:
     `origin` (seconds, file time) is subtracted from all their times: take it from the reader. With `is_cut`,
     only what lies between `origin` and the end of the video is taken; with `is_part`, only what lies before that end.
     `slow` stretches their times; sound is
-    then encoded anew at its own pitch (`stretched`), all else is copied untouched (`copied`).
+    then encoded again at its own pitch (`stretched`), all else is copied untouched (`copied`).
     `warnings` names each stream that is left out. `clocks` are the ticks a second that the streams count in.
     `video_metadata` and `video_disposition` are the video stream's own (language, title; default, forced ...).
     """
@@ -129,7 +129,7 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
     elif info.mastering.is_partial:
         warnings.append(f"only half of the HDR mastering data is in the source; {place} may not keep that.")
     if pictures and info.display_matrix is not None and info.display_matrix[:5] != UPRIGHT:
-        warnings.append(f"players turn or mirror this video; {place} cannot say so and holds it as it is stored.")
+        warnings.append(f"players turn or mirror this video; {place} cannot store that and holds it as it is stored.")
     if spec.container in ("gif", "webp", "png") and spec.sample_aspect_ratio != 1:
         warnings.append(f"{place} cannot say that its pixels are {spec.sample_aspect_ratio} as wide as high.")
     if tags := _lost_tags(info, spec):

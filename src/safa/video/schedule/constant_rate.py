@@ -1,4 +1,4 @@
-"""Whether a source has one frame rate: what outputs without times (y4m, numbered pictures) take for granted."""
+"""Whether a source has one frame rate: as outputs without times (y4m, numbered pictures) need it."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -19,13 +19,13 @@ TIMELESS = {"yuv4mpegpipe", "png"}
 
 
 def one_rate(reader: VideoReader | FolderReader, output: Path, options: ReadOptions, rate: int) -> Fraction | None:
-    """The one rate, frames a second, that `rate` frames an interval must be made for; None where they may vary."""
+    """The one rate, frames per second, that `rate` frames an interval must be made for; None where they may vary."""
     usual = uneven_rate(reader, options, rate) if container_of(output) in TIMELESS else None
     return None if usual is None else usual * rate
 
 
 def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts: int = 1) -> Fraction | None:
-    """The usual frames a second of a source whose rate varies; None if it is constant or cannot be read twice.
+    """The usual frames per second of a source whose rate varies; None if it is constant or cannot be read twice.
 
     It varies where even steps of the same number would miss a frame by more than half of one of the `parts` that
     every step is divided into: clocks that only count milliseconds are constant. Packets are read, nothing is decoded.
@@ -52,7 +52,7 @@ def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | N
         stream = source.find_video(container, reader.path)
         zero, tick = source.clock_zero(container), source.time_base(stream)
         ends: dict[Fraction, Fraction] = {}
-        with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader tells of it
+        with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
             for packet in container.demux(stream):
                 if not packet.size or packet.is_discard:
                     continue

@@ -1,14 +1,14 @@
 """Scene cuts and flashes, found on the source frames while they stream by.
 
 Two frames belong to different scenes when neither motion nor brightness explains the difference:
-- they correlate badly even after one is warped onto the other by a coarse optical flow; correlation does not see
-  fades, flashes of moderate strength and exposure changes, and the warp takes care of ordinary motion;
-- *and* their colour histograms overlap little; histograms hardly see pans, however fast;
+- they correlate badly even after one is warped onto the other by a coarse optical flow; correlation does not
+  react to fades, moderate flashes and exposure changes, and the warp compensates ordinary motion;
+- *and* their colour histograms overlap little; histograms change little in pans, however fast;
 - *and* the difference stands out from those before and after; steps of a fade, a dissolve or a whip pan do not.
 A flash bleaches a few frames and then the old scene is back, which a look ahead shows.
 
-Written for this package because the usual library, PySceneDetect, needs opencv-python, which cannot live beside
-opencv-python-headless, and takes every flash and fade step for a cut. Thresholds were set on real clips: within a
+Written for this package because the usual library, PySceneDetect, needs opencv-python, which conflicts with
+opencv-python-headless, and reports every flash and fade step as a cut. Thresholds were set on real clips: within a
 scene correlation and overlap stay above 0.92; across scenes they are below 0.82 and 0.6, 98 % below 0.61 and 0.52.
 """
 

@@ -14,7 +14,7 @@ RECENT = 9  # differing frames that "usual" is taken over
 
 
 class DuplicateDetector:
-    """Tells of each frame whether it shows the same picture as the last one that was not a duplicate.
+    """Decides for each frame whether it shows the same picture as the last one that was not a duplicate.
 
     Every block must agree, so a moving mouth in a still picture is motion; and comparing with the last *different*
     frame lets slow motion add up until it is seen. After `longest` duplicates in a row the next frame counts as

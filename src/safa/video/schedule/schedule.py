@@ -1,7 +1,7 @@
 """Which source frames each output frame is made from, settled without computing a picture.
 
-This is where it is decided: never from both sides of a cut, never from one of repeats. A window names all that its
-pictures depend on, so they can be made anywhere, in any order.
+No picture is made from both sides of a cut, and none from a frame that repeats the one before. A window names all that
+its pictures depend on, so they can be made anywhere, in any order.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,6 +1,6 @@
 """When the output frames are shown, and between which source frames each one lies.
 
-Only times live here, as Fractions of a second; no pictures, no files. Source times come in one by one and
+This module handles times alone, as Fractions of a second. Source times come in one by one and
 output moments come out as soon as they are settled, so a film of any length needs constant memory.
 """
 
@@ -37,7 +37,7 @@ class Timeline:
     - `fps=F`: moments at start + k / F, exactly, whatever the source rate. Up to the last source frame they
       lie where they fall; beyond it the last frame is *held* (t == 0) on the same grid for as long as the
       source shows it, so that the output has a truly constant rate even where durations are not stored. A
-      rest shorter than half a frame is not worth a frame: it is added to the frame before.
+      rest shorter than half a frame is added to the frame before.
 
     `slow` multiplies all times (2 = half speed) before the plan is laid over them.
     `end` is when the last output frame stops being shown: the source's own end times `slow`. Known after

@@ -1,4 +1,4 @@
-"""What the output is to be, and the encoder that is set up for it."""
+"""The specification of an output, and the encoder that is set up for it."""
 
 import io
 import os
@@ -117,7 +117,7 @@ def encoder_options(spec: OutputSpec) -> dict[str, str]:
 
 
 def encoder_threads(spec: OutputSpec) -> int:
-    """Threads of the encoder: by the picture, never by the machine.
+    """Threads of the encoder, from the size of the picture alone.
 
     What x264 and VP9 encode, and what x265 writes into its header, depends on it, and segments made on one machine must
     equal, and join with, those made on another.

@@ -61,7 +61,7 @@ APPETITES = {
     "ffv1": Appetite((82, 82, 82)),
     "rawvideo": Appetite((4, 4, 4)),
 }
-# Hardware keeps its frames to itself.
+# Hardware encoders keep their frames in memory of their own.
 OTHER = Appetite((12, 12, 12))
 
 

@@ -157,11 +157,11 @@ class Journal:
             publish(temporary, final)
 
     def release(self) -> None:
-        """Let other processes have the folder."""
+        """Unlock the folder for other processes."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Delete the work folder. The journal goes last: until then it tells whose the output is."""
+        """Delete the work folder. The journal goes last: until then it shows which job the output belongs to."""
         self.release()
         for path in self.folder.iterdir():
             if path.name != JOURNAL and path.is_file():
@@ -223,7 +223,7 @@ class Journal:
         for path in self.folder.iterdir():
             if path.name not in known:
                 if not (path.suffix == ".part" or path.stem.isdigit()):
-                    raise OutputError(f"{self.folder} holds {path.name}, which is not ours; move it away.")
+                    raise OutputError(f"{self.folder} holds {path.name}, which safa did not make; move it away.")
                 path.unlink()
 
 
@@ -235,7 +235,7 @@ def segment_name(number: int) -> str:
 def is_published(output: Path) -> bool:
     """Whether the file under the output's name was put there by the job in the work folder beside it.
 
-    Such a job was stopped before its check; its output is not finished, and not somebody else's.
+    Such a job was stopped before its check; its output is not finished, and may be replaced.
     """
     try:
         published = json.loads((work_folder(output) / JOURNAL).read_text())["published"]

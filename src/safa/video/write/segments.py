@@ -96,7 +96,7 @@ class SegmentWriter:
         return self.journal
 
     def close(self) -> None:
-        """Drop the segment that is not finished, if any, and let others have the folder. Finished ones stay."""
+        """Drop the segment that is not finished, if any, and unlock the folder. Finished ones stay."""
         if self._open is not None:
             self._open.abandon()
             self._open = None
@@ -138,7 +138,7 @@ def ticks_of(time: Fraction, time_base: Fraction, last: int | None) -> int:
 
 @contextmanager
 def encoder_errors(spec: OutputSpec, folder: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """One sentence for a full disk or an encoder that gives up; `kept()` says what survives."""
+    """One sentence for a full disk or an encoder that fails; `kept()` says what survives."""
     try:
         with disk_errors(folder, kept):
             yield

@@ -1,4 +1,4 @@
-"""Uncompressed video to a pipe: YUV4MPEG2, for other programs to go on with."""
+"""Uncompressed video to a pipe: YUV4MPEG2, as input for other programs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ class Y4mWriter:
     def write(self, image: np.ndarray, moment: OutputTime) -> None:
         """Write one frame, H,W,3 uint8 or uint16, due at `moment.time`.
 
-        Raises OutputError when nobody reads any more.
+        Raises OutputError when the reading program has closed the pipe.
         """
         self._first = moment.time if self._first is None else self._first
         place = round((moment.time - self._first) * self._spec.rate)
@@ -78,7 +78,7 @@ class Y4mWriter:
             self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to drop: what was written is gone."""
+        """Nothing to clean up."""
 
     def _write(self, data: bytes) -> None:
         with _broken_pipe():

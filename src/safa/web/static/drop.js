@@ -18,7 +18,7 @@ function post(file, draft, tell) {
       try {
         resolve(JSON.parse(request.responseText));
       } catch {
-        resolve({ error: "The server did not understand this upload; load the page anew and try again." });
+        resolve({ error: "The server did not understand this upload; reload the page and try again." });
       }
     };
     request.onerror = () => resolve({ error: `${file.name} did not arrive; is the server still running?` });
