@@ -78,3 +78,13 @@ def test_public_names() -> None:
 def test_help_does_not_load_torch() -> None:
     code = "import sys, safa.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_two_public_things_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for folder in ("cli", "cluster", "data", "jobs", "video", "web"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert not {name: files for name, files in places.items() if len(files) > 1}
