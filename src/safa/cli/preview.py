@@ -65,7 +65,7 @@ def preview(
         raise SafaError("Both --rate and --fps are given; choose one of them.")
     if source_fps is not None and not source.is_dir():
         raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
-    given = parse_rate(rate) if rate is not None else 2
+    given = parse_rate(rate) if rate is not None else None
     begin = parse_time(at) if at is not None else None
     ceiling = parse_memory(memory) if memory is not None else None
     from safa.jobs.preview import preview as run

@@ -117,7 +117,7 @@ def upscale(
     if source_fps is not None and all(source.is_file() or str(source) == "-" for source in sources):
         raise SafaError("--source-fps is for folders of pictures; a video has frame times of its own. Leave it out.")
     times: dict[str, Any] = {
-        "rate": parse_rate(rate) if rate is not None else 2,
+        "rate": parse_rate(rate) if rate is not None else None,
         "fps": parse_fps(fps) if fps is not None else None,
         "slow": parse_factor(slow) if slow is not None else Fraction(1),
         "source_fps": parse_fps(source_fps) if source_fps is not None else None,

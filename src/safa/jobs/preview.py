@@ -198,8 +198,8 @@ def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> _Part
     def middle(image: np.ndarray) -> np.ndarray:
         return image[top : top + height, left : left + width]
 
-    per_frame = settings.slow * settings.fps / info.average_rate if settings.fps is not None else settings.rate
-    most = max(2, int(MOST_FRAMES / max(per_frame, 1)))
+    per_frame = settings.output_rate(info.average_rate) * settings.slow / info.average_rate
+    most = max(2, int(MOST_FRAMES / max(per_frame, Fraction(1))))
     options = settings.source_fps, settings.deinterlace
     if at is not None:
         start, (frames, _) = at, part_at(source, at, SECONDS, most, middle, *options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -97,7 +98,7 @@ def chosen(job: Job) -> str:
     size = f"{facts['width']} x {facts['height']}"
     if job.kind == "video":
         sound = "with sound" if facts["sound"] else "no sound"
-        rate = f"{float(upscale_rate(facts['rate'])):.3g} frames a second"
+        rate = f"{float(Fraction(facts['rate'])):.3g} frames a second"
         detail = f"{size}, {facts['seconds']:.3g} s, {rate}, {sound}"
     else:
         detail = size
@@ -110,12 +111,6 @@ def chosen(job: Job) -> str:
     )
 
 
-def upscale_rate(rate: str) -> float:
-    """Frames a second out of "25/2"."""
-    above, _, below = rate.partition("/")
-    return int(above) / int(below or 1)
-
-
 def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before: float | None) -> str:
     """What the draft will become with these choices, and how long that takes."""
     facts = job.facts
@@ -125,7 +120,7 @@ def forecast(job: Job, choices: Mapping[str, Any], seconds: float | None, before
     rows = [("Size", f"{width} x {height} <em>{times} times</em>")]
     if job.kind == "video":
         settings = upscale_settings(choices)
-        rate = float(settings.fps or upscale_rate(facts["rate"]) * settings.rate / float(settings.slow))
+        rate = float(settings.output_rate(Fraction(facts["rate"])))
         length = facts["seconds"] * float(settings.slow)
         rows.append(("Frames", f"{frames:,} <em>{rate:.3g} a second</em>"))
         rows.append(("Length", f"{length:.3g} s" if length < 100 else time_of(length)))
