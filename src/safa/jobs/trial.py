@@ -17,10 +17,14 @@ from safa.errors import SafaError
 from safa.jobs.job import PIPE, SEGMENT_FRAMES, Job
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
+from safa.video.schedule.cuts import with_changes
 from safa.video.schedule.schedule import FrameTask, planned
 from safa.video.schedule.windows import PAIR, Span
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
+
+READ = 24
+"""Source frames that are read to tell how long that takes."""
 
 PATIENCE = 6.0
 """Seconds after which no further picture is begun, once there are two."""
@@ -100,6 +104,17 @@ def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) ->
         return made, _Costs(0.0, sum(spent) / len(spent), read)
     each = sum(spent[1:]) / len(spent[1:])
     return made, _Costs(max(0.0, spent[0] - each) / len(encoded), each, read)
+
+
+def reading_seconds(job: Job) -> float:
+    """Processor seconds to read a frame of the source and to look for cuts, from its first few."""
+    settings, count = job.settings, 0
+    times = settings.source_fps, settings.start, settings.end
+    with open_reader(job.source, *times, settings.deinterlace) as reader:
+        began = _processor_seconds()
+        for _ in with_changes(itertools.islice(reader.frames(job.alpha), READ), lambda frame: frame.image):
+            count += 1
+        return (_processor_seconds() - began) / max(1, count)
 
 
 def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec) -> tuple[float, list[int]]:
