@@ -16,7 +16,7 @@ from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
 from safa.jobs.forecast import Forecast, forecast
 from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Estimate, bytes_of, encodings
+from safa.jobs.trial import Costs, Estimate, bytes_of, encodings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.source import Frame
@@ -100,6 +100,34 @@ def test_frames_of_windows_are_counted(frames: int) -> None:
     tasks = planned(source, Timeline(rate=2), cuts=False, span=WINDOW)
     windows = [numbers for numbers, _ in itertools.groupby([frame.number for frame in task.window] for task in tasks)]
     assert encodings(frames, WINDOW) == sum(map(len, windows))
+
+
+@given(
+    frame=st.integers(0, 9),
+    at=st.integers(0, 9),
+    between=st.integers(0, 9),
+    rate=st.integers(1, 8),
+    made=st.integers(4, 9),
+)
+def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: int, rate: int, made: int) -> None:
+    """The first picture comes with the work for all of its window."""
+    times = [number % rate / rate for number in range(made)]
+    spent = [22.0 * frame + at, *(at if t == 0 else between for t in times[1:])]
+    found = Costs.of(spent, times, 22)
+    if rate == 1 or made <= rate:  # of one kind there is the first alone, or none
+        assert found.at == found.between == (at if rate == 1 else between)
+    else:
+        assert (found.frame, found.at, found.between) == pytest.approx((frame, at, between))
+    assert found.frame == pytest.approx(max(0, 22 * frame + at - found.at) / 22)
+
+
+def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first alone takes longer than there is patience for."""
+    monkeypatch.setattr("safa.jobs.trial.PATIENCE", 0.0)
+    source = write_clip(tmp_path / "in.mp4", frames=6)
+    told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
+    assert told.estimate is not None
+    assert told.estimate.bytes
 
 
 def test_a_keyframe_for_each_segment() -> None:

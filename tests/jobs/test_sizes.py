@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from PIL import Image
 
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
-from safa.errors import JournalMismatch, SafaError
+from safa.errors import JournalMismatch, OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.batch import upscale_many
 from safa.jobs.pipeline import Progress
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler, span_of
+from safa.video.read.folder import open_reader
 from safa.video.read.pictures import before_after, load_picture, save_picture
 from safa.video.read.reader import VideoReader
 from tests.cluster.local import LocalWorkers
@@ -52,6 +56,8 @@ CODECS = {
     "ffv1": (".mkv", (1, 1)),
     None: (".gif", (1, 1)),
 }
+LEAST_SIDES = {"av1": 64, "h265": 16}
+"""Of what these encoders take."""
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -68,19 +74,43 @@ def test_every_codec_gets_sides_it_can_take(
         assert abs(side - source * Fraction(scale)) <= multiple
 
 
-@examples(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(width=st.integers(1, 70), height=st.integers(1, 70), scale=st.sampled_from(["1", "1.5", "2", "2.25", "3", "4"]))
-def test_any_source_at_any_scale(tmp_path: Path, upscaler: Upscaler, width: int, height: int, scale: str) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir(exist_ok=True)
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+    scale=st.sampled_from(["1", "1.01", "1.25", "4/3", "1.5", "2", "2.25", "2.5", "3", "10/3", "3.99", "4"]),
+    output=st.sampled_from([*CODECS.items(), (None, (".webp", (1, 1))), (None, (".png", (1, 1)))]),
+)
+def test_any_source_at_any_scale_in_any_codec(
+    tmp_path: Path, upscaler: Upscaler, width: int, height: int, scale: str, output: Any
+) -> None:
+    codec, (suffix, multiples) = output
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
+    (place / "in").mkdir()
     for number in range(2):
         values = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
-        save_picture(values, folder / f"{number}.png")
-    settings = UpscaleSettings(source_fps=Fraction(10), scale=scale, preset="ultrafast")
-    report = upscale(folder, tmp_path / "out.mp4", settings=settings, upscaler=upscaler, overwrite=True)
+        save_picture(values, place / "in" / f"{number}.png")
+    settings = UpscaleSettings(rate=1, source_fps=Fraction(10), codec=codec, scale=scale, preset="ultrafast")
+    target = place / ("out/%d.png" if suffix == ".png" else f"out{suffix}")
+    exact = [
+        max(-(-side // multiple), math.floor(side * Fraction(scale) / multiple + Fraction(1, 2))) * multiple
+        for side, multiple in zip((width, height), multiples, strict=True)
+    ]
+    if min(exact) < LEAST_SIDES.get(codec or "", 1):
+        with pytest.raises(OutputError, match=f"does not start on this machine for {exact[0]}x{exact[1]}"):
+            upscale(place / "in", target, settings=settings, upscaler=upscaler)
+        assert [path.name for path in place.iterdir()] == ["in"]
+        return
+    report = upscale(place / "in", target, settings=settings, upscaler=upscaler)
     assert report.verification.ok
-    assert abs(report.width - width * Fraction(scale)) <= 2
-    assert abs(report.height - height * Fraction(scale)) <= 2
+    assert [report.width, report.height] == exact
+    if suffix == ".webp":  # which not every FFmpeg reads
+        with Image.open(target) as picture:
+            assert list(picture.size) == exact
+        return
+    is_folder = suffix == ".png"
+    with open_reader(place / "out" if is_folder else target, Fraction(10) if is_folder else None) as reader:
+        assert {frame.image.shape[1::-1] for frame in reader.frames(alpha=False)} == {tuple(exact)}
 
 
 def test_the_pictures_are_those_of_between(tmp_path: Path, upscaler: Upscaler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,8 +27,10 @@ from safa.video.write.segments import SegmentEncoder, ticks_of
 READ = 24
 """Source frames that are read to tell how long that takes."""
 
-PATIENCE = 6.0
-"""Seconds after which no further picture is begun, once there are two."""
+PATIENCE, LEAST = 6.0, 4
+"""Seconds from the first picture on after which no further one is begun, once there are so many: fewer say nothing of
+the file's size.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,33 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Costs:
-    """Seconds: for each frame of a window before any picture of it, for each picture, to read a frame."""
+class Costs:
+    """Seconds: for each frame of a window before any picture of it, for a picture at a source frame's time and for one
+    between two. ``load``: how much longer all takes than processors of one's own would take.
+    """
 
     frame: float
-    picture: float
-    read: float
+    at: float
+    between: float
+    load: float = 1.0
+
+    @staticmethod
+    def of(spent: Sequence[float], times: Sequence[float], frames: int, load: float = 1.0) -> Costs:
+        """From the pictures of one window of so many ``frames``.
+
+        Args:
+            spent: seconds for each; what all of them need is part of the first.
+            times: where they lie, 0 at a source frame and less than 1.
+        """
+        kinds: dict[bool, list[float]] = {True: [], False: []}
+        for seconds, t in list(zip(spent, times, strict=False))[1:]:
+            kinds[t == 0].append(seconds)
+        means = {kind: sum(values) / len(values) for kind, values in kinds.items() if values}
+        if not means:
+            return Costs(spent[0] / frames, 0.0, 0.0, load)
+        at, between = (means.get(kind, means.get(not kind, 0.0)) for kind in (True, False))
+        first = at if times[0] == 0 else between
+        return Costs(max(0.0, spent[0] - first) / frames, at, between, load)
 
 
 def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
@@ -70,19 +94,20 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
             sources = max(2, round(total / max(1, len(tasks)) * len(frames)))
     except SafaError:
         return None  # the job itself will say it better
-    pictures, costs = _timed(tasks, upscaler, job, read)
+    pictures, costs = _timed(tasks, upscaler, job)
     try:
         encoding, sizes = encoded(pictures, [task.moment.time for task in tasks], job.spec)
     except (av.error.FFmpegError, OSError):
         return None  # no room for temporary files, which the job does without
-    network = costs.frame * encodings(sources, span) + costs.picture * total
-    others = costs.read * sources + encoding * total
+    at = sum(task.t == 0 for task in tasks) / max(1, len(tasks))
+    network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
+    others = (read * sources + encoding * total) * costs.load
     # On a processor they share the cores; beside another device they are done while that works.
     seconds = network + others if upscaler.device.type == "cpu" else max(network, others)
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
 
 
-def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) -> tuple[list[np.ndarray], _Costs]:
+def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job) -> tuple[list[np.ndarray], Costs]:
     windows = [list(group) for _, group in itertools.groupby(tasks, key=lambda task: [f.number for f in task.window])]
     # Next to a cut they are short; the longest tells most, and of equals a later one, whose first frame is known.
     window = max(reversed(windows), key=lambda group: len(group[0].window))
@@ -93,17 +118,20 @@ def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job, read: float) ->
     list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
     most = job.plan.write_behind + 2  # what the job has room for
     made: list[np.ndarray] = []
-    stamps = [time.perf_counter()]
+    stamps, processors = [time.perf_counter()], _processor_seconds()
     for picture in upscaler.pictures(upscaler.window(encoded), asks[:most], size=size):
         made.append(picture)
         stamps.append(time.perf_counter())
-        if len(made) > 1 and stamps[-1] - stamps[0] > PATIENCE:
+        if len(made) >= LEAST and stamps[-1] - stamps[1] > PATIENCE:
             break
+    load = (stamps[-1] - stamps[0]) / max(1e-9, _processor_seconds() - processors)
+    # Another device's work takes no processor.
+    load = max(1.0, load) if upscaler.device.type == "cpu" else 1.0
     spent = [after - before for before, after in itertools.pairwise(stamps)]
-    if not upscaler.config.propagation or len(spent) < 3:
-        return made, _Costs(0.0, sum(spent) / len(spent), read)
-    each = sum(spent[1:]) / len(spent[1:])
-    return made, _Costs(max(0.0, spent[0] - each) / len(encoded), each, read)
+    if not upscaler.config.propagation:
+        each = sum(spent) / len(spent)
+        return made, Costs(0.0, each, each, load)
+    return made, Costs.of(spent, [t for _, t in asks], len(encoded), load)
 
 
 def reading_seconds(job: Job) -> float:
