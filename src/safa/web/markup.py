@@ -285,7 +285,8 @@ def _trial(job: Job) -> str:
         f"{text(' and '.join(job.names))}</h2>{_download(job, 'primary')}</div>"
         f'<div class="strip" tabindex="0" role="group" aria-label="side by side"><video src="{source}/result" '
         f'style="aspect-ratio:{result["width"]}/{result["height"]}" autoplay loop muted playsinline controls></video>'
-        f'</div><p class="kept">{text(result["note"])}. <a href="{source}/sheet" target="_blank">As a picture</a></p>'
+        '</div><p class="kept swipe">Swipe sideways to see all of them.</p>'
+        f'<p class="kept">{text(result["note"])}. <a href="{source}/sheet" target="_blank">As a picture</a></p>'
         f'<dl class="forecast">{rows}</dl></section>'
     )
 
