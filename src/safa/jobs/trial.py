@@ -46,16 +46,15 @@ class Estimate:
 @dataclass(frozen=True)
 class Costs:
     """Seconds: for each frame of a window before any picture of it, for a picture at a source frame's time and for one
-    between two. ``load``: how much longer all takes than processors of one's own would take.
+    between two.
     """
 
     frame: float
     at: float
     between: float
-    load: float = 1.0
 
     @staticmethod
-    def of(spent: Sequence[float], times: Sequence[float], frames: int, load: float = 1.0) -> Costs:
+    def of(spent: Sequence[float], times: Sequence[float], frames: int) -> Costs:
         """From the pictures of one window of so many ``frames``.
 
         Args:
@@ -67,10 +66,10 @@ class Costs:
             kinds[t == 0].append(seconds)
         means = {kind: sum(values) / len(values) for kind, values in kinds.items() if values}
         if not means:
-            return Costs(spent[0] / frames, 0.0, 0.0, load)
+            return Costs(spent[0] / frames, 0.0, 0.0)
         at, between = (means.get(kind, means.get(not kind, 0.0)) for kind in (True, False))
         first = at if times[0] == 0 else between
-        return Costs(max(0.0, spent[0] - first) / frames, at, between, load)
+        return Costs(max(0.0, spent[0] - first) / frames, at, between)
 
 
 def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
@@ -101,7 +100,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
         return None  # no room for temporary files, which the job does without
     at = sum(task.t == 0 for task in tasks) / max(1, len(tasks))
     network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
-    others = (read * sources + encoding * total) * costs.load
+    others = read * sources + encoding * total
     # On a processor they share the cores; beside another device they are done while that works.
     seconds = network + others if upscaler.device.type == "cpu" else max(network, others)
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
@@ -118,20 +117,17 @@ def _timed(tasks: list[FrameTask], upscaler: Upscaler, job: Job) -> tuple[list[n
     list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
     most = job.plan.write_behind + 2  # what the job has room for
     made: list[np.ndarray] = []
-    stamps, processors = [time.perf_counter()], _processor_seconds()
+    stamps = [time.perf_counter()]
     for picture in upscaler.pictures(upscaler.window(encoded), asks[:most], size=size):
         made.append(picture)
         stamps.append(time.perf_counter())
         if len(made) >= LEAST and stamps[-1] - stamps[1] > PATIENCE:
             break
-    load = (stamps[-1] - stamps[0]) / max(1e-9, _processor_seconds() - processors)
-    # Another device's work takes no processor.
-    load = max(1.0, load) if upscaler.device.type == "cpu" else 1.0
     spent = [after - before for before, after in itertools.pairwise(stamps)]
     if not upscaler.config.propagation:
         each = sum(spent) / len(spent)
-        return made, Costs(0.0, each, each, load)
-    return made, Costs.of(spent, [t for _, t in asks], len(encoded), load)
+        return made, Costs(0.0, each, each)
+    return made, Costs.of(spent, [t for _, t in asks], len(encoded))
 
 
 def reading_seconds(job: Job) -> float:
