@@ -6,6 +6,7 @@ import itertools
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.source import Frame
 from safa.video.schedule.schedule import planned
 from safa.video.schedule.timeline import Timeline
+from safa.video.write.animation import png_encoder
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
 
@@ -128,6 +130,17 @@ def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: 
     told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
     assert told.estimate is not None
     assert told.estimate.bytes
+
+
+@pytest.mark.parametrize(("name", "made"), [("out.mkv", False), ("out/%d.png", True)])
+def test_pictures_are_made_of_the_video_to_tell_how_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: bool
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("safa.jobs.trial.png_encoder", lambda frame: seen.append(frame) or png_encoder(frame))
+    source = write_clip(tmp_path / "in.mp4", frames=6)
+    assert forecast(source, tmp_path / name, UpscaleSettings(), made_upscaler()).estimate is not None
+    assert bool(seen) == made
 
 
 def test_a_keyframe_for_each_segment() -> None:

@@ -21,6 +21,7 @@ from safa.video.read.folder import open_reader
 from safa.video.schedule.cuts import with_changes
 from safa.video.schedule.schedule import FrameTask, planned
 from safa.video.schedule.windows import PAIR, Span
+from safa.video.write.animation import png_encoder
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
@@ -154,9 +155,17 @@ def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec)
         with av.open(str(path)) as container:
             sizes = [packet.size for packet in container.demux(video=0) if packet.size]
             container.seek(0)
-            for _ in container.decode(video=0):
-                pass
+            for frame in container.decode(video=0):
+                if spec.container == "png":  # the lossless video is only on the way to them
+                    _as_png(frame)
         return (_processor_seconds() - began) / len(pictures), sizes
+
+
+def _as_png(frame: av.VideoFrame) -> None:
+    """Make a picture of a frame and read it back."""
+    encoder, decoder = png_encoder(frame), av.CodecContext.create("png", "r")
+    for packet in encoder.encode(frame.reformat(format=encoder.pix_fmt)):
+        decoder.decode(packet)  # type: ignore[attr-defined]
 
 
 def _processor_seconds() -> float:
