@@ -1,6 +1,6 @@
 """Kill one job again and again with SIGKILL, resume it, and compare the result with an uninterrupted one.
 
-    python scripts/kill_and_resume.py CLIP --weights FILE --kills 20
+    python scripts/kill_and_resume.py CLIP --weights FILE --kills 20 --scale 1.5
 
 Prints how many frames each kill cost and whether the final frames are equal; exit code 1 if anything is wrong.
 """
@@ -24,7 +24,7 @@ SEGMENT = 8
 LAUNCH = f"import safa.jobs.upscale as c; c.SEGMENT_FRAMES = {SEGMENT}; from safa.cli import main; main()"
 
 
-def start(source: Path, output: Path, weights: str) -> subprocess.Popen[str]:
+def start(source: Path, output: Path, weights: str, scale: str) -> subprocess.Popen[str]:
     """One run of the job with JSON progress."""
     command = [
         sys.executable,
@@ -39,6 +39,8 @@ def start(source: Path, output: Path, weights: str) -> subprocess.Popen[str]:
         "--json",
         "--rate",
         "4",
+        "--scale",
+        scale,
     ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -63,20 +65,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--weights", default="fast")
+    parser.add_argument("--scale", default="4")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, output = Path(folder) / "whole.mp4", Path(folder) / "killed.mp4"
-        process = start(arguments.source, whole, arguments.weights)
+        process = start(arguments.source, whole, arguments.weights, arguments.scale)
         process.communicate()
         if process.returncode != 0:
             print("the uninterrupted run failed")
             return 1
         wrong, costs, last_seen = 0, [], 0
         for kill in range(arguments.kills):
-            process = start(arguments.source, output, arguments.weights)
+            process = start(arguments.source, output, arguments.weights, arguments.scale)
             assert process.stdout is not None
             # After some frames, and then anywhere inside the next: while encoding, closing or recording a segment.
             text = "".join(process.stdout.readline() for _ in range(rng.randint(1, 12)))
@@ -89,7 +92,7 @@ def main() -> int:
             if output.exists():
                 print(f"kill {kill}: the job had finished before it")
                 break
-        process = start(arguments.source, output, arguments.weights)
+        process = start(arguments.source, output, arguments.weights, arguments.scale)
         text, errors = process.communicate()
         if process.returncode != 0:
             print(errors)

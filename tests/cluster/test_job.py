@@ -143,12 +143,28 @@ def test_one_machine_goes_on_where_a_cluster_stopped(
             raise KeyboardInterrupt
 
     workers = LocalWorkers(checkpoint, stop, last_first=True)
-    with pytest.raises(KeyboardInterrupt, match="15 finished frames are kept"):
+    with pytest.raises(KeyboardInterrupt, match="15 finished frames are kept") as stopped:
         on_cluster(clip, tmp_path / "out.mkv", checkpoint, workers=workers)
+    assert "--finish" not in str(stopped.value)  # which needs the beginning
     assert workers.rendered == [2, 1]  # there is a hole before them
     report = alone(clip, tmp_path / "out.mkv", checkpoint)
     assert report.resumed_frames == 15
     assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_says_how_to_watch_what_is_kept(
+    tmp_path: Path, checkpoint: Checkpoint, clip: Path, count: int
+) -> None:
+    def stop(plan: SegmentPlan, tries: int) -> None:
+        if len(workers.rendered) == count:
+            raise KeyboardInterrupt
+
+    workers = LocalWorkers(checkpoint, stop, count=1)
+    jobs = [(clip, tmp_path / f"{number}.mkv") for number in range(count)]
+    request = Request(UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
+    with pytest.raises(KeyboardInterrupt, match="with --finish instead of --cluster it makes of"):
+        ClusterJob(workers, request, Listeners()).run(jobs, {})
 
 
 def test_a_cluster_goes_on_where_one_machine_stopped(

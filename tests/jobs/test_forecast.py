@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
 from safa.jobs.forecast import Forecast, forecast
 from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Estimate, bytes_of, encodings
+from safa.jobs.trial import Costs, Estimate, bytes_of, encodings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import Timeline
+from safa.video.write.animation import png_encoder
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
 
@@ -99,6 +101,45 @@ def test_frames_of_windows_are_counted(frames: int) -> None:
     windows = list(plan_windows(source, Timeline(rate=2), cuts=False, span=WINDOW))
     numbers = {tuple(frame.number for frame in window.frames) for window in windows}
     assert encodings(frames, WINDOW) == sum(map(len, numbers))
+
+
+@given(
+    frame=st.integers(0, 9),
+    at=st.integers(0, 9),
+    between=st.integers(0, 9),
+    rate=st.integers(1, 8),
+    made=st.integers(4, 9),
+)
+def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: int, rate: int, made: int) -> None:
+    """The first picture comes with the work for all of its window."""
+    times = [number % rate / rate for number in range(made)]
+    spent = [22.0 * frame + at, *(at if t == 0 else between for t in times[1:])]
+    found = Costs.of(spent, times, 22)
+    if rate == 1 or made <= rate:  # of one kind there is the first alone, or none
+        assert found.at == found.between == (at if rate == 1 else between)
+    else:
+        assert (found.frame, found.at, found.between) == pytest.approx((frame, at, between))
+    assert found.frame == pytest.approx(max(0, 22 * frame + at - found.at) / 22)
+
+
+def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first alone takes longer than there is patience for."""
+    monkeypatch.setattr("safa.jobs.trial.PATIENCE", 0.0)
+    source = write_clip(tmp_path / "in.mp4", frames=6)
+    told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
+    assert told.estimate is not None
+    assert told.estimate.bytes
+
+
+@pytest.mark.parametrize(("name", "made"), [("out.mkv", False), ("out/%d.png", True)])
+def test_pictures_are_made_of_the_video_to_tell_how_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: bool
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("safa.jobs.trial.png_encoder", lambda frame: seen.append(frame) or png_encoder(frame))
+    source = write_clip(tmp_path / "in.mp4", frames=6)
+    assert forecast(source, tmp_path / name, UpscaleSettings(), made_upscaler()).estimate is not None
+    assert bool(seen) == made
 
 
 def test_a_keyframe_for_each_segment() -> None:

@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import save_checkpoint
-from safa.errors import SafaError
+from safa.errors import OutOfMemory, SafaError
 from safa.jobs import preview as module
 from safa.jobs.job import prepare_job
 from safa.jobs.preview import preview
 from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.settings import UpscaleSettings
+from safa.upscaler.tiling import Tile
+from safa.upscaler.upscaler import Upscaler
 from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
 from tests.conftest import streaming_network, tiny_network
-from tests.media import write_clip
+from tests.media import HEIGHT, WIDTH, write_clip
 from tests.video.making import make_video
 from tests.video.test_look import moving, write
 
@@ -69,6 +71,39 @@ def test_sheet_and_clip_show_all_of_them(tmp_path: Path, weights: list[str]) -> 
     assert "whole frames" in made.note
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "sheet.png", "sheet.mp4"}
     json.dumps(made.to_dict())
+
+
+def test_reading_and_the_margins_of_tiles_are_part_of_the_estimate(
+    tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tiles, each as large as the frame; writing takes 2 s a picture, reading 3 s a frame."""
+    whole = (0, 0, HEIGHT, WIDTH)
+    monkeypatch.setattr(
+        Upscaler,
+        "tiles",
+        lambda *given, **options: (Tile(whole, whole),) * (2 if given[1:] == (HEIGHT, WIDTH) and not options else 1),
+    )
+    monkeypatch.setattr(module, "encoded", lambda pictures, *given: (2.0, [1] * len(pictures)))
+    monkeypatch.setattr(module, "reading_seconds", lambda job: 3.0)
+    source = write_clip(tmp_path / "in.mp4", frames=12)
+    (tried,) = preview(source, tmp_path / "s.png", weights=weights[:1], device="cpu").tried
+    assert tried.estimate is not None
+    assert tried.estimate.seconds == pytest.approx(2 * tried.seconds + 23 * 2 + 12 * 3)
+
+
+def test_what_does_not_fit_into_memory_has_no_estimate(
+    tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Upscaler.tiles
+
+    def tiles(self: Upscaler, *given: Any, **options: Any) -> Any:
+        if given == (HEIGHT, WIDTH) and not options:
+            raise OutOfMemory("Too large.")
+        return usual(self, *given, **options)
+
+    monkeypatch.setattr(Upscaler, "tiles", tiles)
+    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", weights=weights[:1], device="cpu")
+    assert made.tried[0].told() == "how long the whole file takes cannot be told"
 
 
 def test_of_large_frames_the_middle_is_shown(

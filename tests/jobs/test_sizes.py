@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from PIL import Image
 
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
-from safa.errors import JournalMismatch, SafaError
+from safa.errors import JournalMismatch, OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.batch import upscale_many
 from safa.jobs.pipeline import Progress
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler, span_of
+from safa.video.read.folder import open_reader
 from safa.video.read.pictures import load_picture, save_picture, side_by_side
 from safa.video.read.reader import VideoReader
 from tests.cluster.local import LocalWorkers
@@ -39,7 +43,7 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """67 x 65: AV1 takes nothing below 64 a side."""
+    """67 x 65: H.265 and AV1 take nothing below 64 a side."""
     return write_clip(tmp_path_factory.mktemp("odd") / "in.mkv", 2, size=(67, 65), sound=False)
 
 
@@ -68,19 +72,45 @@ def test_every_codec_gets_sides_it_can_take(
         assert abs(side - source * Fraction(scale)) <= multiple
 
 
-@examples(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(width=st.integers(1, 70), height=st.integers(1, 70), scale=st.sampled_from(["1", "1.5", "2", "2.25", "3", "4"]))
-def test_any_source_at_any_scale(tmp_path: Path, upscaler: Upscaler, width: int, height: int, scale: str) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir(exist_ok=True)
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+    scale=st.sampled_from(["1", "1.01", "1.25", "4/3", "1.5", "2", "2.25", "2.5", "3", "10/3", "3.99", "4"]),
+    output=st.sampled_from([*CODECS.items(), (None, (".webp", (1, 1))), (None, (".png", (1, 1)))]),
+)
+def test_any_source_at_any_scale_in_any_codec(
+    tmp_path: Path, upscaler: Upscaler, width: int, height: int, scale: str, output: Any
+) -> None:
+    codec, (suffix, multiples) = output
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
+    (place / "in").mkdir()
     for number in range(2):
         values = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
-        save_picture(values, folder / f"{number}.png")
-    settings = UpscaleSettings(source_fps=Fraction(10), scale=scale, preset="ultrafast")
-    report = upscale(folder, tmp_path / "out.mp4", settings=settings, upscaler=upscaler, overwrite=True)
+        save_picture(values, place / "in" / f"{number}.png")
+    settings = UpscaleSettings(rate=1, source_fps=Fraction(10), codec=codec, scale=scale, preset="ultrafast")
+    target = place / ("out/%d.png" if suffix == ".png" else f"out{suffix}")
+    exact = [
+        max(-(-side // multiple), math.floor(side * Fraction(scale) / multiple + Fraction(1, 2))) * multiple
+        for side, multiple in zip((width, height), multiples, strict=True)
+    ]
+    if codec in ("h265", "av1") and min(exact) < 64:
+        with pytest.raises(
+            OutputError, match=f"{codec} cannot be written at {exact[0]}x{exact[1]}: .* 64 pixels a side"
+        ):
+            upscale(place / "in", target, settings=settings, upscaler=upscaler)
+        assert [path.name for path in place.iterdir()] == ["in"]
+        return
+    report = upscale(place / "in", target, settings=settings, upscaler=upscaler)
     assert report.verification.ok
-    assert abs(report.width - width * Fraction(scale)) <= 2
-    assert abs(report.height - height * Fraction(scale)) <= 2
+    assert [report.width, report.height] == exact
+    if suffix == ".webp":  # which not every FFmpeg reads
+        with Image.open(target) as picture:
+            assert list(picture.size) == exact
+        return
+    is_folder = suffix == ".png"
+    with open_reader(place / "out" if is_folder else target, Fraction(10) if is_folder else None) as reader:
+        assert {frame.image.shape[1::-1] for frame in reader.frames(alpha=False)} == {tuple(exact)}
 
 
 def test_the_pictures_are_those_of_between(tmp_path: Path, upscaler: Upscaler) -> None:

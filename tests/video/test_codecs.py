@@ -27,7 +27,8 @@ FITTING = [
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize(("suffix", "codec", "name"), FITTING)
 def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit_depth):
-    source = make_video(tmp_path / "in.mkv", codec="ffv1", pixel_format="yuv420p10le" if bit_depth == 10 else "yuv420p")
+    pixels = "yuv420p10le" if bit_depth == 10 else "yuv420p"
+    source = make_video(tmp_path / "in.mkv", size=(64, 64), codec="ffv1", pixel_format=pixels)
     output = tmp_path / f"out{suffix}"
     choice = choose_codec(output, codec, bit_depth)
     settings = {"codec": codec, "pixel_format": choice.pixel_format}
@@ -47,7 +48,7 @@ def test_codec_survives_segments_and_resuming(tmp_path, suffix, codec, name, bit
 @pytest.mark.parametrize("economy", range(1, MOST_ECONOMY + 1))
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "prores", "ffv1"])
 def test_thrifty_encoders_make_whole_videos(tmp_path, codec, economy):
-    source, output = make_video(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    source, output = make_video(tmp_path / "in.mkv", size=(64, 64)), tmp_path / "out.mkv"
     settings = {"codec": codec, "pixel_format": choose_codec(output, codec).pixel_format, "economy": economy}
     verification = verify(output, convert(source, output, **settings))
     assert verification.ok, verification.failures()

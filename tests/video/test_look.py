@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from safa.cli import facts
 from safa.errors import MediaError
 from safa.video import look, measures
 from safa.video.look import look_at
@@ -111,6 +112,18 @@ def test_a_long_video_is_looked_at_in_places(tmp_path: Path, monkeypatch: pytest
     assert found.seconds > 7
     assert found.cuts is None
     assert found.bits_per_pixel == pytest.approx(whole.bits_per_pixel, rel=0.2)
+
+
+def test_cuts_of_a_long_video_are_told_from_parts_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut every half second, in one that counts as long."""
+    scenes = [255 - moving(k) // 2 if k // 12 % 2 else moving(k) for k in range(200)]
+    cut, still = write(tmp_path / "cut.mkv", scenes), write(tmp_path / "still.mkv", [moving(k) for k in range(200)])
+    monkeypatch.setattr(look, "WHOLE_FRAMES", 160)
+    found = look_at(cut)
+    assert (found.frames, found.cuts) == (48, None)
+    assert found.cuts_per_minute == pytest.approx(60 * 25 / 12, rel=0.3)
+    assert facts.look_rows(found)[2][1].endswith("a minute in the parts looked at")
+    assert facts.look_rows(look_at(still))[2][1] == "none in the parts looked at"
 
 
 def test_a_video_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:

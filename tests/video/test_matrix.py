@@ -76,6 +76,7 @@ def master(folder: Path) -> Path:
     )
     return make_video(
         folder / "pq.mp4",
+        size=(64, 64),
         codec="libx265",
         pixel_format="yuv420p10le",
         options={"x265-params": parameters},
@@ -96,7 +97,7 @@ ROWS = [
     Row("rotated", video("a.mp4", configure=turned), 12, tags={"rotation": -90}),
     Row("wide pixels", video("a.mp4", configure=tagged(sample_aspect_ratio=WIDE)), 12, tags={"aspect": WIDE}),
     Row("10 bit", video("a.mkv", **DEEP), 12, tags={"bits": 10}),
-    Row("PQ", master, 12, tags={"bits": 10, "colour": (9, 16, 9, 1), "light": (1000, 400)}),
+    Row("PQ", master, 12, (64, 64), tags={"bits": 10, "colour": (9, 16, 9, 1), "light": (1000, 400)}),
     Row("HLG", video("a.mkv", **DEEP, configure=coloured(9, 18, 9, 1)), 12, tags={"bits": 10, "colour": (9, 18, 9, 1)}),
     Row("full range", video("a.mp4", configure=coloured(5, 6, 5, 2)), 12, tags={"colour": (5, 6, 5, 2)}),
     Row("interlaced", lambda folder: make_interlaced(folder / "fields.mpg"), 12),

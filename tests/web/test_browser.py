@@ -124,6 +124,11 @@ def test_a_second_is_tried_and_the_upload_stays(page: Any) -> None:
     page.wait_for_selector(".trial video")
     page.wait_for_function("document.querySelector('.trial video').readyState > 1")
     assert "whole file: about" in page.inner_text(".trial .forecast")
+    assert not page.locator(".swipe").is_visible()
+    page.set_viewport_size({"width": 360, "height": 740})  # a phone: the clip is wider, the page is not
+    assert page.locator(".swipe").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1280, "height": 720})
     assert page.locator("#start").is_visible()
     with page.expect_download() as download:
         page.click(".title a.download")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import zipfile
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from safa.checkpoint import Checkpoint
+from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.pictures import load_picture
+from safa.video.read.pictures import before_after, load_picture
 from safa.web.jobs import DONE, JobStore
-from safa.web.stills import make_between
+from safa.web.stills import make_between, save_stills
 from tests.conftest import tiny_network
+from tests.video.making import make_video
 from tests.web.making import make_job, tiny_weights, workers_of, write_picture
 
 
@@ -50,6 +55,23 @@ def test_pictures_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "01.png").unlink()
     assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 2
     assert make_between(tmp_path, 3, after, lambda progress: None)["resumed"] == 0
+
+
+def test_a_video_s_stills_are_turned_as_the_source_is(tmp_path: Path) -> None:
+    """A GIF cannot hold a rotation."""
+
+    def turned(stream: Any) -> None:
+        stream.set_display_matrix([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30])
+
+    source, output = make_video(tmp_path / "in.mp4", range(2), configure=turned), tmp_path / "out.gif"
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    upscale(source, output, scale=1, upscaler=Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu"))
+    save_stills(source, output, Fraction(1), tmp_path)
+    both = before_after(source, output)
+    for name, half in (("before", both[:, :48]), ("after", both[:, 56:])):
+        with Image.open(tmp_path / f"{name}.webp") as picture:
+            assert picture.size == (48, 64)
+            assert np.abs(np.asarray(picture.convert("RGB"), int) - half).mean() < 8
 
 
 def test_one_picture_is_enlarged(store: JobStore, weights: Path, tmp_path: Path) -> None:

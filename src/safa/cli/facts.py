@@ -222,7 +222,10 @@ def _repeated(look: Look) -> str:
 
 
 def _cuts(look: Look) -> str:
+    if look.cuts is None and look.cuts_per_minute is None:
+        return "not counted"
     if look.cuts is None:
-        return "not counted, the video is long"
+        found = f"about {look.cuts_per_minute:.2g} a minute" if look.cuts_per_minute else "none"
+        return f"{found} in the parts looked at"
     rate = f" ({look.cuts_per_minute:.2g} a minute)" if look.cuts and look.cuts_per_minute else ""
     return f"{look.cuts or 'none'}{rate}"

@@ -15,7 +15,7 @@ def parse_rates(rate: str | None, fps: str | None, slow: str | None) -> dict[str
     if rate is not None and fps is not None:
         raise SafaError("Both --rate and --fps are given; choose one of them.")
     return {
-        "rate": parse_rate(rate) if rate is not None else 2,
+        "rate": parse_rate(rate) if rate is not None else None,
         "fps": parse_fps(fps) if fps is not None else None,
         "slow": parse_slow(slow),
     }

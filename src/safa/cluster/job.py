@@ -22,6 +22,8 @@ PLANNING = 2
 AHEAD = 2
 # Seconds to wait for events: where there is nothing else to do, and where there is.
 LOOK, GLANCE = 1.0, 0.1
+# What joins finished work: that is done here, without a cluster.
+FINISH = "--finish instead of --cluster"
 
 
 @dataclass
@@ -181,9 +183,13 @@ class ClusterJob:
         """What is safe, of all files that are not finished."""
         kept = [film.journal for film in self._films if film.journal is not None]
         if len(kept) < 2:
-            return interrupted(kept[0]) if kept else None
+            return interrupted(kept[0], FINISH) if kept else None
         frames = sum(journal.frames for journal in kept)
-        return KeyboardInterrupt(f"{frames} finished frames of {len(kept)} files are kept; the same command goes on")
+        begun = sum(journal.has(0) for journal in kept)
+        watch = f", and with {FINISH} it makes of {begun} of them a film to watch meanwhile" if begun else ""
+        return KeyboardInterrupt(
+            f"{frames} finished frames of {len(kept)} files are kept; the same command goes on from there{watch}"
+        )
 
 
 def _outcome(film: OpenFilm) -> Outcome:

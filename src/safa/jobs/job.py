@@ -129,8 +129,9 @@ def prepare_job(
         SafaError: what is asked for cannot be done.
     """
     info, notes = reader.info, []
-    if settings.fps is None and (found := one_rate(reader, output, settings.reading, settings.rate)):
-        settings = dataclasses.replace(settings, fps=found / settings.slow)
+    rate = settings.rate
+    if rate is not None and (found := one_rate(reader, output, settings.reading, rate)):
+        settings = dataclasses.replace(settings, rate=None, fps=found / settings.slow)
         notes.append(
             f"the source's frame rate varies and {output.suffix or 'y4m'} has none but a constant one: frames are made "
             f"for {settings.fps} a second; choose another with --fps."
@@ -188,9 +189,9 @@ def engine_of(upscaler: Upscaler) -> str:
     return f"{upscaler.engine.name} {upscaler.dtype}"
 
 
-def interrupted(journal: Journal) -> KeyboardInterrupt:
-    """The interrupt with what is safe."""
-    watch = ", and with --finish it makes of them a film to watch meanwhile" if journal.has(0) else ""
+def interrupted(journal: Journal, finish: str = "--finish") -> KeyboardInterrupt:
+    """The interrupt with what is safe; ``finish``: what makes the same command join that."""
+    watch = f", and with {finish} it makes of them a film to watch meanwhile" if journal.has(0) else ""
     return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there{watch}")
 
 
@@ -225,13 +226,12 @@ def _output_spec(
     reader: VideoReader | FolderReader, output: Path, settings: UpscaleSettings, choice: Choice, size: OutputSize
 ) -> OutputSpec:
     info = reader.info
-    rate = None if settings.fps is not None else settings.rate
     return OutputSpec(
         path=output,
         width=size.width,
         height=size.height,
-        time_base=output_time_base(info.time_base, rate, settings.fps, settings.slow),
-        rate=settings.fps or info.average_rate * settings.rate / settings.slow,
+        time_base=output_time_base(info.time_base, settings.rate, settings.fps, settings.slow),
+        rate=settings.output_rate(info.average_rate),
         colour=info.colour.resolved(info.height, info.is_rgb),
         codec=choice.codec,
         pixel_format=choice.pixel_format,
@@ -256,4 +256,4 @@ def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSetting
     frames = (
         info.frames if info.frames and not reader.is_cut else round(duration * info.average_rate) if duration else 0
     )
-    return (frames - 1) * settings.rate + 1 if frames else None
+    return (frames - 1) * (settings.rate or 1) + 1 if frames else None

@@ -18,10 +18,10 @@ from safa.jobs.batch import KEPT_SUFFIXES
 from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
 from safa.jobs.job import PIPE, Job, prepare_job
-from safa.jobs.proportion import in_frame, in_time
+from safa.jobs.proportion import Whole, in_frame, in_time
 from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Estimate, bytes_of, encoded
+from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds
 from safa.jobs.weights import COMPRESSED
 from safa.upscaler.upscaler import Array, Upscaler, load
 from safa.video.liveliest import liveliest_part, part_at
@@ -127,6 +127,7 @@ def preview(
         info, is_whole = reader.info, not reader.is_cut
     part = _part(source, info, job, at)
     frames, larger = part.frames, part.larger(source, info, job)
+    read = reading_seconds(job) if job.expected_frames else 0.0
     height, width = frames[0].image.shape[:2]
     size = round(height * job.spec.height / info.height), round(width * job.spec.width / info.width)
     panels = Panels(info, job.spec, size)
@@ -135,7 +136,7 @@ def preview(
     tried = []
     for name in weights or previewed_weights():
         upscaler = load(name, device, engine=engine, memory=memory)
-        one, pictures = _try(upscaler, frames, job, size, larger)
+        one, pictures = _try(upscaler, frames, job, size, Whole(info.height, info.width, *larger, read))
         panels.add(one.weights, one.told(), pictures)
         tried.append(one)
         if on_tried is not None:
@@ -198,8 +199,8 @@ def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> _Part
     def middle(image: np.ndarray) -> np.ndarray:
         return image[top : top + height, left : left + width]
 
-    per_frame = settings.slow * settings.fps / info.average_rate if settings.fps is not None else settings.rate
-    most = max(2, int(MOST_FRAMES / max(per_frame, 1)))
+    per_frame = settings.output_rate(info.average_rate) * settings.slow / info.average_rate
+    most = max(2, int(MOST_FRAMES / max(per_frame, Fraction(1))))
     options = settings.reading
     if at is not None:
         start, (frames, _) = at, part_at(source, at, SECONDS, most, middle, options)
@@ -221,7 +222,7 @@ def _enlarged(frame: Frame, size: tuple[int, int]) -> Array:
 
 
 def _try(
-    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], larger: tuple[float, float]
+    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], whole: Whole
 ) -> tuple[Tried, list[Array]]:
     ends = [upscaler.encode(frame.image) for frame in frames[:2]]
     list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
@@ -233,12 +234,13 @@ def _try(
     seconds = time.perf_counter() - began
     pictures = [picture for picture, _ in made]
     estimate = None
-    if job.expected_frames:
+    work = whole.work(upscaler, job)
+    if job.expected_frames and work is not None:
         spec = replace(job.spec, height=size[0], width=size[1])
         writing, sizes = encoded(pictures[:ENCODED], [moment.time for _, moment in made], spec)
-        network, others = seconds / len(made), writing
+        network, others = seconds / len(made) * work, writing * whole.pixels + whole.read * len(frames) / len(made)
         # On a processor they share the cores; beside another device they are done while that works.
         each = network + others if upscaler.device.type == "cpu" else max(network, others)
         video = bytes_of(sizes, job.expected_frames) if spec.codec != "rgb" else None
-        estimate = Estimate(each * larger[0] * job.expected_frames, round(video * larger[1]) if video else None)
+        estimate = Estimate(each * job.expected_frames, round(video * whole.bytes) if video else None)
     return Tried(upscaler.checkpoint.name, seconds, estimate), [to_8_bits(picture) for picture in pictures]

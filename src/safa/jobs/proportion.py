@@ -1,4 +1,4 @@
-"""How many bytes a whole video takes, from those of a part of its pictures and from the source's own packets.
+"""How much more a whole video takes than a part of its pictures: bytes from the source's own packets, and work.
 
 The part has more motion and detail than the rest: it is the middle of the frame in the liveliest seconds of the film.
 In proportion to pixels and frames alone, the estimate would be twice as much as the result takes, or more.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from safa.errors import SafaError
+from safa.errors import OutOfMemory, SafaError
 from safa.jobs.job import Job
 from safa.jobs.trial import encoded
+from safa.upscaler.upscaler import Upscaler
 from safa.video.read import source
 from safa.video.read.folder import open_reader
 from safa.video.sampling import group_sizes, places_of, seek
@@ -28,6 +29,32 @@ COMPARED = 8
 
 LARGE = 2_000_000
 """Pixels from which on only every second row and column of them is encoded."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The whole file: its frames' size, how much more pixels and bytes one has than one of the part, and processor
+    seconds to read it.
+    """
+
+    height: int
+    width: int
+    pixels: float
+    bytes: float
+    read: float
+
+    def work(self, upscaler: Upscaler, job: Job) -> float | None:
+        """How much more the network has to do for a frame, with the margins of tiles where there must be some; None
+        where it does not fit into memory.
+        """
+        try:
+            with upscaler.budget.reserve(job.plan.aside):
+                tiles = upscaler.tiles(self.height, self.width)
+        except OutOfMemory:
+            return None
+        if len(tiles) == 1:
+            return self.pixels
+        return self.pixels * sum(tile.cost for tile in tiles) / (self.height * self.width)
 
 
 def in_frame(path: Path, start: Fraction, job: Job, cut: Callable[[np.ndarray], np.ndarray]) -> float | None:

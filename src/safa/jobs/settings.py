@@ -20,8 +20,8 @@ class UpscaleSettings:
         size: instead of ``scale``: "720p", "1080p", "1440p" or "4k" (the picture is fitted into that box, turned if it
             is higher than wide), or stored pixels as "1920x1080", "1920x-1" or "-1x1080". With neither the result is
             four times as wide and high, or, where that would be more pixels than 4K has, fitted into 4K.
-        rate: output frames per source interval; ignored when ``fps`` is given.
-        fps: output frames per second at exact times, any rational number.
+        rate: output frames per source interval; 2 with neither this nor ``fps``.
+        fps: instead of ``rate``: output frames per second at exact times, any rational number.
         slow: how much longer everything takes (2 = half speed); sound is stretched with its pitch kept.
         codec, crf, preset: see ``safa.video.write.encoder``; None means the container's usual codec and its usual
             quality.
@@ -33,7 +33,7 @@ class UpscaleSettings:
         dedup: leave out frames that repeat the one before and spread the motion over their time.
     """
 
-    rate: int = 2
+    rate: int | None = None
     fps: Fraction | None = None
     slow: Fraction = Fraction(1)
     codec: str | None = None
@@ -50,8 +50,15 @@ class UpscaleSettings:
     size: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rate, int) or self.rate < 1:
+        if self.rate is not None and self.fps is not None:
+            raise SafaError(f"Both a rate ({self.rate}) and fps ({self.fps}) are given; choose one of them.")
+        if self.rate is None and self.fps is None:
+            object.__setattr__(self, "rate", 2)
+        elif self.rate is not None and (not isinstance(self.rate, int) or self.rate < 1):
             raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
+        for name, value in (("fps", self.fps), ("slow", self.slow)):
+            if value is not None and not value > 0:
+                raise SafaError(f"{name} is {value}; it must be above 0.")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise SafaError("The end lies before the start; give an end after it.")
         check_one(self.scale, self.size)
@@ -68,4 +75,8 @@ class UpscaleSettings:
 
     def timeline(self) -> Timeline:
         """A fresh timeline for one pass over the source."""
-        return Timeline(None if self.fps is not None else self.rate, self.fps, self.slow)
+        return Timeline(self.rate, self.fps, self.slow)
+
+    def output_rate(self, source_rate: Fraction) -> Fraction:
+        """Output frames per second for a source with so many."""
+        return self.fps if self.rate is None and self.fps is not None else source_rate * (self.rate or 1) / self.slow

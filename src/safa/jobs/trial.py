@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,14 +18,21 @@ from safa.errors import SafaError
 from safa.jobs.job import PIPE, SEGMENT_FRAMES, Job
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
+from safa.video.schedule.cuts import with_changes
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import PAIR, Span, Window
+from safa.video.write.animation import png_encoder
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
-TIME_LIMIT = 6.0
-"""Seconds after which no further picture is begun, once there are two."""
+READ = 24
+"""Source frames that are read to measure how long that takes."""
+
+TIME_LIMIT, LEAST = 6.0, 4
+"""Seconds from the first picture on after which no further one is begun, once there are so many: the file's size cannot
+be estimated from fewer.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,32 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Costs:
-    """Seconds: for each frame of a window before any picture of it, for each picture, to read a frame."""
+class Costs:
+    """Seconds: for each frame of a window before any picture of it, for a picture at a source frame's time and for one
+    between two.
+    """
 
     frame: float
-    picture: float
-    read: float
+    at: float
+    between: float
+
+    @staticmethod
+    def of(spent: Sequence[float], times: Sequence[float], frames: int) -> Costs:
+        """From the pictures of one window of so many ``frames``.
+
+        Args:
+            spent: seconds for each; what all of them need is part of the first.
+            times: where they lie, 0 at a source frame and less than 1.
+        """
+        kinds: dict[bool, list[float]] = {True: [], False: []}
+        for seconds, t in list(zip(spent, times, strict=False))[1:]:
+            kinds[t == 0].append(seconds)
+        means = {kind: sum(values) / len(values) for kind, values in kinds.items() if values}
+        if not means:
+            return Costs(spent[0] / frames, 0.0, 0.0)
+        at, between = (means.get(kind, means.get(not kind, 0.0)) for kind in (True, False))
+        first = at if times[0] == 0 else between
+        return Costs(max(0.0, spent[0] - first) / frames, at, between)
 
 
 def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
@@ -67,21 +95,21 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
             sources = max(2, round(total / max(1, len(times)) * len(frames)))
     except SafaError:
         return None  # the job itself reports the error
-    pictures, costs = _timed(windows, upscaler, job, read)
+    pictures, costs = _timed(windows, upscaler, job)
     try:
         encoding, sizes = encoded(pictures, times, job.spec)
     except (av.error.FFmpegError, OSError):
         return None  # no room for temporary files, which the job does without
-    network = costs.frame * encodings(sources, span) + costs.picture * total
-    others = costs.read * sources + encoding * total
+    shares = [t for window in windows for _, (_, t) in window.pictures]
+    at = shares.count(0) / max(1, len(shares))
+    network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
+    others = read * sources + encoding * total
     # On a processor they share the cores; beside another device they are done while that works.
     seconds = network + others if upscaler.device.type == "cpu" else max(network, others)
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
 
 
-def _timed(
-    windows: list[Window[OutputTime]], upscaler: Upscaler, job: Job, read: float
-) -> tuple[list[np.ndarray], _Costs]:
+def _timed(windows: list[Window[OutputTime]], upscaler: Upscaler, job: Job) -> tuple[list[np.ndarray], Costs]:
     # Next to a cut they are short; the longest is measured, and of equals a later one, whose first frame is known.
     window = max(reversed(windows), key=lambda one: len(one.frames))
     encoded = [upscaler.encode(frame.image) for frame in window.frames]
@@ -96,13 +124,23 @@ def _timed(
     for picture in upscaler.pictures(upscaler.window(encoded), asks[:most], size=size):
         made.append(picture)
         stamps.append(time.perf_counter())
-        if len(made) > 1 and stamps[-1] - stamps[0] > TIME_LIMIT:
+        if len(made) >= LEAST and stamps[-1] - stamps[1] > TIME_LIMIT:
             break
     spent = [after - before for before, after in itertools.pairwise(stamps)]
-    if not upscaler.config.propagation or len(spent) < 3:
-        return made, _Costs(0.0, sum(spent) / len(spent), read)
-    each = sum(spent[1:]) / len(spent[1:])
-    return made, _Costs(max(0.0, spent[0] - each) / len(encoded), each, read)
+    if not upscaler.config.propagation:
+        each = sum(spent) / len(spent)
+        return made, Costs(0.0, each, each)
+    return made, Costs.of(spent, [t for _, t in asks], len(encoded))
+
+
+def reading_seconds(job: Job) -> float:
+    """Processor seconds to read a frame of the source and to look for cuts, from its first few."""
+    count = 0
+    with open_reader(job.source, job.settings.reading) as reader:
+        began = _processor_seconds()
+        for _ in with_changes(itertools.islice(reader.frames(job.alpha), READ), lambda frame: frame.image):
+            count += 1
+        return (_processor_seconds() - began) / max(1, count)
 
 
 def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec) -> tuple[float, list[int]]:
@@ -118,9 +156,17 @@ def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec)
         with av.open(str(path)) as container:
             sizes = [packet.size for packet in container.demux(video=0) if packet.size]
             container.seek(0)
-            for _ in container.decode(video=0):
-                pass
+            for frame in container.decode(video=0):
+                if spec.container == "png":  # the lossless video is only on the way to them
+                    _as_png(frame)
         return (_processor_seconds() - began) / len(pictures), sizes
+
+
+def _as_png(frame: av.VideoFrame) -> None:
+    """Make a picture of a frame and read it back."""
+    encoder, decoder = png_encoder(frame), av.CodecContext.create("png", "r")
+    for packet in encoder.encode(frame.reformat(format=encoder.pix_fmt)):
+        decoder.decode(packet)  # type: ignore[attr-defined]
 
 
 def _processor_seconds() -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -26,7 +26,9 @@ from safa.video.schedule.cuts import HEIGHT, WIDTH, Change, with_changes
 from safa.video.schedule.duplicates import DuplicateDetector
 
 WHOLE_FRAMES, WHOLE_PIXELS = 750, 400_000_000
-"""A video of at most so many frames, and pixels in all of them, is decoded from its beginning to its end."""
+"""A video of at most so many frames, and pixels in all of them, is decoded from its beginning to its end; of a longer
+one as many are, in parts, to look for cuts.
+"""
 
 WIDEST, HIGHEST = 640, 384
 """The middle of a larger frame is measured."""
@@ -59,7 +61,7 @@ class Look:
         repeated: share of the frames, 0 to 1, that repeat the one before.
         variable_rate: whether the time from frame to frame changes.
         cuts: scene cuts in the whole video; None where it is too long to be decoded for that.
-        cuts_per_minute: the same for each minute.
+        cuts_per_minute: the same for each minute; of a long video roughly, from parts of a few seconds in all.
     """
 
     frames: int
@@ -106,10 +108,12 @@ def look_at(path: str | Path, frames: int = 48) -> Look:
             is_whole = _sequential(container, stream, gathered, length, stride, limit)
         else:
             places, is_whole = places_of(container, stream), False
-            for run in runs_at(container, stream, places, length):
+            most = min(WHOLE_FRAMES, WHOLE_PIXELS // pixels) // PLACES
+            for run in runs_at(container, stream, places, max(length, most)):
                 gathered.begin_run()
-                for frame in run:
+                for frame in run[:length]:
                     gathered.take(frame)
+                gathered.count_cuts(run)
             gathered.sizes = group_sizes(container, stream, places)
         if not gathered.frames:
             raise MediaError(f"{path}: no picture in it can be decoded.")
@@ -122,8 +126,9 @@ class _Gathered:
     def __init__(self, stream: av.VideoStream) -> None:
         self.frames = 0
         self.sizes: list[int] = []
-        self.times: list[Fraction] = []
         self.cuts = 0
+        self._searched = Fraction(0)  # seconds in which cuts were counted, of a video that is not decoded whole
+        self._small = VideoReformatter()
         self._tick = source.time_base(stream)
         self._blocks = BlockSteps()
         self._noise: list[float] = []
@@ -168,12 +173,26 @@ class _Gathered:
             self._combed, self._moving = self._combed + fields, self._moving + moving
         self._before = middle
 
+    def count_cuts(self, run: Iterable[av.VideoFrame]) -> None:
+        """Count the cuts between frames that follow each other."""
+        times: list[Fraction] = []
+
+        def pictures() -> Iterator[np.ndarray]:
+            for frame in run:
+                if frame.pts is not None:
+                    times.append(frame.pts * self._tick)
+                made = self._small.reformat(frame, WIDTH, HEIGHT, "rgb24", interpolation=Interpolation.AREA)
+                yield made.to_ndarray()
+
+        self.cuts += sum(change is Change.CUT for _, change in with_changes(pictures(), lambda image: image))
+        self._searched += max(times) - min(times) if times else 0
+
     def look(self, is_whole: bool) -> Look:
         """The result; ``is_whole``: every frame of the video was added."""
         assert self._size is not None
         pixels, sizes = self._size[0] * self._size[1], self.sizes
         times = sorted(time for run in self._run_times for time in run)
-        minutes = (self.times[-1] - self.times[0]) / 60 if is_whole and len(self.times) > 1 else None
+        minutes = self._searched / 60
         # A few moving pixels are not enough to detect fields.
         enough = self._moving >= 0.002 * pixels * max(1, self._steps)
         return Look(
@@ -199,23 +218,20 @@ def _sequential(
     """Decode from the beginning, at most ``limit`` frames, and take the first ``length`` of every ``stride``. True: to
     the end.
     """
-    number, small = -1, VideoReformatter()
+    number = -1
 
-    def taken() -> Iterator[np.ndarray]:
+    def taken() -> Iterator[av.VideoFrame]:
         nonlocal number
         for number, frame in enumerate(decoded(container, stream, gathered.sizes)):
             if number % stride < length and number < PLACES * stride:
                 if number % stride == 0 and stride > length:
                     gathered.begin_run()
                 gathered.take(frame)
-            if frame.pts is not None:
-                gathered.times.append(frame.pts * source.time_base(stream))
-            yield small.reformat(frame, WIDTH, HEIGHT, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+            yield frame
             if number + 1 == limit:
                 return
 
-    for _, change in with_changes(taken(), lambda image: image):
-        gathered.cuts += change is Change.CUT
+    gathered.count_cuts(taken())
     return limit is None or number + 1 < limit
 
 

@@ -91,7 +91,7 @@ def upscale_settings(choices: Mapping[str, Any]) -> UpscaleSettings:
     smoothness, codec = choices["smoothness"], FORMATS[choices["format"]][2]
     usual = CODECS[codec].crf if codec is not None else None
     return UpscaleSettings(
-        rate=int(smoothness) if smoothness.isdigit() else 1,
+        rate=int(smoothness) if smoothness.isdigit() else None,
         fps=None if smoothness.isdigit() else Fraction(smoothness.removesuffix("fps")),
         slow=Fraction(choices["speed"]),
         codec=codec,
@@ -109,7 +109,7 @@ def output_frames(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any
     settings = upscale_settings(choices)
     if settings.fps is not None:
         return max(1, round(Fraction(facts["seconds"]) * settings.slow * settings.fps))
-    return (int(facts["frames"]) - 1) * settings.rate + 1
+    return (int(facts["frames"]) - 1) * (settings.rate or 1) + 1
 
 
 def made_size(kind: str, facts: Mapping[str, Any], choices: Mapping[str, Any]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -97,7 +98,7 @@ def chosen(job: WebJob) -> str:
     size = f"{facts['width']} x {facts['height']}"
     if job.kind == "video":
         sound = "with sound" if facts["sound"] else "no sound"
-        rate = f"{float(upscale_rate(facts['rate'])):.3g} frames per second"
+        rate = f"{float(Fraction(facts['rate'])):.3g} frames per second"
         detail = f"{size}, {facts['seconds']:.3g} s, {rate}, {sound}"
     else:
         detail = size
@@ -110,12 +111,6 @@ def chosen(job: WebJob) -> str:
     )
 
 
-def upscale_rate(rate: str) -> float:
-    """Frames per second out of "25/2"."""
-    above, _, below = rate.partition("/")
-    return int(above) / int(below or 1)
-
-
 def forecast_table(job: WebJob, choices: Mapping[str, Any], seconds: float | None, before: float | None) -> str:
     """What the draft will become with these choices, and how long that takes."""
     facts = job.facts
@@ -125,7 +120,7 @@ def forecast_table(job: WebJob, choices: Mapping[str, Any], seconds: float | Non
     rows = [("Size", f"{width} x {height} <em>{times} times</em>")]
     if job.kind == "video":
         settings = upscale_settings(choices)
-        rate = float(settings.fps or upscale_rate(facts["rate"]) * settings.rate / float(settings.slow))
+        rate = float(settings.output_rate(Fraction(facts["rate"])))
         length = facts["seconds"] * float(settings.slow)
         rows.append(("Frames", f"{frames:,} <em>{rate:.3g} a second</em>"))
         rows.append(("Length", f"{length:.3g} s" if length < 100 else time_of(length)))
@@ -292,7 +287,8 @@ def _trial(job: WebJob) -> str:
         f"{text(' and '.join(job.names))}</h2>{_download(job, 'primary')}</div>"
         f'<div class="strip" tabindex="0" role="group" aria-label="side by side"><video src="{source}/result" '
         f'style="aspect-ratio:{result["width"]}/{result["height"]}" autoplay loop muted playsinline controls></video>'
-        f'</div><p class="kept">{text(result["note"])}. <a href="{source}/sheet" target="_blank">As a picture</a></p>'
+        '</div><p class="kept swipe">Swipe sideways to see all of them.</p>'
+        f'<p class="kept">{text(result["note"])}. <a href="{source}/sheet" target="_blank">As a picture</a></p>'
         f'<dl class="forecast">{rows}</dl></section>'
     )
 

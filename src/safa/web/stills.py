@@ -21,6 +21,7 @@ from safa.jobs.job import engine_of
 from safa.jobs.pipeline import Progress
 from safa.upscaler.upscaler import Upscaler
 from safa.video.files import atomic_write
+from safa.video.read.folder import open_reader
 from safa.video.read.pictures import bicubic, load_picture, save_picture, two_moments
 
 # Widest picture that the page shows, in pixels.
@@ -31,10 +32,14 @@ ONE_WAY = 1200
 SHORTEST = 40
 
 
-def save_stills(source: Path, output: Path, slow: Fraction, rotation: int, place: Path) -> None:
-    """``before.webp`` and ``after.webp`` of a video's middle; none where the two cannot be compared."""
+def save_stills(source: Path, output: Path, slow: Fraction, place: Path) -> None:
+    """``before.webp`` and ``after.webp`` of a video's middle, turned as players show the source; none where the two
+    cannot be compared.
+    """
     try:
         both = two_moments(source, output, slow=slow)
+        with open_reader(source) as reader:  # not the result's: some containers cannot hold a rotation
+            rotation = reader.info.rotation
     except SafaError:
         return
     for name, picture in zip(("before", "after"), both, strict=True):

@@ -211,14 +211,14 @@ def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Prog
         resumed = report.resumed_frames
     with VideoReader(output) as reader:
         info = reader.info
-    save_stills(source, output, settings.slow, info.rotation, place)
+    save_stills(source, output, settings.slow, place)
     width, height = info.displayed_size
     return {
         "file": output.name,
         "width": width,
         "height": height,
         "frames": info.frames or output_frames(job.kind, job.facts, job.settings),
-        "rate": f"{float(settings.fps or Fraction(job.facts['rate']) * settings.rate / settings.slow):.4g}",
+        "rate": f"{float(settings.output_rate(Fraction(job.facts['rate']))):.4g}",
         "bytes": output.stat().st_size,
         "resumed": resumed,
     }

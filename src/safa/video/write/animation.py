@@ -55,7 +55,7 @@ def write_pictures(journal: Joinable, spec: OutputSpec) -> None:
             encoder: Any = None
             for number, (_, frame) in enumerate(_frames(journal, spec), 1):
                 if encoder is None:
-                    encoder = _png_encoder(frame)
+                    encoder = png_encoder(frame)
                 (packet,) = encoder.encode(frame.reformat(format=encoder.pix_fmt))
                 with (temporary / numbered(spec.path, number)).open("wb") as file:
                     file.write(packet)
@@ -175,7 +175,8 @@ def _set_last_end(data: bytearray, end: int) -> None:
         data[last : last + 3] = max(1, end - before).to_bytes(3, "little")
 
 
-def _png_encoder(frame: av.VideoFrame) -> Any:
+def png_encoder(frame: av.VideoFrame) -> Any:
+    """An encoder of pictures like this one, of the pixel format that PNG has for it."""
     components = frame.format.components
     deep = any(component.bits > 8 for component in components)
     alpha = any(component.is_alpha for component in components)

@@ -36,7 +36,8 @@ class Codec:
 
     `formats` are for (8 bits, more bits, 8 bits with alpha, more bits with alpha); None where there is no such.
     `crf` is the default quality on the codec's own scale, None where it has none. `tag` is the container's code
-    for it where the muxer's choice is not the one that players want.
+    for it where the muxer's choice is not the one that players want. `least` is the shortest side that the encoder can
+    be trusted with.
     """
 
     encoder: str
@@ -44,6 +45,7 @@ class Codec:
     crf: float | None
     options: Options
     tag: str | None = None
+    least: int = 1
 
 
 def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
@@ -84,10 +86,11 @@ def _ffv1(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
     return {"level": "3", "slicecrc": "1"}
 
 
+# With shorter sides x265 and SVT-AV1 write beyond their memory: seen with glibc's checks, and never from 64 pixels on.
 CODECS = {
     "h264": Codec("libx264", ("yuv420p", "yuv420p10le", None, None), 17, _x264),
-    "h265": Codec("libx265", ("yuv420p", "yuv420p10le", None, None), 19, _x265, "hvc1"),
-    "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le", None, None), 24, _svt_av1),
+    "h265": Codec("libx265", ("yuv420p", "yuv420p10le", None, None), 19, _x265, "hvc1", least=64),
+    "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le", None, None), 24, _svt_av1, least=64),
     "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv420p10le", None, None), 24, _vpx),
     "prores": Codec("prores_ks", ("yuv422p10le", "yuv422p10le", "yuva444p10le", "yuva444p10le"), None, _prores),
     "ffv1": Codec("ffv1", ("yuv444p", "yuv444p10le", "yuva444p", "yuva444p10le"), None, _ffv1),

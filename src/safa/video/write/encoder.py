@@ -126,9 +126,14 @@ def encoder_threads(spec: OutputSpec) -> int:
 
 
 def add_encoder(container: OutputContainer, spec: OutputSpec) -> av.VideoStream:
-    """Add the video stream that encodes as `spec` says."""
+    """Add the video stream that encodes as `spec` says. Raises OutputError for sides that the encoder cannot take."""
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to keep its banner off the terminal
     codec = codec_entry(spec.codec)
+    if min(spec.width, spec.height) < codec.least:
+        raise OutputError(
+            f"{spec.codec} cannot be written at {spec.width}x{spec.height}: its encoder needs {codec.least} pixels a "
+            "side; use another codec, such as h264, or a larger size."
+        )
     stream = container.add_stream(codec.encoder, rate=spec.rate, options=encoder_options(spec))
     assert isinstance(stream, av.VideoStream)
     context = stream.codec_context
