@@ -124,7 +124,7 @@ def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: 
 
 def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first alone takes longer than there is patience for."""
-    monkeypatch.setattr("safa.jobs.trial.PATIENCE", 0.0)
+    monkeypatch.setattr("safa.jobs.trial.TIME_LIMIT", 0.0)
     source = write_clip(tmp_path / "in.mp4", frames=6)
     told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
     assert told.estimate is not None

@@ -103,7 +103,7 @@ def test_what_does_not_fit_into_memory_has_no_estimate(
 
     monkeypatch.setattr(Upscaler, "tiles", tiles)
     made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", weights=weights[:1], device="cpu")
-    assert made.tried[0].told() == "how long the whole file takes cannot be told"
+    assert made.tried[0].told() == "the time for the whole file is not known"
 
 
 def test_of_large_frames_the_middle_is_shown(

@@ -27,6 +27,7 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler, span_of
 from safa.video.read.folder import open_reader
+from safa.video.read.options import ReadOptions
 from safa.video.read.pictures import load_picture, save_picture, side_by_side
 from safa.video.read.reader import VideoReader
 from tests.cluster.local import LocalWorkers
@@ -109,7 +110,8 @@ def test_any_source_at_any_scale_in_any_codec(
             assert list(picture.size) == exact
         return
     is_folder = suffix == ".png"
-    with open_reader(place / "out" if is_folder else target, Fraction(10) if is_folder else None) as reader:
+    options = ReadOptions(source_fps=Fraction(10)) if is_folder else ReadOptions()
+    with open_reader(place / "out" if is_folder else target, options) as reader:
         assert {frame.image.shape[1::-1] for frame in reader.frames(alpha=False)} == {tuple(exact)}
 
 

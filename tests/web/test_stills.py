@@ -14,7 +14,7 @@ from PIL import Image
 from safa.checkpoint import Checkpoint
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.pictures import before_after, load_picture
+from safa.video.read.pictures import load_picture, side_by_side
 from safa.web.jobs import DONE, JobStore
 from safa.web.stills import make_between, save_stills
 from tests.conftest import tiny_network
@@ -67,7 +67,7 @@ def test_a_video_s_stills_are_turned_as_the_source_is(tmp_path: Path) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     upscale(source, output, scale=1, upscaler=Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu"))
     save_stills(source, output, Fraction(1), tmp_path)
-    both = before_after(source, output)
+    both = side_by_side(source, output)
     for name, half in (("before", both[:, :48]), ("after", both[:, 56:])):
         with Image.open(tmp_path / f"{name}.webp") as picture:
             assert picture.size == (48, 64)
