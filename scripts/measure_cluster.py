@@ -28,7 +28,7 @@ import cv2
 from safa.cluster.plan import Planner
 from safa.jobs.job import UpscaleSettings, conclude, prepare_job
 from safa.jobs.upscale import SEGMENT_FRAMES
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.video.read.folder import open_reader
 from safa.video.write.journal import work_folder
 from safa.video.write.segments import SegmentEncoder, open_journal

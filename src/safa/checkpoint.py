@@ -1,6 +1,7 @@
 """Network files: configuration, weights and provenance in one safetensors file.
 
-This is the only place that knows the key names of the authors' release.
+Reading one needs NumPy alone: PyTorch is loaded when its module is asked for. This is the only place that knows the key
+names of the authors' release.
 """
 
 from __future__ import annotations
@@ -10,38 +11,85 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+import safetensors.numpy
+from numpy.typing import NDArray
 
-from safa.errors import SafaError
+from safa.errors import SafaError, needs_pytorch
 from safa.network.config import SafaConfig
-from safa.network.safa import Safa
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from safa.network.safa import Safa
 
 FORMAT = "safa/1"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "fast"
+BUFFERS = (".running_mean", ".running_var")
+"""How names of tensors end that are not parameters."""
 SHARPENED = {"fast": "vivid", "real": "vivid"}
 """Shipped weights, and those of the same layout that were trained to look sharp. Names such as "real@0.3" mean what
 lies between the two, here three tenths of the way."""
 
 
-@dataclass
-class Checkpoint:
-    """A network read from a file and what the file says about it."""
+Tensors = Mapping[str, NDArray[Any]]
+"""Parameters and buffers by name, as in the module's state."""
 
-    network: Safa
-    name: str
-    """Name of the shipped weights or stem of the file."""
-    sha256: str
-    """Digest of the whole file, hexadecimal."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Free JSON: how the weights came about."""
+
+class Checkpoint:
+    """A network and what its file says about it.
+
+    Attributes:
+        config: its layout.
+        tensors: its weights in float32.
+        name: of the shipped weights, or the stem of the file.
+        sha256: digest of the whole file, hexadecimal.
+        provenance: free JSON: how the weights came about.
+    """
+
+    def __init__(
+        self,
+        config: SafaConfig,
+        tensors: Tensors,
+        name: str,
+        sha256: str = "",
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.tensors, self.name, self.sha256 = config, tensors, name, sha256
+        self.provenance = provenance or {}
+        self._network: Safa | None = None
+
+    @classmethod
+    def of(cls, network: Safa, name: str) -> Checkpoint:
+        """Of a module: its weights as they are now, and itself as ``network``."""
+        made = cls(network.config, arrays_of(network), name)
+        made._network = network
+        return made
+
+    @property
+    def network(self) -> Safa:
+        """The weights as a module, in evaluation mode, on the CPU; always the same one.
+
+        Raises:
+            SafaError: PyTorch is not installed, or the tensors do not fit the configuration.
+        """
+        if self._network is None:
+            with needs_pytorch("These weights as a PyTorch module"):
+                from safa.network.safa import Safa
+            network = Safa(self.config)
+            _fill(network, self.tensors, self.name)
+            self._network = network.eval()
+        return self._network
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learnt: all but the statistics of batch normalisation."""
+        return sum(tensor.size for name, tensor in self.tensors.items() if not name.endswith(BUFFERS))
 
 
 def shipped_names() -> list[str]:
@@ -50,7 +98,7 @@ def shipped_names() -> list[str]:
 
 
 def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
-    """Read a network, in evaluation mode, on the CPU, in float32.
+    """Read a network.
 
     Args:
         name_or_path: the name of shipped weights (their SHA-256 is checked), a name of ``SHARPENED`` with "@" and the
@@ -92,10 +140,8 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
         provenance = json.loads(metadata.get("provenance", "{}"))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise SafaError(f"The weights {path} carry an unreadable configuration; get them again.") from error
-    network = Safa(config)
-    _fill(network, {name: tensor.float() for name, tensor in tensors.items()}, str(path))
-    network.eval()
-    return Checkpoint(network, text if shipped else path.stem, digest, provenance)
+    exact = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+    return Checkpoint(config, exact, text if shipped else path.stem, digest, provenance)
 
 
 def with_detail(weights: str, detail: float) -> str:
@@ -126,38 +172,32 @@ def _sharpened(name: str, detail: float) -> Checkpoint:
     plain, sharp = load_checkpoint(name), load_checkpoint(SHARPENED[name])
     if detail == 0:
         return plain
-    ends = sharp.network.state_dict()
-    between = {
-        key: torch.lerp(value, ends[key], detail) if value.is_floating_point() else value
-        for key, value in plain.network.state_dict().items()
-    }
     # The selector decides what is computed; it is not what makes a picture sharp.
-    between |= {key: value for key, value in plain.network.state_dict().items() if key.startswith("selector.")}
-    plain.network.load_state_dict(between)
+    between = {
+        key: value if key.startswith("selector.") else value + np.float32(detail) * (sharp.tensors[key] - value)
+        for key, value in plain.tensors.items()
+    }
     digest = hashlib.sha256(f"{plain.sha256} {sharp.sha256} {detail!r}".encode()).hexdigest()
     provenance = {"from": [plain.name, sharp.name], "detail": detail}
-    return Checkpoint(plain.network, f"{name}@{detail:g}", digest, provenance)
+    return Checkpoint(plain.config, between, f"{name}@{detail:g}", digest, provenance)
 
 
 def save_checkpoint(
-    network: Safa, path: str | Path, provenance: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float32
+    network: Safa, path: str | Path, provenance: Mapping[str, Any] | None = None, dtype: str = "float32"
 ) -> str:
     """Write ``network`` to ``path`` atomically and return the file's SHA-256.
 
     Args:
-        dtype: storage type of the floating tensors; float16 halves the file.
+        dtype: how numbers are stored, "float32" or "float16", which halves the file.
     """
-    tensors = {
-        name: (tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.detach().cpu()).contiguous()
-        for name, tensor in _persistent(network).items()
-    }
+    tensors = {name: tensor.astype(dtype) for name, tensor in arrays_of(network).items()}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(network.config.to_dict()),
         "provenance": json.dumps(dict(provenance or {})),
         "digest": _tensor_digest(tensors),
     }
-    data = safetensors.torch.save(tensors, metadata)
+    data = safetensors.numpy.save(tensors, metadata)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -180,13 +220,17 @@ def import_released(pickle_path: str | Path) -> Safa:
     path = Path(pickle_path)
     if not path.is_file():
         raise SafaError(f"There is no file {path}.")
+    with needs_pytorch("Reading the authors' file"):
+        import torch
+
+        from safa.network.safa import Safa
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not a safe pickle
         raise SafaError(f"{path} cannot be read as a pickled state dict of plain tensors.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SafaError(f"{path} is not a state dict: it must map names to tensors.")
-    released = {str(name).removeprefix("module."): tensor.float() for name, tensor in state.items()}
+    released = {str(name).removeprefix("module."): tensor.float().numpy() for name, tensor in state.items()}
     released = {name: tensor for name, tensor in released.items() if not name.endswith("num_batches_tracked")}
     try:
         channels = released["block.convimg.out0.weight"].shape[0]
@@ -249,7 +293,14 @@ def _persistent(network: Safa) -> dict[str, Tensor]:
     return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
 
 
-def _fill(network: Safa, tensors: Mapping[str, Tensor], source: str) -> None:
+def arrays_of(network: Safa) -> dict[str, NDArray[np.float32]]:
+    """A copy of what makes the module, in float32."""
+    return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in _persistent(network).items()}
+
+
+def _fill(network: Safa, tensors: Tensors, source: str) -> None:
+    import torch
+
     wanted = _persistent(network)
     missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     wrong = sorted(name for name in set(wanted) & set(tensors) if wanted[name].shape != tensors[name].shape)
@@ -260,23 +311,24 @@ def _fill(network: Safa, tensors: Mapping[str, Tensor], source: str) -> None:
     ]
     if problems:
         raise SafaError(f"The tensors in {source} do not fit the network; {'; '.join(problems)}.")
-    network.load_state_dict(dict(tensors), strict=False)
+    network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in tensors.items()}, strict=False)
 
 
-def _parse(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _parse(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return dict(header.get("__metadata__") or {}), tensors
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise SafaError(f"{path} is not a readable safetensors file; it may be damaged or of another kind.") from error
 
 
-def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+def _tensor_digest(tensors: Tensors) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+        # The types' names are PyTorch's, in which the first files were written.
+        digest.update(f"{name} torch.{tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].tobytes())
     return digest.hexdigest()
 
 

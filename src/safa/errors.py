@@ -1,5 +1,8 @@
 """The errors a user can do something about: one clear sentence each, and the exit code that goes with it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SafaError(Exception):
     """Something is wrong with what was asked for; the message says what, and what to do.
@@ -38,3 +41,18 @@ def to_install(extra: str) -> str:
     The distribution is not on a package index yet; a package of its name there would not be this one.
     """
     return f"pip install '.[{extra}]' in the folder with safa's source"
+
+
+@contextmanager
+def needs_pytorch(what: str) -> Iterator[None]:
+    """Around imports of PyTorch: says in a sentence that ``what`` needs it where it is not installed.
+
+    Raises:
+        SafaError: it is not.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        raise SafaError(f"{what} needs PyTorch, which is not installed: {to_install('torch')}.") from error

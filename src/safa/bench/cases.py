@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+import numpy as np
 
 from safa.bench.memory import peak_bytes
 from safa.bench.networks import ENGINES, Work, network_called, stream_work
+from safa.checkpoint import Checkpoint
 from safa.engine import Engine, pick_engine
-from safa.engine.device import pick_device, synchronize
-from safa.network.safa import Safa
+from safa.engine.device import CPU, pick_device, processor_threads, synchronize
 
 
 @dataclass
@@ -36,8 +35,8 @@ class Case:
     """Forced scale, or "selected"."""
     frames: int
     """Output frames made of the pair."""
-    operations: int
-    """Floating-point operations of the pair, 2 per multiply-add, as PyTorch's layers count them."""
+    operations: int | None
+    """Floating-point operations of the pair, 2 per multiply-add, as PyTorch's layers count them; None without it."""
     seconds: list[float] = field(default_factory=list)
     memory: int | None = None
     """Peak bytes beyond what was in use before; None where the system does not tell."""
@@ -71,7 +70,8 @@ class Bench:
         heading = ["weights", "input", "scale", "frames", "engine", "s/frame", "x torch", "GFLOP/s", "% of peak", "MiB"]
         rows = [heading]
         for case in self.cases:
-            ratio, speed = self.ratio(case), case.operations / case.median
+            ratio = self.ratio(case)
+            speed = None if case.operations is None else case.operations / case.median
             rows.append(
                 [
                     case.weights,
@@ -81,8 +81,8 @@ class Bench:
                     case.engine,
                     f"{case.median / case.frames:.4f}",
                     "-" if ratio is None else f"{ratio:.2f}",
-                    f"{speed / 1e9:.0f}",
-                    f"{100 * speed / self.peak:.0f}",
+                    "-" if speed is None else f"{speed / 1e9:.0f}",
+                    "-" if speed is None else f"{100 * speed / self.peak:.0f}",
                     "-" if case.memory is None else f"{case.memory / 2**20:.0f}",
                 ]
             )
@@ -125,15 +125,15 @@ def run_bench(
     place = pick_device(device)
     cases: list[tuple[Case, Engine, Work, Callable[[], None]]] = []
     for name in weights:
-        network = network_called(name)
+        checkpoint = network_called(name)
         for engine_name in engines:
-            engine = pick_engine(engine_name, network, place)
+            engine = pick_engine(engine_name, checkpoint, place)
             for size in sizes:
                 for count in frames:
-                    work = stream_work(engine, place, size, count)
+                    work = stream_work(engine, size, count)
                     for scale in scales:
-                        label = "selected" if scale is None else f"{network.config.scales[scale]:g}"
-                        operations = _operations(network, place, size, count, scale)
+                        label = "selected" if scale is None else f"{checkpoint.config.scales[scale]:g}"
+                        operations = _operations(checkpoint, place, size, count, scale)
                         case = Case(name, engine_name, *size, label, count, operations)
                         cases.append((case, engine, work, partial(work.run, scale)))
     for case, engine, _, run in cases:  # this also fills buffers and caches
@@ -150,22 +150,36 @@ def run_bench(
             done += 1
             if on_progress is not None:
                 on_progress(done, rounds * len(cases))
-    return Bench([case for case, *_ in cases], _peak(place), torch.get_num_threads(), str(place))
+    return Bench([case for case, *_ in cases], _peak(place), processor_threads(), place)
 
 
-def _operations(network: Safa, device: torch.device, size: tuple[int, int], count: int, scale: int | None) -> int:
-    work = stream_work(pick_engine("torch", network, device), device, size, count)
+def _operations(
+    checkpoint: Checkpoint, device: str, size: tuple[int, int], count: int, scale: int | None
+) -> int | None:
+    try:
+        from torch.utils.flop_counter import FlopCounterMode
+    except ModuleNotFoundError:
+        return None
+    work = stream_work(pick_engine("torch", checkpoint, device), size, count)
     with FlopCounterMode(display=False) as counter:
         work.run(scale)
     return int(counter.get_total_flops()) // work.pairs
 
 
-def _peak(device: torch.device) -> float:
-    matrix = torch.rand(2048, 2048, device=device)
+def _peak(device: str) -> float:
+    multiply: Callable[[], object]
+    if device == CPU:
+        array = np.random.default_rng(0).random((2048, 2048), np.float32)
+        multiply = partial(np.matmul, array, array)
+    else:
+        import torch
+
+        matrix = torch.rand(2048, 2048, device=device)
+        multiply = partial(torch.mm, matrix, matrix)
     best = float("inf")
     for _ in range(5):
         began = time.perf_counter()
-        torch.mm(matrix, matrix)
+        multiply()
         synchronize(device)
         best = min(best, time.perf_counter() - began)
     return 2 * 2048**3 / best

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from safa.engine import process_memory as memory
+from safa.engine.device import is_cuda
 
 
-def peak_bytes(call: Callable[[], None], device: torch.device) -> int | None:
+def peak_bytes(call: Callable[[], None], device: str) -> int | None:
     """Peak memory of ``call`` on ``device``; None where the system does not tell (CPUs outside Linux)."""
-    if device.type == "cuda":
+    if is_cuda(device):
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
         return int(torch.cuda.max_memory_allocated(device) - before)
-    if device.type != "cpu" or not memory.reset_peak():
+    if device != "cpu" or not memory.reset_peak():
         call()
         return None
     before = memory.resident()

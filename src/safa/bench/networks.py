@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from safa.checkpoint import load_checkpoint
+from safa.checkpoint import Checkpoint, load_checkpoint
 from safa.engine import Engine, pick_engine
 from safa.engine.device import pick_device
-from safa.errors import SafaError
-from safa.network.config import SafaConfig
-from safa.network.safa import Safa
+from safa.errors import SafaError, needs_pytorch
+from safa.network.dis_flow import Flow
 from safa.upscaler.upscaler import span_of
 
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
@@ -31,7 +31,7 @@ def usable_engines(device: str) -> tuple[list[str], list[str]]:
     place, usable, obstacles = pick_device(device), [], []
     for name in ENGINES:
         try:
-            pick_engine(name, Safa(SafaConfig(channels=2, blocks=1, stem_channels=2)).eval(), place)
+            pick_engine(name, load_checkpoint(), place)
         except SafaError as error:
             obstacles.append(str(error))
         else:
@@ -39,23 +39,27 @@ def usable_engines(device: str) -> tuple[list[str], list[str]]:
     return usable, obstacles
 
 
-def network_called(name: str) -> Safa:
-    """Shipped weights, a file, or "paper"."""
-    if name == PAPER:
-        torch.manual_seed(0)
-        return Safa(SafaConfig()).eval()
-    return load_checkpoint(name).network
+def network_called(name: str) -> Checkpoint:
+    """Shipped weights, a file, or "paper", which needs PyTorch."""
+    if name != PAPER:
+        return load_checkpoint(name)
+    with needs_pytorch("The paper's network with random weights"):
+        import torch
+
+        from safa.network.config import SafaConfig
+        from safa.network.safa import Safa
+    torch.manual_seed(0)
+    return Checkpoint.of(Safa(SafaConfig()).eval(), PAPER)
 
 
-def random_frames(count: int, width: int, height: int, device: torch.device) -> list[torch.Tensor]:
-    """Frames ``1,3,height,width`` of noise."""
-    generator = torch.Generator().manual_seed(0)
-    return list(torch.rand(count, 1, 3, height, width, generator=generator).to(device))
+def random_frames(count: int, width: int, height: int) -> list[NDArray[np.float32]]:
+    """Frames ``height,width,3`` of noise in [0, 1]."""
+    return list(np.random.default_rng(0).random((count, height, width, 3), np.float32))
 
 
-def constant_prior(width: int, height: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """A classical flow of one and a half pixels, both ways, each ``1,2,height,width``."""
-    flow = torch.full((1, 2, height, width), 1.5, device=device)
+def constant_prior(width: int, height: int) -> tuple[Flow, Flow]:
+    """A classical flow of one and a half pixels, both ways, each ``height,width,2``."""
+    flow = np.full((height, width, 2), 1.5, np.float32)
     return flow, -flow
 
 
@@ -67,7 +71,7 @@ class Work:
     run: Callable[[int | None], None]
 
 
-def stream_work(engine: Engine, device: torch.device, size: tuple[int, int], count: int) -> Work:
+def stream_work(engine: Engine, size: tuple[int, int], count: int) -> Work:
     """What an engine does of a stream, with ``count`` output frames for each pair.
 
     For networks that look at two frames, one pair: a new frame is encoded and joined to one that is there. For
@@ -76,9 +80,9 @@ def stream_work(engine: Engine, device: torch.device, size: tuple[int, int], cou
     Args:
         size: (width, height) of the input.
     """
-    span, flows = span_of(engine.config), constant_prior(*size, device)
+    span, flows = span_of(engine.config), constant_prior(*size)
     carries = bool(engine.config.propagation)
-    frames = random_frames(span.frames, *size, device)
+    frames = random_frames(span.frames, *size)
     known = None if carries else engine.encode_frame(frames[0])
 
     def run(scale: int | None = None) -> None:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from safa.bench.networks import network_called, stream_work
 from safa.engine import Engine, pick_engine
 from safa.engine.device import pick_device, synchronize
 from safa.engine.native import NativeEngine
-from safa.network.safa import Safa
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from safa.engine.torch import TorchEngine
 
 # The network's own names for its parts, and what people read.
 PARTS = {
@@ -67,9 +68,9 @@ def run_profile(
     place = pick_device(device)
     network = network_called(weights)
     engine = pick_engine(engine_name, network, place)
-    work = stream_work(engine, place, size, frames)
+    work = stream_work(engine, size, frames)
     work.run(None)  # buffers, caches and lazy initialisation
-    with _stages(engine, network, place) as taken:
+    with _stages(engine) as taken:
         for _ in range(rounds):
             work.run(None)
             synchronize(place)
@@ -78,13 +79,13 @@ def run_profile(
 
 
 @contextmanager
-def _stages(engine: Engine, network: Safa, device: torch.device) -> Iterator[Callable[[], dict[str, float]]]:
+def _stages(engine: Engine) -> Iterator[Callable[[], dict[str, float]]]:
     """A function that tells the seconds of each stage since the context was entered."""
     if isinstance(engine, NativeEngine):
         engine.take_seconds()
         yield engine.take_seconds
         return
-    clock = _ModuleClock(device)
+    clock = _ModuleClock(engine.device)
     hooks = [
         hook for name, part in network.named_children() if name in PARTS for hook in clock.watch(PARTS[name], part)
     ]
@@ -99,7 +100,7 @@ def _stages(engine: Engine, network: Safa, device: torch.device) -> Iterator[Cal
 class _ModuleClock:
     """Times modules from the outside; a GPU is waited for at each end, which makes the sum longer than a frame."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: str) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
         self._began = 0.0

@@ -80,8 +80,7 @@ def look_rows(look: Look) -> Rows:
 
 def weights_rows(checkpoint: Checkpoint, default: bool) -> Rows:
     """The facts of weights; ``--json`` has more."""
-    config, told = checkpoint.network.config, checkpoint.provenance
-    count = sum(parameter.numel() for parameter in checkpoint.network.parameters())
+    config, told, count = checkpoint.config, checkpoint.provenance, checkpoint.parameters
     looks = "along the stream, at windows of frames" if config.propagation else "at two frames at a time"
     rows = [
         ("weights", checkpoint.name + (" (the default)" if default else "")),
@@ -103,7 +102,7 @@ def installation_rows(facts: dict[str, Any], default: str) -> Rows:
     return [
         ("safa", facts["safa_video"]),
         ("Python", facts["python"]),
-        ("PyTorch", facts["torch"]),
+        ("PyTorch", facts["torch"] or "not installed"),
         ("PyAV", facts["av"]),
         ("engines", facts["engines"]),
         ("processor threads", str(facts["threads"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,23 +84,31 @@ def _installation() -> tuple[Facts, Tables]:
     from importlib.metadata import version
 
     import av
-    import torch
 
     from safa.checkpoint import DEFAULT, shipped_names
     from safa.cli.facts import installation_rows
     from safa.engine import availability
+    from safa.engine.device import processor_threads
 
     facts = {
         "safa_video": version("safa-video"),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": None,
         "av": av.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": processor_threads(),
         "engines": availability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
-        "mps": "available" if torch.backends.mps.is_available() else "not available",
+        "cuda": "not available",
+        "mps": "not available",
         "weights": ", ".join(shipped_names()),
     }
+    with suppress(ModuleNotFoundError):
+        import torch
+
+        facts["torch"] = torch.__version__
+        if torch.cuda.is_available():
+            facts["cuda"] = torch.cuda.get_device_name()
+        if torch.backends.mps.is_available():
+            facts["mps"] = "available"
     return facts, {"this installation": installation_rows(facts, DEFAULT)}
 
 
@@ -111,8 +120,8 @@ def _weights(name: str) -> tuple[Facts, Tables]:
     facts = {
         "weights": checkpoint.name,
         "sha256": checkpoint.sha256,
-        "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
-        **checkpoint.network.config.to_dict(),
+        "parameters": checkpoint.parameters,
+        **checkpoint.config.to_dict(),
         **checkpoint.provenance,
     }
     return facts, {name: weights_rows(checkpoint, name == DEFAULT and name in shipped_names())}

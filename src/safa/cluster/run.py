@@ -71,7 +71,7 @@ def upscale_on_cluster(
     """
     cluster, listeners = cluster or ClusterSettings(), listeners or Listeners()
     checkpoint = weights if isinstance(weights, Checkpoint) else load_checkpoint(weights)
-    span = span_of(checkpoint.network.config)
+    span = span_of(checkpoint.config)
     request = Request(
         settings or UpscaleSettings(), checkpoint.sha256, overwrite, restart, is_batch, cluster.memory, span
     )

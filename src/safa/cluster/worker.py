@@ -17,7 +17,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import torch
 
 from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import DecodeMismatch, Reading, all_frames, near_frames, windows_of
@@ -98,9 +97,8 @@ class Worker:
     def __init__(
         self, checkpoint: Checkpoint, device: str, engine: str, threads: int, memory: int | None = None
     ) -> None:
-        torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        if memory is None and pick_device(device).type == "cpu":
+        if memory is None and pick_device(device) == "cpu":
             memory = int(TOTAL_SHARE * total() * min(1.0, threads / (os.cpu_count() or threads)))
         self._upscaler = Upscaler(checkpoint, device, engine=engine, threads=threads, memory=memory)
 

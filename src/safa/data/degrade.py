@@ -23,7 +23,7 @@ from safa.data.codec import Codec
 from safa.data.compression import pass_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.errors import SafaError
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 Step = Callable[[Image], Image]
 

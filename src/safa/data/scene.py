@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 Image = NDArray[np.uint8]
 """``H,W,3`` RGB uint8."""

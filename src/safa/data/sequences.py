@@ -16,7 +16,7 @@ from typing import Protocol
 from safa.data.scene import Image
 from safa.engine.images import Array, to_8_bits
 from safa.errors import SafaError
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.video.read.folder import numbered_pictures
 from safa.video.read.pictures import load_picture
 from safa.video.read.reader import VideoReader

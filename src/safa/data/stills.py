@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safa.data.paths import CameraPath, Matrix, draw_path, nearer, transform
 from safa.data.scene import Image, Scene
 from safa.errors import SafaError
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 LEVELS = (1.0, 0.7, 0.5)
 # Pictures that an exposure is averaged from when there is motion blur.

@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-import torch
+from importlib.util import find_spec
 
+from safa.checkpoint import Checkpoint
 from safa.engine import library
 from safa.engine.base import Engine
 from safa.engine.native import NativeEngine
-from safa.engine.torch import TorchEngine
-from safa.errors import SafaError
-from safa.network.safa import Safa
+from safa.errors import SafaError, needs_pytorch
 
 ENGINES = ("auto", "torch", "native")
 
 
 def pick_engine(
-    name: str, network: Safa, device: torch.device, dtype: torch.dtype = torch.float32, threads: int | None = None
+    name: str, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32", threads: int | None = None
 ) -> Engine:
-    """The engine called ``name`` for ``network``.
+    """The engine called ``name`` for a network.
 
     Args:
         name: "torch", "native" or "auto": native where it can run, that is on a CPU in float32 where it was built.
-        network: taken over: the torch engine moves it to ``device``.
-        threads: for the native engine; None for as many as PyTorch uses.
+        checkpoint: the torch engine takes over its module and moves it to ``device``.
+        threads: None for as many as there are cores. PyTorch's are the whole process's.
 
     Raises:
-        SafaError: no such engine, or native where it cannot run.
+        SafaError: no such engine, or it cannot run here.
     """
     if name not in ENGINES:
         raise SafaError(f"There is no engine '{name}'; use {', '.join(ENGINES)}.")
-    obstacle = _obstacle(network, device, dtype)
+    obstacle = _obstacle(device, dtype)
     if name == "native" and obstacle:
         raise SafaError(f"The native engine cannot be used: {obstacle}")
-    if name == "torch" or obstacle:
-        return TorchEngine(network, device, dtype)
-    return NativeEngine(network, threads)
+    if name == "auto" and not obstacle:
+        name = "native"
+    if name == "native":
+        return NativeEngine(checkpoint.config, checkpoint.tensors, threads)
+    with needs_pytorch("The engine 'torch'" if not obstacle else f"There is no native engine ({obstacle}) The other"):
+        from safa.engine.torch import TorchEngine
+    return TorchEngine(checkpoint.network, device, dtype, threads)
 
 
 def availability() -> str:
     """Which engines there are here, and why not, in one line."""
+    torch = "torch" if find_spec("torch") is not None else "no torch (PyTorch is not installed)"
     try:
-        return f"torch, native ({library.usable_builds()[0]})"
+        return f"{torch}, native ({library.usable_builds()[0]})"
     except SafaError as error:
-        return f"torch; not native: {error}"
+        return f"{torch}; not native: {error}"
 
 
-def _obstacle(network: Safa, device: torch.device, dtype: torch.dtype) -> str:
-    if device.type != "cpu":
+def _obstacle(device: str, dtype: str) -> str:
+    if device != "cpu":
         return f"it runs on the CPU, not on '{device}'."
-    if dtype != torch.float32:
-        return f"it computes in float32, not in {str(dtype).removeprefix('torch.')}."
+    if dtype != "float32":
+        return f"it computes in float32, not in {dtype}."
     try:
         library.usable_builds()
     except SafaError as error:

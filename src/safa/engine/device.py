@@ -1,18 +1,33 @@
-"""Which device a network runs on, and with which numbers."""
+"""Which device a network runs on, and with which numbers.
+
+Devices and number types are names here, as PyTorch has them: most of the package runs without PyTorch.
+"""
 
 from __future__ import annotations
 
-import torch
+import os
+import platform
+from importlib.util import find_spec
+from pathlib import Path
 
-from safa.errors import SafaError
+from safa.errors import SafaError, needs_pytorch
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
+
+CPU = "cpu"
+
+# What is there where a GPU may be: NVIDIA's driver, AMD's, and Windows' own under WSL.
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> str:
     """The device called ``name``, or the best there is for "auto". Raises ``SafaError`` where it is not available."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = _best()
+    if name == CPU:
+        return name
+    with needs_pytorch(f"The device '{name}'"):
+        import torch
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -20,19 +35,55 @@ def pick_device(name: str) -> torch.device:
         raise SafaError(
             f"The device '{name}' is not available here; use 'cpu', or 'auto' for the best there is."
         ) from error
-    return device
+    return str(device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU, which works behind the program's back."""
-    if device.type == "cuda":
+def pick_dtype(name: str, device: str) -> str:
+    """The number type for convolutions; "auto": half precision on CUDA. Raises ``SafaError`` for an unknown name."""
+    if name == "auto":
+        return "float16" if is_cuda(device) else "float32"
+    if name not in DTYPES:
+        raise SafaError(f"There is no number type '{name}'; use auto, {', '.join(DTYPES)}.")
+    return name
+
+
+def is_cuda(device: str) -> bool:
+    """Whether it is an NVIDIA or AMD GPU."""
+    return device.partition(":")[0] == "cuda"
+
+
+def synchronize(device: str) -> None:
+    """Wait until a GPU has done what it was given; it works asynchronously."""
+    if is_cuda(device):
+        import torch
+
         torch.cuda.synchronize(device)
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number type for convolutions; "auto": half precision on CUDA. Raises ``SafaError`` for an unknown name."""
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise SafaError(f"There is no number type '{name}'; use auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
+def processor_threads() -> int:
+    """As many as there are processor cores for this process, or ``OMP_NUM_THREADS`` where that is set.
+
+    Two threads of one core share its arithmetic units, so each core counts once.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    try:
+        own = os.sched_getaffinity(0)
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    try:
+        return len({Path(topology.format(number)).read_text() for number in own})
+    except OSError:
+        return len(own)
+
+
+def _best() -> str:
+    """Loading PyTorch takes seconds, so it is only done where there may be a GPU for it."""
+    possible = platform.system() in ("Darwin", "Windows") or any(map(os.path.exists, GPU_FILES))
+    if not possible or find_spec("torch") is None:
+        return CPU
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else CPU

@@ -6,8 +6,7 @@ not grow with the frame (weights, scratch per thread) is not.
 
 from __future__ import annotations
 
-from safa.network.config import SafaConfig
-from safa.network.operations import SCALE
+from safa.network.config import SCALE, SafaConfig
 
 FLOAT = 4
 OUTPUT = SCALE * SCALE

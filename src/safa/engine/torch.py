@@ -1,51 +1,63 @@
-"""The engine that is always there: PyTorch, on any device it knows."""
+"""The engine for any device that PyTorch knows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from safa.engine.images import Array, store
+from safa.engine.base import Part, Rendering, ScaleChoice
+from safa.engine.device import is_cuda
+from safa.engine.images import STRIP, Array, max_value
 from safa.engine.memory_estimate import torch_bytes
 from safa.network.config import Region, Scale
+from safa.network.dis_flow import Flow
 from safa.network.safa import Safa
-from safa.network.states import FrameState, PairState, Synthesis
+from safa.network.states import FrameState, PairState
 
 
 class TorchEngine:
-    """Runs ``network`` (moved to ``device``) with convolutions in ``dtype``; flow stays float32."""
+    """Runs ``network`` (moved to ``device``) with convolutions in ``dtype``; flow stays float32.
+
+    Args:
+        threads: of PyTorch on processors from now on, for the whole process; None leaves them as they are.
+    """
 
     name = "torch"
 
-    def __init__(self, network: Safa, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: Safa, device: str = "cpu", dtype: str = "float32", threads: int | None = None
+    ) -> None:
         self.device = device
-        self.dtype = dtype
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval()
         self.config = network.config
+        self._dtype = getattr(torch, dtype)
+        if threads is not None:
+            torch.set_num_threads(threads)
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
         return torch_bytes(self.config, frames)
 
     def release(self) -> None:
-        if self.device.type == "cuda":
+        if is_cuda(self.device):
             torch.cuda.empty_cache()
-        elif self.device.type == "mps":
+        elif self.device == "mps":
             torch.mps.empty_cache()
 
-    def encode_frame(self, frame: Tensor) -> FrameState:
-        frame = frame.to(self.device).contiguous(memory_format=torch.channels_last)
+    def encode_frame(self, frame: NDArray[np.float32]) -> FrameState:
         with torch.inference_mode(), self._autocast():
-            return self.network.encode_frame(frame)
+            return self.network.encode_frame(self._frame(frame))
 
-    def encode_window(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Any]:
-        frames = [frame.to(self.device).contiguous(memory_format=torch.channels_last) for frame in frames]
+    def encode_window(self, frames: Sequence[NDArray[np.float32]], flows: Sequence[tuple[Flow, Flow]]) -> list[Any]:
+        tensors = [self._frame(frame) for frame in frames]
         with torch.inference_mode(), self._autocast():
-            features = self.network.carry(frames, flows)
-        return list(zip(frames, features, strict=True))
+            features = self.network.carry(tensors, [(self._flow(a), self._flow(b)) for a, b in flows])
+        return list(zip(tensors, features, strict=True))
 
     def finish_frame(self, frame: tuple[Tensor, Tensor]) -> FrameState:
         with torch.inference_mode(), self._autocast():
@@ -54,18 +66,40 @@ class TorchEngine:
     def picture(self, frame: FrameState) -> Tensor:
         return frame.enlarged.clamp(0, 1)
 
-    def encode_pair(
-        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
-    ) -> PairState:
+    def encode_pair(self, frame0: FrameState, frame1: FrameState, prior: tuple[Flow, Flow] | None = None) -> PairState:
+        flows = None if prior is None else (self._flow(prior[0]), self._flow(prior[1]))
         with torch.inference_mode(), self._autocast():
-            return self.network.encode_pair(frame0, frame1, prior)
+            return self.network.encode_pair(frame0, frame1, flows)
 
-    def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Synthesis:
+    def synthesize(self, pair: PairState, t: float, scale: Scale = None, region: Region | None = None) -> Rendering:
         with torch.inference_mode(), self._autocast():
-            return self.network.synthesize(pair, float(t), scale, region)
+            made = self.network.synthesize(pair, float(t), scale, region)
+        choice = ScaleChoice(tuple(made.scale[0].tolist()), tuple(map(tuple, made.logit[0].tolist())))
+        return Rendering(made.image, made.flow, made.mask, choice)
 
-    def store(self, image: Tensor, into: Array) -> None:
-        store(image, into)
+    def array(self, image: Tensor) -> NDArray[np.float32]:
+        return np.asarray(image[0].float().permute(1, 2, 0).cpu().numpy())
+
+    def store(self, image: Tensor, part: Part, into: Array) -> None:
+        white = max_value(into.dtype)
+        image = image[0][:, part[0], part[1]]
+        for top in range(0, into.shape[0], STRIP):
+            strip = image[:, top : top + STRIP].permute(1, 2, 0)
+            if white != 1:
+                # PyTorch computes little with uint16, and copies of fewer bytes leave the device sooner.
+                strip = (strip.float() * white).round().to(torch.uint8 if white == 255 else torch.int32)
+            into[top : top + STRIP] = strip.cpu().numpy()
+
+    def _frame(self, frame: NDArray[np.float32]) -> Tensor:
+        return self._tensor(frame).contiguous(memory_format=torch.channels_last)
+
+    def _flow(self, flow: Flow) -> Tensor:
+        return self._tensor(flow).contiguous()
+
+    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
+        """``h,w,C`` -> ``1,C,h,w`` on the device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).permute(2, 0, 1).unsqueeze(0)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        kind = self.device.partition(":")[0]
+        return torch.autocast(kind, self._dtype, enabled=self._dtype != torch.float32)

@@ -19,7 +19,8 @@ from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.protocols import to_tensor, window_starts
 from safa.evaluation.run import count_operations
-from safa.network.operations import SCALE, pad_to_multiple
+from safa.network.config import SCALE
+from safa.network.operations import pad_to_multiple
 from safa.network.safa import Safa
 
 HEIGHTS = (240, 480, 1080, 2160)

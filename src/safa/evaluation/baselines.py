@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from safa.engine.images import Array
-from safa.network.operations import SCALE, bicubic_upsample, pad_to_multiple, warp
+from safa.network.config import SCALE
+from safa.network.operations import bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.upscaler.upscaler import Ask, Upscaler

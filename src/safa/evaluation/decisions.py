@@ -28,7 +28,8 @@ from safa.evaluation.pictures import (
     wheel_picture,
 )
 from safa.evaluation.protocols import to_tensor
-from safa.network.operations import SCALE, pad_to_multiple, resize_bilinear, resize_flow
+from safa.network.config import SCALE
+from safa.network.operations import pad_to_multiple, resize_bilinear, resize_flow
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.video.read.pictures import save_picture

@@ -16,9 +16,8 @@ from safa.errors import SafaError
 from safa.evaluation.baselines import Method, along_stream
 from safa.export.folder import FORMAT, read_card
 from safa.export.run import Graphs, Network, Window
-from safa.network.config import SafaConfig
+from safa.network.config import SCALE, SafaConfig
 from safa.network.dis_flow import classical_flow
-from safa.network.operations import SCALE
 from safa.video.schedule.windows import Span
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.export.folder import read_card
-from safa.network.operations import SCALE, bicubic_upsample, pad_to_multiple
+from safa.network.config import SCALE
+from safa.network.operations import bicubic_upsample, pad_to_multiple
 
 Run = Callable[[Tensor, Tensor, float], Tensor]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from safa.errors import SafaError, to_install
 from safa.evaluation.baselines import Method
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 Enlarge = Callable[[Tensor], Tensor]
 """``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""

@@ -17,7 +17,7 @@ from safa.export import run
 from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
 from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
 from safa.network import dis_flow
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.upscaler.upscaler import span_of
 
 FORMATS = ("onnx", "torch")
@@ -147,13 +147,13 @@ def _facts(checkpoint: Checkpoint, format: str, writer: Any) -> dict[str, Any]:
         "weights": checkpoint.name,
         "weights_sha256": checkpoint.sha256,
         "licence": licence,
-        "config": checkpoint.network.config.to_dict(),
+        "config": checkpoint.config.to_dict(),
     }
     return {**facts, "opset": writer.OPSET} if format == "onnx" else facts
 
 
 def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict[str, Any]:
-    config = checkpoint.network.config
+    config = checkpoint.config
 
     def tensors(names: tuple[str, ...]) -> list[dict[str, Any]]:
         return [{"name": name, "shape": shape_of(name, config), "type": type_of(name)} for name in names]

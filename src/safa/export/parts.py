@@ -13,9 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from safa.network.config import SafaConfig
+from safa.network.config import SCALE, SafaConfig
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
-from safa.network.operations import SCALE
 from safa.network.propagation import Propagation
 from safa.network.safa import Safa
 from safa.network.selector import chosen_scale

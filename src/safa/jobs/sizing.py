@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 
 from safa.jobs.settings import UpscaleSettings
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.upscaler.size import OutputSize, Shape, checked_scale, output_size
 from safa.video.read.info import VideoInfo
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 
+from safa.engine.device import processor_threads
 from safa.errors import SafaError
 from safa.jobs.job import PIPE, SEGMENT_FRAMES, Job
 from safa.upscaler.upscaler import Upscaler
@@ -105,7 +105,7 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
     network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
     others = read * sources + encoding * total
     # On a processor they share the cores; beside another device they are done while that works.
-    seconds = network + others if upscaler.device.type == "cpu" else max(network, others)
+    seconds = network + others if upscaler.device == "cpu" else max(network, others)
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
 
 
@@ -171,7 +171,7 @@ def _as_png(frame: av.VideoFrame) -> None:
 
 def _processor_seconds() -> float:
     """Of all threads, as if they were spread over all cores that the network has."""
-    return time.process_time() / torch.get_num_threads()
+    return time.process_time() / processor_threads()
 
 
 def encodings(sources: int, span: Span) -> int:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from safa.errors import SafaError
-from safa.network.features import Extractor
 
+SCALE = 4
+"""Spatial enlargement of SAFA: an output frame is four times as wide and high as an input frame."""
+
+Extractor = Literal["stem", "stage1", "stage2", "stage3", "bottleneck"]
 Grid = Literal["paper", "input"]
 Fusion = Literal["both", "image", "feature"]
 FlowPrior = Literal["none", "dis"]

@@ -6,14 +6,11 @@ Batch normalisation always uses its running statistics, in training too.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from safa.network.config import Extractor
 from safa.network.operations import resize_bilinear
-
-Extractor = Literal["stem", "stage1", "stage2", "stage3", "bottleneck"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

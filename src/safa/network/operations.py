@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCALE = 4
-"""Spatial enlargement of SAFA: an output frame is four times as wide and high as an input frame."""
+from safa.network.config import SCALE
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

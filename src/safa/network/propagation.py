@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from safa.network.layers import ConvPReLU, ResidualBlock
-from safa.network.operations import SCALE, warp
+from safa.network.config import SCALE
+from safa.network.operations import warp
 
 FLOW_WIDTH = 16
 """Channels between the two convolutions that change the flow."""

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from safa.errors import SafaError
-from safa.network.config import Region, SafaConfig, Scale
+from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
-from safa.network.operations import SCALE, bicubic_upsample, resize_bilinear, resize_flow, warp
+from safa.network.operations import bicubic_upsample, resize_bilinear, resize_flow, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from safa.network.layers import ConvPReLU, ResidualBlock
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 
 class Decoder(nn.Module):

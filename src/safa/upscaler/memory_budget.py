@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from safa.engine import process_memory as memory
+from safa.engine.device import is_cuda
 from safa.engine.images import Array
 from safa.engine.process_memory import MIB, readable
 from safa.errors import JournalMismatch, OutOfMemory
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.video.write.codecs import codec_entry
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
@@ -84,7 +83,7 @@ class Budget:
             takes there, too.
     """
 
-    def __init__(self, ceiling: int | None, device: torch.device) -> None:
+    def __init__(self, ceiling: int | None, device: str) -> None:
         self.ceiling = ceiling
         self._free: int | None = None
         self._base = max(BASE, -(-memory.resident() // BASE_STEP) * BASE_STEP)
@@ -92,7 +91,9 @@ class Budget:
         self._most: int | None = None
         self._settled: int | None = None
         self._on_shrink: Callable[[Share], None] | None = None
-        if device.type == "cuda":
+        if is_cuda(device):
+            import torch
+
             self._free = int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
             self._free = min(self._free, ceiling) if ceiling is not None else self._free
         elif ceiling is None:

@@ -7,15 +7,14 @@ and machines all give the same picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from safa.engine.images import Array
-from safa.network.operations import SCALE
+from safa.engine.images import Array, store
+from safa.network.config import SCALE
 
 STRIP = 32
 """Lines of the result that are made at a time: more would leave the processor's cache."""
@@ -35,8 +34,8 @@ class Axis:
 
     source: int
     size: int
-    taps: Tensor
-    weights: Tensor
+    taps: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
     @property
     def unchanged(self) -> bool:
@@ -54,16 +53,18 @@ class Axis:
         taps = self.taps[span[0] : span[1]]
         return int(taps.min()), int(taps.max()) + 1
 
-    def along(self, lines: Tensor, span: Span, start: int) -> Tensor:
+    def along(self, lines: NDArray[np.float32], span: Span, start: int) -> NDArray[np.float32]:
         """Filter the first side of ``n,...``, whose first line is the source's ``start``, to the result's ``span``."""
         if self.unchanged:
             return lines[span[0] - start : span[1] - start]
-        taps = self.taps[span[0] : span[1]].to(lines.device) - start
-        weights = self.weights[span[0] : span[1]].to(lines.device).view(-1, taps.shape[1], *[1] * (lines.ndim - 1))
-        # Not addcmul: what fuses the product and the sum rounds once, and which processor does is not for us to say.
-        total = lines.index_select(0, taps[:, 0]) * weights[:, 0]
+        taps = self.taps[span[0] : span[1]] - start
+        weights = self.weights[span[0] : span[1]].reshape(-1, taps.shape[1], *[1] * (lines.ndim - 1))
+        # One by one: what fuses the product and the sum rounds once, and not every processor does.
+        total = lines.take(taps[:, 0], axis=0) * weights[:, 0]
         for i in range(1, taps.shape[1]):
-            total += lines.index_select(0, taps[:, i]).mul_(weights[:, i])
+            part = lines.take(taps[:, i], axis=0)
+            part *= weights[:, i]
+            total += part
         return total
 
 
@@ -72,19 +73,19 @@ def axis(source: int, size: int) -> Axis:
     """The filter from ``source`` pixels to ``size``, which are no more."""
     if source % size == 0:
         factor = source // size
-        taps = torch.arange(source).view(size, factor)
-        return Axis(source, size, taps, torch.full((size, factor), 1 / factor))
+        taps = np.arange(source).reshape(size, factor)
+        return Axis(source, size, taps, np.full((size, factor), 1 / factor, np.float32))
     step = source / size
-    centre = (torch.arange(size, dtype=torch.float64) + 0.5) * step - 0.5
-    first = torch.ceil(centre - SUPPORT * step)
-    taps = first.unsqueeze(1) + torch.arange(int(2 * SUPPORT * step) + 1, dtype=torch.float64)
-    distance = ((taps - centre.unsqueeze(1)) / step).abs()
-    near = (1.5 * distance - 2.5) * distance.square() + 1
+    centre = (np.arange(size) + 0.5) * step - 0.5
+    first = np.ceil(centre - SUPPORT * step)
+    taps = first[:, None] + np.arange(int(2 * SUPPORT * step) + 1)
+    distance = np.abs((taps - centre[:, None]) / step)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights = torch.where(distance <= 1, near, torch.where(distance < SUPPORT, far, torch.zeros_like(distance)))
-    weights = torch.where((taps >= 0) & (taps < source), weights, torch.zeros_like(weights))
-    weights /= weights.sum(dim=1, keepdim=True)
-    return Axis(source, size, taps.long().clamp(0, source - 1), weights.float())
+    weights = np.where(distance <= 1, near, np.where(distance < SUPPORT, far, 0))
+    weights = np.where((taps >= 0) & (taps < source), weights, 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return Axis(source, size, taps.astype(np.int64).clip(0, source - 1), weights.astype(np.float32))
 
 
 class Reduction:
@@ -102,35 +103,30 @@ class Reduction:
 
     def store(
         self,
-        image: Tensor,
+        image: NDArray[np.float32],
         offset: tuple[int, int],
         into: Array,
         place: tuple[slice, slice],
-        store: Callable[[Tensor, Array], None],
     ) -> None:
         """Write a part of the result.
 
         Args:
-            image: ``1,C,h,w`` in [0, 1], the network's picture of a tile with its margin, which must hold all that the
+            image: ``h,w,C`` in [0, 1], the network's picture of a tile with its margin, which must hold all that the
                 part is made from; ``offset`` is where in the frame its first line and column lie.
             into: ``h,w,C``, the part of the result.
             place: where in the result it lies.
-            store: writes a picture ``1,C,h,w`` into ``h,w,C``, see ``Engine.store``.
         """
-        lines = image[0].permute(1, 2, 0)
         height, width = into.shape[:2]
         if not height or not width:
             return
         columns = place[1].start, place[1].stop
         left, right = self.columns.needed(columns)
-        step = STRIP if image.device.type == "cpu" else height
-        for top in range(0, height, step):
-            rows = place[0].start + top, place[0].start + min(top + step, height)
+        for top in range(0, height, STRIP):
+            rows = place[0].start + top, place[0].start + min(top + STRIP, height)
             above, below = self.rows.needed(rows)
-            strip = lines[above - offset[0] : below - offset[0], left - offset[1] : right - offset[1]].float()
+            strip = image[above - offset[0] : below - offset[0], left - offset[1] : right - offset[1]]
             strip = self.rows.along(strip, rows, above)
             # Columns as lines: whole lines are fetched much faster than single pixels.
-            strip = self.columns.along(strip.transpose(0, 1).contiguous(), columns, left)
+            strip = self.columns.along(np.ascontiguousarray(strip.swapaxes(0, 1)), columns, left)
             # The kernel overshoots at edges.
-            strip = strip.transpose(0, 1).contiguous().clamp_(0, 1)
-            store(strip.permute(2, 0, 1).unsqueeze(0), into[top : top + step])
+            store(strip.swapaxes(0, 1).clip(0, 1), into[top : top + STRIP])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from safa.errors import SafaError
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 
 NAMED = {"720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "4k": (3840, 2160)}
 """Boxes that the picture is fitted into, as wide as high pixels; turned for pictures that are higher than wide."""

@@ -11,16 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from safa.engine.base import Part, ScaleChoice
 from safa.errors import OutOfMemory
-from safa.network.config import Region, Scale
-from safa.network.operations import SCALE
-from safa.network.states import Synthesis
+from safa.network.config import SCALE, Region, Scale
 
 CONTEXT = 8
 LEAST_REACH, USUAL_REACH, MOST_REACH = 16, 32, 64
@@ -48,16 +45,16 @@ class Tile:
         return _area(self.padded)
 
     @property
-    def output(self) -> tuple[slice, slice]:
+    def output(self) -> Part:
         """Where the result goes in an array ``4H,4W,...``."""
         top, left, bottom, right = (SCALE * edge for edge in self.core)
         return slice(top, bottom), slice(left, right)
 
     @property
-    def crop(self) -> tuple[Any, slice, slice]:
-        """The core in an image ``...,4h,4w`` of the padded tile."""
+    def crop(self) -> Part:
+        """The core in an image ``4h,4w,...`` of the padded tile."""
         top, left, bottom, right = (SCALE * edge for edge in self.inner)
-        return ..., slice(top, bottom), slice(left, right)
+        return slice(top, bottom), slice(left, right)
 
     @property
     def inner(self) -> Region:
@@ -134,20 +131,9 @@ def smallest_cost(height: int, width: int, multiple: int, margin: int) -> int:
     return math.prod(sides)
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a tile's selector decided: the scale of each block, and its logits (nan where it was not asked)."""
-
-    scales: tuple[int, ...]
-    logits: tuple[tuple[float, ...], ...]
-
-    @staticmethod
-    def of(result: Synthesis) -> Decision:
-        """Of the first sample."""
-        return Decision(tuple(result.scale[0].tolist()), tuple(map(tuple, result.logit[0].tolist())))
-
-
-def resolve_scales(tiles: Sequence[Tile], first: Sequence[Decision], again: Callable[[Tile, Scale], Decision]) -> None:
+def resolve_scales(
+    tiles: Sequence[Tile], first: Sequence[ScaleChoice], again: Callable[[Tile, Scale], ScaleChoice]
+) -> None:
     """Bring all tiles to one choice of scales for the frame, after each has chosen freely.
 
     The first block in which tiles differ is decided by the mean of the selector's logits over the frame, which is what
@@ -179,7 +165,7 @@ def memory_errors() -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory("There is not enough memory.") from error
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY):
+        if any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY):
             raise OutOfMemory(f"There is not enough memory: {str(error).splitlines()[0]}") from error
         raise
 

@@ -13,23 +13,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
 from safa.engine.device import pick_device, pick_dtype
-from safa.engine.images import Array, crop_to_tensor, max_value, store, to_8_bits
+from safa.engine.base import Rendering, ScaleChoice
+from safa.engine.images import Array, crop, enlarge, max_value, store, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
-from safa.network.config import SafaConfig, Scale
+from safa.network.config import SCALE, SafaConfig, Scale
 from safa.network.dis_flow import Flow
-from safa.network.operations import SCALE, bicubic_upsample
-from safa.network.states import Synthesis
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
 from safa.upscaler.size import Scale as Factor
 from safa.upscaler.size import result_size
-from safa.upscaler.tiling import Decision, Tile, margin_for, memory_errors, plan_tiles, resolve_scales, smallest_cost
+from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.window_state import EncodedFrame, EncodedWindow, TileStates
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
 
@@ -76,7 +75,7 @@ class Upscaler:
         self.checkpoint = checkpoint
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
-        self.engine = pick_engine(engine, checkpoint.network, self.device, self.dtype, threads)
+        self.engine = pick_engine(engine, checkpoint, self.device, self.dtype, threads)
         self.config = self.engine.config
         self.span = span_of(self.config)
         self.budget = Budget(memory, self.device)
@@ -214,14 +213,14 @@ class Upscaler:
             while made:
                 yield made.pop(0)
 
-    def details(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Synthesis:
-        """Everything the network decided for time ``t``, of the whole frame whatever memory that takes; the image is
-        cropped to the output size, the rest padded.
+    def details(self, window: EncodedWindow, t: float, scale: Scale = None, place: int = 0) -> Rendering:
+        """Everything the network decided for time ``t``, of the whole frame whatever memory that takes, as arrays; the
+        image is cropped to the output size, the rest padded.
         """
         height, width, _ = window.kind
         result = self.engine.synthesize(self._states(window, self._whole(height, width)).pair(place), float(t), scale)
-        result.image = result.image[:, :, : height * SCALE, : width * SCALE]
-        return result
+        image, flow, mask = map(self.engine.array, (result.image, result.flow, result.mask))
+        return Rendering(image[: height * SCALE, : width * SCALE], flow, mask, result.choice)
 
     def tiles(
         self, height: int, width: int, flows: Sequence[Flow] | None = None, frames: int | None = None
@@ -309,52 +308,53 @@ class Upscaler:
         size = reduction.rows.size, reduction.columns.size
         results = [np.empty((*size, channels), window.kind[2]) for _ in asks]
 
-        def put(image: torch.Tensor, tile: Tile, result: Array, colours: slice) -> None:
-            write = self.engine.store if colours.start == 0 else store
-            if reduction.unchanged:
-                write(image[tile.crop], result[tile.output][:, :, colours])
-                return
+        def reduce(image: NDArray[np.float32], tile: Tile, result: Array) -> None:
             place = reduction.place(tile.output)
             offset = SCALE * tile.padded[0], SCALE * tile.padded[1]
-            reduction.store(image, offset, result[place][:, :, colours], place, write)
+            reduction.store(image, offset, result[place], place)
 
-        def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> Decision | None:
-            place, t = asks[number]
-            decision = None
+        def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> ScaleChoice | None:
+            (place, t), result = asks[number], results[number]
+            choice = None
             if self.config.propagation and t in (0, 1):
                 image = self.engine.picture(states.frame(window.after(place) if t else place))
             else:
                 made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
-                image, decision = made.image, Decision.of(made)
-            put(image, tile, results[number], slice(0, 3))
-            if channels == 4:
-                put(self._alpha(window, tile, place, t), tile, results[number], slice(3, 4))
-            return decision
+                image, choice = made.image, made.choice
+            alpha = self._alpha(window, tile, place, t) if channels == 4 else None
+            if reduction.unchanged:
+                self.engine.store(image, tile.crop, result[tile.output][:, :, :3])
+                if alpha is not None:
+                    store(alpha[tile.crop], result[tile.output][:, :, 3:])
+                return choice
+            reduce(self.engine.array(image), tile, result[:, :, :3])
+            if alpha is not None:
+                reduce(alpha, tile, result[:, :, 3:])
+            return choice
 
-        def again(number: int, tile: Tile, scale: Scale) -> Decision:
-            decision = run(self._states(window, tile), tile, number, scale)
-            assert decision is not None
-            return decision
+        def again(number: int, tile: Tile, scale: Scale) -> ScaleChoice:
+            choice = run(self._states(window, tile), tile, number, scale)
+            assert choice is not None
+            return choice
 
-        first: list[list[Decision | None]] = [[] for _ in asks]
+        first: list[list[ScaleChoice | None]] = [[] for _ in asks]
         for tile in tiles:
             states = self._states(window, tile)
             for number in range(len(asks)):
                 first[number].append(run(states, tile, number, scale))
             del states
-        for number, decisions in enumerate(first):
-            free = [decision for decision in decisions if decision is not None]
+        for number, choices in enumerate(first):
+            free = [choice for choice in choices if choice is not None]
             if len(tiles) > 1 and free:
                 resolve_scales(tiles, free, partial(again, number))
         return results
 
-    def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> torch.Tensor:
-        white = max_value(window.kind[2])
+    def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> NDArray[np.float32]:
+        white = np.float32(max_value(window.kind[2]))
         first, second = (
-            bicubic_upsample(crop_to_tensor(frame.image[:, :, 3:], tile.padded, self.device) / white).clamp(0, 1)
-            for frame in window.ends(place)
+            enlarge(crop(frame.image[:, :, 3:], tile.padded) / white).clip(0, 1) for frame in window.ends(place)
         )
-        return (1 - t) * first + t * second
+        return np.float32(1 - t) * first + np.float32(t) * second
 
 
 def load(

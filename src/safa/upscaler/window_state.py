@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safa.engine import Engine
-from safa.engine.images import Array, crop_to_tensor, max_value
+from safa.engine.images import Array, crop, max_value
 from safa.network.dis_flow import Flow, classical_flow
 from safa.upscaler.tiling import Tile
 
@@ -122,10 +122,10 @@ class TileStates:
             frame.state = self._engine.encode_frame(self._colour(frame))
         return frame.state
 
-    def _colour(self, frame: EncodedFrame) -> Any:
-        colour = crop_to_tensor(frame.image[:, :, :3], self._tile.padded, self._engine.device)
-        return colour / max_value(frame.image.dtype)
+    def _colour(self, frame: EncodedFrame) -> NDArray[np.float32]:
+        colour = crop(frame.image[:, :, :3], self._tile.padded)
+        return colour / np.float32(max_value(frame.image.dtype))
 
-    def _flows(self, place: int) -> tuple[Any, Any]:
-        first, second = (crop_to_tensor(f, self._tile.padded, self._engine.device) for f in self._window.flows([place]))
-        return first, second
+    def _flows(self, place: int) -> tuple[Flow, Flow]:
+        first, second = self._window.ends(place)
+        return crop(first.flow_to(second), self._tile.padded), crop(second.flow_to(first), self._tile.padded)

@@ -11,7 +11,7 @@ from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.sizing import side_multiples
 from safa.jobs.weights import AUTO
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.upscaler.size import Shape, output_size
 from safa.video.write.codecs import CODECS
 

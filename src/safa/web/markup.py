@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.web.choices import SMOOTHNESS, SPEED, made_size, output_frames, upscale_settings
 from safa.web.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, WebJob
 from safa.web.material import Limits

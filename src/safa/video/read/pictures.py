@@ -13,7 +13,7 @@ from PIL import Image
 
 from safa.engine.images import Array, to_8_bits
 from safa.errors import MediaError, OutputError
-from safa.network.operations import SCALE
+from safa.network.config import SCALE
 from safa.video.files import atomic_write
 from safa.video.read.folder import FolderReader, open_reader
 from safa.video.read.info import Frame
