@@ -9,8 +9,6 @@ import argparse
 import hashlib
 from pathlib import Path
 
-import torch
-
 from safa.checkpoint import SHIPPED, load_checkpoint, save_checkpoint
 
 
@@ -23,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     trained = load_checkpoint(arguments.checkpoint)
     provenance = {**trained.provenance, "note": arguments.note}
-    save_checkpoint(trained.network, SHIPPED / f"{arguments.name}.safetensors", provenance, torch.float16)
+    save_checkpoint(trained.network, SHIPPED / f"{arguments.name}.safetensors", provenance, "float16")
     shipped = sorted(SHIPPED.glob("*.safetensors"))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in shipped]
     (SHIPPED / "SHA256SUMS").write_text("\n".join(lines) + "\n")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safa.bench import run_bench, usable_engines
@@ -52,7 +51,7 @@ def test_a_window_is_shared_among_its_pairs(tmp_path: Path) -> None:
     """What a frame costs in a stream includes the frames that a window computes and throws away."""
     network = streaming_network()
     save_checkpoint(network, tmp_path / "tiny.safetensors")
-    work = stream_work(TorchEngine(network, torch.device("cpu")), torch.device("cpu"), (16, 8), 2)
+    work = stream_work(TorchEngine(network), (16, 8), 2)
     assert work.pairs == WINDOW.length
     result = run_bench([str(tmp_path / "tiny.safetensors")], [(16, 8)], [2], engines=["torch"], rounds=1)
     with FlopCounterMode(display=False) as counter:
@@ -100,8 +99,8 @@ def test_an_engine_that_was_asked_for_must_run(without_native: None, bench: Any)
 
 def test_engines_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which need not be here: nothing is computed."""
-    monkeypatch.setattr("safa.bench.networks.pick_device", torch.device)
-    monkeypatch.setattr("safa.engine.choice.TorchEngine", lambda *_: None)
+    monkeypatch.setattr("safa.bench.networks.pick_device", str)
+    monkeypatch.setattr("safa.engine.torch.TorchEngine", lambda *_: None)
     usable, (obstacle,) = usable_engines("cuda")
     assert usable == ["torch"]
     assert "runs on the CPU, not on 'cuda'" in obstacle

@@ -26,7 +26,7 @@ def test_round_trip_keeps_weights_configuration_and_provenance(tmp_path: Path) -
 def test_half_precision_storage_halves_the_file(tmp_path: Path) -> None:
     network = tiny_network(channels=32)
     save_checkpoint(network, tmp_path / "full.safetensors")
-    save_checkpoint(network, tmp_path / "half.safetensors", dtype=torch.float16)
+    save_checkpoint(network, tmp_path / "half.safetensors", dtype="float16")
     full, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
     assert half < 0.6 * full
     assert load_checkpoint(tmp_path / "half.safetensors").network.flow_head[0].weight.dtype == torch.float32

@@ -55,7 +55,7 @@ def whole(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)
-    return Checkpoint(network, "tiny", "0" * 64)
+    return Checkpoint.of(network, "tiny")
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ ray = pytest.importorskip("ray", reason="Ray is an optional dependency, safa-vid
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)
-    return Checkpoint(network, "tiny", "0" * 64)
+    return Checkpoint.of(network, "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from safa.checkpoint import arrays_of
 from safa.engine import library
+from safa.engine.base import Engine, Rendering
 from safa.engine.native import NativeEngine
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
+from safa.network.dis_flow import Flow
 from safa.network.safa import Safa
-from safa.network.states import Synthesis
 from tests.conftest import tiny_network
-
-CPU = torch.device("cpu")
 
 
 def builds() -> tuple[str, ...]:
@@ -47,8 +47,8 @@ def lively_network(**settings: object) -> Safa:
 
 def random_pair(
     height: int, width: int, seed: int = 0, reach: float = 3.0
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Two frames ``1,3,h,w`` and classical flow both ways of up to ``reach`` pixels.
+) -> tuple[np.ndarray, np.ndarray, tuple[Flow, Flow]]:
+    """Two frames ``h,w,3`` and classical flow both ways of up to ``reach`` pixels.
 
     The flow is smooth: between neighbours at -200 and 200, float32 itself leaves positions uncertain by 1e-4 pixels.
     """
@@ -56,24 +56,38 @@ def random_pair(
     frames = [torch.rand(1, 3, height, width, generator=generator) for _ in range(2)]
     coarse = [reach * (2 * torch.rand(1, 2, 2, 3, generator=generator) - 1) for _ in range(2)]
     flows = [F.interpolate(field, (height, width), mode="bilinear", align_corners=True) for field in coarse]
-    return frames[0], frames[1], (flows[0], flows[1])
+    first, second = (frame[0].permute(1, 2, 0).numpy() for frame in frames)
+    forward, backward = (flow[0].permute(1, 2, 0).numpy() for flow in flows)
+    return first, second, (forward, backward)
 
 
-def psnr(ours: Tensor, theirs: Tensor) -> float:
+def native_engine(network: Safa, threads: int | None = None, build: str | None = None) -> NativeEngine:
+    """The native engine with a module's weights."""
+    return NativeEngine(network.config, arrays_of(network), threads, build)
+
+
+def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
     """In dB, for a peak of 1."""
-    error = (ours.double() - theirs.double()).square().mean().clamp_min(1e-30)
-    return float(-10 * torch.log10(error))
+    error = max(1e-30, float(np.square(ours.astype(np.float64) - theirs).mean()))
+    return float(-10 * np.log10(error))
 
 
-def assert_same(ours: Synthesis, theirs: Synthesis) -> None:
+def arrays(engine: Engine, made: Rendering) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, flow and mask."""
+    return engine.array(made.image), engine.array(made.flow), engine.array(made.mask)
+
+
+def assert_same(engines: tuple[Engine, Engine], results: tuple[Rendering, Rendering]) -> None:
     """Equal to 1e-4 and 100 dB, with the same decisions."""
-    assert ours.scale.tolist() == theirs.scale.tolist()
-    assert ours.probability.shape == theirs.probability.shape
-    torch.testing.assert_close(ours.probability, theirs.probability, atol=1e-4, rtol=0)
-    torch.testing.assert_close(ours.image, theirs.image, atol=1e-4, rtol=0)
-    torch.testing.assert_close(ours.mask, theirs.mask, atol=1e-3, rtol=0)
-    torch.testing.assert_close(ours.flow, theirs.flow, atol=1e-3, rtol=1e-4)
-    assert psnr(ours.image, theirs.image) >= 100
+    ours, theirs = results
+    assert ours.choice.scales == theirs.choice.scales
+    chances = [1 / (1 + np.exp(-np.array(one.choice.logits))) for one in results]
+    np.testing.assert_allclose(*chances, atol=1e-4, rtol=0)
+    (image, flow, mask), (image1, flow1, mask1) = map(arrays, engines, results)
+    np.testing.assert_allclose(image, image1, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(mask, mask1, atol=1e-3, rtol=0)
+    np.testing.assert_allclose(flow, flow1, atol=1e-3, rtol=1e-4)
+    assert psnr(image, image1) >= 100
 
 
 def compare(
@@ -88,19 +102,19 @@ def compare(
 ) -> None:
     """Run both engines on one pair, at every forced scale and as the network chooses."""
     frame0, frame1, prior = random_pair(height, width, seed, reach)
-    engines = NativeEngine(network, threads, build), TorchEngine(network, CPU)
+    engines = native_engine(network, threads, build), TorchEngine(network)
     pairs, shown = [], []
     for engine in engines:
         if network.config.propagation:
             window = engine.encode_window([frame0, frame1, frame0], [prior, prior[::-1]])  # type: ignore[attr-defined]
             first, second, _ = (engine.finish_frame(frame) for frame in window)  # type: ignore[attr-defined]
-            shown.append(engine.picture(first))  # type: ignore[attr-defined]
+            shown.append(engine.array(engine.picture(first)))  # type: ignore[attr-defined]
         else:
             first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
         pairs.append(engine.encode_pair(first, second, prior))  # type: ignore[attr-defined]
     if shown:
-        torch.testing.assert_close(*shown, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(*shown, atol=1e-4, rtol=0)
     for scale in (None, *range(len(network.config.scales))):
         for t in times:
             ours, theirs = (engine.synthesize(pair, t, scale) for engine, pair in zip(engines, pairs, strict=True))  # type: ignore[attr-defined]
-            assert_same(ours, theirs)
+            assert_same(engines, (ours, theirs))

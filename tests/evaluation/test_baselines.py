@@ -78,7 +78,7 @@ def test_the_network_is_encoded_once_for_all_times(input_network: Safa, monkeypa
 
 
 def test_a_network_is_shown_the_stream() -> None:
-    upscaler = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
     method = stream_method(upscaler, "x")
     inputs = [torch.rand(1, 3, 8, 12) for _ in range(4)]
     assert method.stream is not None

@@ -28,7 +28,7 @@ SETTINGS = UpscaleSettings(rate=1)
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 @pytest.fixture

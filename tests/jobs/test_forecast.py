@@ -29,7 +29,7 @@ from tests.media import video_frames, write_clip
 
 def made_upscaler(**layout: object) -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, **layout)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 @pytest.mark.parametrize("propagation", [0, 1])

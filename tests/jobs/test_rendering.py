@@ -21,7 +21,7 @@ from tests.conftest import tiny_network
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 def pictures_of(
@@ -108,7 +108,7 @@ def test_a_window_of_pairs_holds_its_pair_alone() -> None:
 def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.upscaler.upscaler.WINDOW", Span(3, 1))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
-    upscaler = Upscaler(Checkpoint(network, "tiny", ""), device="cpu")
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
     pictures = scene(0, 5) + scene(1, 4)
     whole = [picture for picture, _ in pictures_of(frames(pictures), Timeline(rate=3), upscaler)]
     alone = [

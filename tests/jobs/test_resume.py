@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from safa.checkpoint import Checkpoint
 from safa.engine import process_memory
@@ -28,7 +27,7 @@ from tests.media import video_frames, write_clip
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 class Stopped(Exception):
@@ -48,7 +47,7 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     tmp_path: Path, propagation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
-    upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
     source = write_clip(tmp_path / "in.mp4", frames=8)
     upscale(source, tmp_path / "whole.mp4", upscaler=upscaler)
@@ -143,7 +142,7 @@ def with_free(monkeypatch: pytest.MonkeyPatch, network_bytes: float) -> Upscaler
     """An upscaler made at a moment when the network may have so many bytes."""
     monkeypatch.setattr("safa.engine.process_memory.available", lambda: int(network_bytes / FREE_SHARE))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 def test_a_resumed_job_keeps_its_tiles_whatever_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +189,8 @@ def test_smaller_tiles_after_memory_ran_out_are_kept(tmp_path: Path, monkeypatch
     short = with_free(monkeypatch, 1 << 30)
     encode = short.engine.encode_frame
 
-    def limited(frame: torch.Tensor) -> object:
-        if frame.shape[2] * frame.shape[3] > 64 * 144:
+    def limited(frame: np.ndarray) -> object:
+        if frame.shape[0] * frame.shape[1] > 64 * 144:
             raise MemoryError
         return encode(frame)
 

@@ -39,7 +39,7 @@ from tests.video.making import make_video
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_stopped_job_equals_an_uninterrupted_one_and_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: dict[str, Any], propagation: int
 ) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
-    checkpoint = Checkpoint(network, "tiny", "0" * 64)
+    checkpoint = Checkpoint.of(network, "tiny")
     upscaler = Upscaler(checkpoint, device="cpu")
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
     settings = UpscaleSettings(codec="ffv1", **size)

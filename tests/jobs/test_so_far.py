@@ -32,7 +32,7 @@ def upscaler(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
     for module in (convert, so_far):
         monkeypatch.setattr(module, "SEGMENT_FRAMES", SEGMENT)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 def stop_after(source: Path, output: Path, settings: UpscaleSettings, upscaler: Upscaler, frames: int) -> str:

@@ -29,7 +29,7 @@ from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
 @pytest.fixture(scope="module")
 def upscaler() -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 @pytest.mark.parametrize("rate", [1, 2, 3])
@@ -170,7 +170,7 @@ def test_a_job_under_a_ceiling_is_done_in_tiles_and_says_so(tmp_path: Path) -> N
     source = write_clip(tmp_path / "in.mp4", frames=3, size=(192, 64))
     seen: list[Tiling] = []
     for name in ("whole", "tiled"):
-        upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu", memory=roomy())
+        upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=roomy())
         if name == "tiled":
             upscaler.budget.shrink(2 * 64 * 144)
         upscale(source, tmp_path / name / "%d.png", upscaler=upscaler, on_tiles=seen.append)
@@ -183,7 +183,7 @@ def test_a_job_under_a_ceiling_is_done_in_tiles_and_says_so(tmp_path: Path) -> N
 
 def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    upscaler = Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu", memory=1 << 20)
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=1 << 20)
     with pytest.raises(SafaError, match="memory ceiling of at least"):
         upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safa.engine import process_memory as memory
-from safa.engine.native import NativeEngine
 from safa.engine.process_memory import GIB, MIB, readable
 from safa.network.safa import Safa
 from safa.upscaler.memory_budget import BASE, plan_job
@@ -20,7 +19,7 @@ from safa.video.parse import parse_memory
 from safa.video.write.codecs import CODECS
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
-from tests.engine.nets import builds, lively_network, random_pair
+from tests.engine.nets import builds, lively_network, native_engine, random_pair
 
 
 def spec(width: int, height: int, codec: str = "h264") -> OutputSpec:
@@ -86,14 +85,14 @@ def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None
     network: Safa = lively_network(**layout)
     taken = []
     for side in (64, 192):  # the difference leaves out what does not grow with the frame
-        engine = NativeEngine(network, 1)
+        engine = native_engine(network, 1)
         frame0, frame1, _ = random_pair(side, side)
         frames = engine.encode_frame(frame0), engine.encode_frame(frame1)
         pair = engine.encode_pair(*frames)
         result = engine.synthesize(pair, 0.5, 0)
         states = [tensor for frame in frames for tensor in (frame.picture, frame.features)]
         tensors = [*states, pair.hidden, result.image, result.flow, result.mask, frame0, frame1]
-        taken.append(engine.workspace_bytes + sum(4 * tensor.numel() for tensor in tensors))
+        taken.append(engine.workspace_bytes + sum(tensor.nbytes for tensor in tensors))
     exact = (taken[1] - taken[0]) / (192**2 - 64**2)
     assert exact <= engine.bytes_per_pixel() <= 1.3 * exact
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from safa.checkpoint import Checkpoint
 from safa.engine import ENGINES
+from safa.engine.base import ScaleChoice
 from safa.engine.process_memory import MIB
 from safa.errors import OutOfMemory
-from safa.upscaler.tiling import Decision, Tile, margin_for, plan_tiles, resolve_scales, smallest_cost
+from safa.upscaler.tiling import Tile, margin_for, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.upscaler import Upscaler
 from tests.conftest import streaming_network, tiny_network
 
@@ -32,7 +33,7 @@ def scene(height: int, width: int, shift: int, channels: int = 3) -> np.ndarray:
 
 def tiny_upscaler(engine: str = "auto", **layout: object) -> Upscaler:
     network = tiny_network(**{"grid": "input", "blend_prior": True, "flow_prior": "dis", **layout})
-    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu", engine=engine)
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine=engine)
 
 
 @settings(deadline=None)
@@ -77,7 +78,7 @@ def test_no_seams(engine: str, layout: dict[str, object]) -> None:
 
 
 def test_no_seams_in_a_window() -> None:
-    upscaler = Upscaler(Checkpoint(streaming_network(), "tiny", ""), device="cpu")
+    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
     asks = [(0, 0.0), (1, 0.4), (3, 0.0), (3, 0.7)]
 
     def pictures() -> list[np.ndarray]:
@@ -96,7 +97,7 @@ def test_the_selector_decides_for_the_frame(engine: str, monkeypatch: pytest.Mon
     upscaler = undecided_upscaler(engine)
     frames = [scene(96, 160, shift) for shift in (0, 2)]
     pair = upscaler.pair(*map(upscaler.encode, frames))
-    whole, expected = upscaler.at(pair, 0.5), upscaler.details(pair, 0.5).scale[0].tolist()
+    whole, expected = upscaler.at(pair, 0.5), upscaler.details(pair, 0.5).choice.scales
     synthesize, runs = upscaler.engine.synthesize, []
 
     def watched(*arguments: object) -> object:
@@ -106,7 +107,7 @@ def test_the_selector_decides_for_the_frame(engine: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(upscaler.engine, "synthesize", watched)
     upscaler.budget.shrink(2 * 96 * 96)
     tiled = upscaler.at(pair, 0.5)
-    choices = [result.scale[0].tolist() for result in runs]
+    choices = [result.choice.scales for result in runs]
     assert [choice for choice in choices if choice != expected], "the tiles agreed by themselves"
     assert np.abs(tiled.astype(int) - whole).max() <= 1
 
@@ -114,18 +115,18 @@ def test_the_selector_decides_for_the_frame(engine: str, monkeypatch: pytest.Mon
 def undecided_upscaler(engine: str) -> Upscaler:
     """Its selector looks at brightness: the left of ``scene`` asks for another scale than the right."""
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
-    upscaler = Upscaler(Checkpoint(network, "tiny", ""), device="cpu", engine="torch")
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine="torch")
     pair = upscaler.pair(*(upscaler.encode(scene(96, 160, shift)) for shift in (0, 2)))
     assert network.selector is not None
     with torch.no_grad():
         network.selector.decide.weight.mul_(40)
         state = upscaler._states(pair, upscaler._whole(96, 160)).pair(0)
         halves = [
-            upscaler.engine.synthesize(state, 0.5, None, region).logit[0, 0]
+            torch.tensor(upscaler.engine.synthesize(state, 0.5, None, region).choice.logits[0])
             for region in ((0, 0, 96, 80), (0, 80, 96, 160))
         ]
         network.selector.decide.bias.sub_(0.4 * halves[0] + 0.6 * halves[1])
-    return Upscaler(Checkpoint(network, "tiny", ""), device="cpu", engine=engine)
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine=engine)
 
 
 @settings(deadline=None)
@@ -136,7 +137,7 @@ def test_agreement_is_one_and_does_not_depend_on_order(
     tiles = [Tile((0, 0, 8, 8 * k), (0, 0, 8, 8 * k)) for k in range(1, count + 1)]
     thoughts = {(tile, k): source.uniform(-1, 1) for tile in tiles for k in range(blocks * (scales - 1) * scales)}
 
-    def choose(tile: Tile, settled: object) -> Decision:
+    def choose(tile: Tile, settled: object) -> ScaleChoice:
         """Logits that depend on the tile and on the block before, as a selector's do."""
         forced = list(settled) if settled is not None else [None] * blocks  # type: ignore[call-overload]
         chosen: list[int] = []
@@ -147,13 +148,13 @@ def test_agreement_is_one_and_does_not_depend_on_order(
             free = max((k + 1 for k, logit in enumerate(own) if not logit > 0), default=0)
             chosen.append(free if scale is None else scale)
             logits.append(tuple(own) if scale is None else (float("nan"),) * (scales - 1))
-        return Decision(tuple(chosen), tuple(logits))
+        return ScaleChoice(tuple(chosen), tuple(logits))
 
     outcomes = []
     for order in (tiles, tiles[::-1]):
         last = {tile: choose(tile, None) for tile in order}
 
-        def again(tile: Tile, settled: object, last: dict[Tile, Decision] = last) -> Decision:
+        def again(tile: Tile, settled: object, last: dict[Tile, ScaleChoice] = last) -> ScaleChoice:
             last[tile] = choose(tile, settled)
             return last[tile]
 
@@ -167,8 +168,8 @@ def hungry(upscaler: Upscaler, most: int, error: Exception, monkeypatch: pytest.
     """From now on its engine runs out of memory with frames of more than ``most`` pixels."""
     encode = upscaler.engine.encode_frame
 
-    def limited(frame: torch.Tensor) -> object:
-        if frame.shape[2] * frame.shape[3] > most:
+    def limited(frame: np.ndarray) -> object:
+        if frame.shape[0] * frame.shape[1] > most:
             raise error
         return encode(frame)
 
@@ -213,8 +214,8 @@ def test_a_ceiling_that_cannot_be_met_names_the_least() -> None:
     with pytest.raises(
         OutOfMemory, match=r"Frames of 1920x1080 need a memory ceiling of at least [\d.]+[GM] here"
     ) as caught:
-        Upscaler(Checkpoint(network, "tiny", ""), device="cpu", memory=400 * MIB).tiles(1080, 1920)
+        Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=400 * MIB).tiles(1080, 1920)
     from safa.video.parse import parse_memory
 
     least = parse_memory(str(caught.value).split("least ")[1].split()[0])
-    assert Upscaler(Checkpoint(network, "tiny", ""), device="cpu", memory=least).tiles(1080, 1920)
+    assert Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=least).tiles(1080, 1920)

@@ -32,7 +32,7 @@ SCREEN = (0, *range(48, 57))  # a screen recording: nothing moves at first
 @pytest.fixture(scope="module")
 def upscaler():
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    return Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu")
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 def usual_rate(path, start=None, end=None, parts=2, fps=None):

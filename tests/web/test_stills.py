@@ -65,7 +65,7 @@ def test_a_video_s_stills_are_turned_as_the_source_is(tmp_path: Path) -> None:
 
     source, output = make_video(tmp_path / "in.mp4", range(2), configure=turned), tmp_path / "out.gif"
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    upscale(source, output, scale=1, upscaler=Upscaler(Checkpoint(network, "tiny", "0" * 64), device="cpu"))
+    upscale(source, output, scale=1, upscaler=Upscaler(Checkpoint.of(network, "tiny"), device="cpu"))
     save_stills(source, output, Fraction(1), tmp_path)
     both = side_by_side(source, output)
     for name, half in (("before", both[:, :48]), ("after", both[:, 56:])):

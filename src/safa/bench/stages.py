@@ -16,8 +16,6 @@ from safa.engine.native import NativeEngine
 if TYPE_CHECKING:
     from torch import nn
 
-    from safa.engine.torch import TorchEngine
-
 # The network's own names for its parts, and what people read.
 PARTS = {
     "extractor": "extractor",
@@ -85,9 +83,15 @@ def _stages(engine: Engine) -> Iterator[Callable[[], dict[str, float]]]:
         engine.take_seconds()
         yield engine.take_seconds
         return
+    from safa.engine.torch import TorchEngine
+
+    assert isinstance(engine, TorchEngine)
     clock = _ModuleClock(engine.device)
     hooks = [
-        hook for name, part in network.named_children() if name in PARTS for hook in clock.watch(PARTS[name], part)
+        hook
+        for name, part in engine.network.named_children()
+        if name in PARTS
+        for hook in clock.watch(PARTS[name], part)
     ]
     began = time.perf_counter()
     try:
@@ -115,6 +119,8 @@ class _ModuleClock:
         def after(*_: object) -> None:
             synchronize(self.device)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._began
+
+        from torch import nn
 
         parts = [module]
         if isinstance(module, nn.ModuleList):

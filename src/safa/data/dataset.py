@@ -27,8 +27,8 @@ from safa.data.sample import Sample
 from safa.data.scene import Image, Scene, reduce_quarter
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
-from safa.network.dis_flow import classical_flow
 from safa.network.config import SCALE
+from safa.network.dis_flow import classical_flow
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
 # neighbours of the patch. Neighbouring frames of a window are nearer to each other than the two of a pair.

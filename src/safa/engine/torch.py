@@ -29,9 +29,7 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(
-        self, network: Safa, device: str = "cpu", dtype: str = "float32", threads: int | None = None
-    ) -> None:
+    def __init__(self, network: Safa, device: str = "cpu", dtype: str = "float32", threads: int | None = None) -> None:
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval()

@@ -128,7 +128,7 @@ def _seconds(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[flo
     begin = time.perf_counter()
     for _ in method.interpolate(frame0, frame1, times):
         pass
-    synchronize(torch.device(method.device))
+    synchronize(method.device)
     return time.perf_counter() - begin
 
 

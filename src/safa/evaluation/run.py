@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -206,7 +205,7 @@ def _timed(method: Method, window: Window, cost: Cost) -> Iterator[Tensor]:
     for _ in window.times:
         begin = time.perf_counter()
         image = next(pictures)
-        synchronize(torch.device(method.device))
+        synchronize(method.device)
         cost.seconds += time.perf_counter() - begin
         cost.frames += 1
         if image.shape != expected:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from safa.network.layers import ConvPReLU, ResidualBlock
 from safa.network.config import SCALE
+from safa.network.layers import ConvPReLU, ResidualBlock
 from safa.network.operations import warp
 
 FLOW_WIDTH = 16

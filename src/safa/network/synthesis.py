@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from safa.network.layers import ConvPReLU, ResidualBlock
 from safa.network.config import SCALE
+from safa.network.layers import ConvPReLU, ResidualBlock
 
 
 class Decoder(nn.Module):

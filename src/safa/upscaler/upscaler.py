@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
-from safa.engine.device import pick_device, pick_dtype
 from safa.engine.base import Rendering, ScaleChoice
+from safa.engine.device import pick_device, pick_dtype
 from safa.engine.images import Array, crop, enlarge, max_value, store, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
@@ -354,7 +354,7 @@ class Upscaler:
         first, second = (
             enlarge(crop(frame.image[:, :, 3:], tile.padded) / white).clip(0, 1) for frame in window.ends(place)
         )
-        return np.float32(1 - t) * first + np.float32(t) * second
+        return np.asarray(np.float32(1 - t) * first + np.float32(t) * second, np.float32)
 
 
 def load(
