@@ -17,7 +17,7 @@ from rich.markup import escape
 from safa.cli import export, info, network, pictures, preview, quality, speed, upscale, web
 from safa.cli.console import INTERRUPTED, stderr
 from safa.cli.examples import epilog
-from safa.errors import SafaError
+from safa.errors import SafaError, needs_pytorch
 
 app = typer.Typer(
     help="Make a video up to four times larger and N times smoother.",
@@ -64,7 +64,8 @@ def main() -> None:
     # SIGTERM, as schedulers send it, is handled like Ctrl-C.
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        status = app(standalone_mode=False) or 0
+        with needs_pytorch("This"):
+            status = app(standalone_mode=False) or 0
     except SafaError as error:
         if os.environ.get("SAFA_DEBUG"):
             raise

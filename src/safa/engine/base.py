@@ -90,4 +90,4 @@ class Engine(Protocol):
         """What a rendering holds as ``h,w,C``."""
 
     def store(self, image: Any, part: Part, into: Array) -> None:
-        """Write a part of a rendering's image into an array of its size, see ``images.store``."""
+        """Write a part of a rendering's image into an array, see ``images.store``."""

@@ -51,11 +51,12 @@ def enlarge(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def store(image: NDArray[np.float32], into: Array) -> None:
-    """Write ``h,w,C`` in [0, 1] into an array of that shape of any of our types, rounded.
+    """Write ``h,w,C`` in [0, 1] into an array of any of our types, rounded; what of it lies beyond is left out.
 
     In strips: the steps in between would take many times what the result does.
     """
     white = max_value(into.dtype)
     for top in range(0, into.shape[0], STRIP):
-        part, strip = into[top : top + STRIP], image[top : top + STRIP]
+        part = into[top : top + STRIP]
+        strip = image[top : top + len(part), : part.shape[1]]
         part[:] = strip if white == 1 else np.rint(strip * np.float32(white))

@@ -82,11 +82,12 @@ class TorchEngine:
         white = max_value(into.dtype)
         image = image[0][:, part[0], part[1]]
         for top in range(0, into.shape[0], STRIP):
-            strip = image[:, top : top + STRIP].permute(1, 2, 0)
+            lines = into[top : top + STRIP]
+            strip = image[:, top : top + len(lines), : lines.shape[1]].permute(1, 2, 0)
             if white != 1:
                 # PyTorch computes little with uint16, and copies of fewer bytes leave the device sooner.
                 strip = (strip.float() * white).round().to(torch.uint8 if white == 255 else torch.int32)
-            into[top : top + STRIP] = strip.cpu().numpy()
+            lines[:] = strip.cpu().numpy()
 
     def _frame(self, frame: NDArray[np.float32]) -> Tensor:
         return self._tensor(frame).contiguous(memory_format=torch.channels_last)
