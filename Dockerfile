@@ -2,7 +2,7 @@
 # with CUDA (the driver is all the host needs):   docker build -t safa --build-arg TORCH=cu126 .
 #   docker run --rm -v "$PWD:/work" safa upscale in.mp4 -o out.mp4            (--gpus all for CUDA)
 FROM python:3.11-slim-bookworm AS build
-ARG TORCH=cpu
+ARG TORCH=
 
 # g++ builds the native engine; it stays behind in this stage.
 # hadolint ignore=DL3008
@@ -12,10 +12,11 @@ RUN apt-get update \
 
 WORKDIR /source
 COPY constraints.txt ./
-# First and by itself: the largest part, and the one that source changes leave as it is.
+# PyTorch first and by itself, if it is wanted: the largest part, and the one that source changes leave as it is.
 RUN python -m venv /opt/safa \
     && version="$(sed -n 's/^torch==//p' constraints.txt)" \
-    && /opt/safa/bin/pip install --no-cache-dir --index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}"
+    && if [ -n "${TORCH}" ]; then /opt/safa/bin/pip install --no-cache-dir \
+        --index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}"; fi
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
 RUN /opt/safa/bin/pip install --no-cache-dir --constraint constraints.txt .

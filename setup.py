@@ -9,7 +9,15 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-g0",
+]
 INSTRUCTIONS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
