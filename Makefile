@@ -17,7 +17,7 @@ test: $(VENV)/.installed-test ## run the test suite
 	$(BIN)/python -m pytest
 
 # VID4 is a folder with the four sequences as folders of pictures.
-report: $(VENV)/.installed ## quality on Vid4 as one HTML page: make report VID4=path
+report: $(VENV)/.installed-torch ## quality on Vid4 as one HTML page: make report VID4=path
 	@mkdir -p demo
 	$(BIN)/safa evaluate fast --on vid4 --data $(VID4) --times 2,4,8 --windows 6 --tof --html demo/report.html
 
@@ -41,9 +41,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+$(VENV)/.installed-torch: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .[torch]
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .[test]
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-torch
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(PIP) --editable .[test,dev]

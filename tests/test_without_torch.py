@@ -93,7 +93,8 @@ def test_a_worker_of_a_cluster_and_the_page_load_and_work(tmp_path: Path, clip: 
 
 
 def test_nothing_of_it_is_loaded_where_it_is_installed(tmp_path: Path, clip: Path) -> None:
-    script = "import sys\nfrom safa import upscale\nupscale('in.mkv', 'out.mkv', device='auto')\nprint('torch' in sys.modules)"
+    work = "import sys\nfrom safa import upscale\nupscale('in.mkv', 'out.mkv', device='auto')\n"
+    script = f"{work}print('torch' in sys.modules)"
     run = python(script, cwd=tmp_path)
     assert run.stdout.split() == ["False"], run.stderr
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
 from safa import cli
 from safa.checkpoint import load_checkpoint, save_checkpoint
@@ -39,9 +40,18 @@ def modules_of(network: Safa) -> Run:
     return lambda name, *inputs: modules[name](*inputs)
 
 
+def random_tensors(height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """What ``random_pair`` gives, as PyTorch wants it: ``1,channels,h,w``."""
+    frame0, frame1, flows = random_pair(height, width, seed)
+    first, second, forward, backward = (
+        torch.from_numpy(values).permute(2, 0, 1)[None] for values in (frame0, frame1, *flows)
+    )
+    return first, second, (forward, backward)
+
+
 def arrive_at_the_same_image(network: Safa, run: Run, height: int, width: int) -> None:
     """Drive exported parts at a size their check did not use, following their own selector."""
-    frame0, frame1, prior = random_pair(height, width)
+    frame0, frame1, prior = random_tensors(height, width)
     with torch.no_grad():
         expected = network.synthesize(network.encode(frame0, frame1, prior), 0.6)
         steps = Steps(run, network.config.to_dict(), (frame0, frame1), [prior].__getitem__)
@@ -60,7 +70,7 @@ def test_parts_together_are_the_network(settings: dict[str, object]) -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_window_may_have_any_length(count: int) -> None:
     network = lively_network(**KINDS["propagation"])
-    material = [random_pair(16, 24, seed) for seed in range(count)]
+    material = [random_tensors(16, 24, seed) for seed in range(count)]
     frames, flows = [frame for frame, _, _ in material], [prior for _, _, prior in material[1:]]
     steps = Steps(modules_of(network), network.config.to_dict(), frames, flows.__getitem__)
     with torch.no_grad():

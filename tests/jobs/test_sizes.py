@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image
@@ -80,6 +80,8 @@ def test_every_codec_gets_sides_it_can_take(
     scale=st.sampled_from(["1", "1.01", "1.25", "4/3", "1.5", "2", "2.25", "2.5", "3", "10/3", "3.99", "4"]),
     output=st.sampled_from([*CODECS.items(), (None, (".webp", (1, 1))), (None, (".png", (1, 1)))]),
 )
+@example(width=1, height=2, scale="1", output=("ffv1", CODECS["ffv1"]))
+@example(width=1, height=3, scale="1", output=(None, (".png", (1, 1))))
 def test_any_source_at_any_scale_in_any_codec(
     tmp_path: Path, upscaler: Upscaler, width: int, height: int, scale: str, output: Any
 ) -> None:

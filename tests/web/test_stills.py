@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safa.checkpoint import Checkpoint
+from safa.checkpoint import Checkpoint, arrays_of
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import load_picture, side_by_side
@@ -50,7 +50,8 @@ def test_pictures_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
     for name, shade in (("input", 20), ("input2", 140)):
         write_picture(tmp_path / f"{name}.png", shade).rename(tmp_path / name)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
-    before, after = (Upscaler(Checkpoint(network, "tiny", digit * 64), device="cpu") for digit in "01")
+    files = [Checkpoint(network.config, arrays_of(network), "tiny", digit * 64) for digit in "01"]
+    before, after = (Upscaler(file, device="cpu") for file in files)
     assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 0
     (tmp_path / "pictures" / "01.png").unlink()
     assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 2

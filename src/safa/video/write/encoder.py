@@ -110,6 +110,8 @@ def encoder_options(spec: OutputSpec) -> dict[str, str]:
     """FFmpeg options of the encoder for `spec`."""
     codec = codec_entry(spec.codec)
     options = codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
+    if codec.encoder == "ffv1" and spec.width == 1:
+        options = {"level": "1"}  # without slices: FFmpeg cannot cut a column into those that level 3 has
     for name, value in economy_options(codec.encoder, spec.economy).items():
         joined = name.endswith("-params") and name in options
         options[name] = f"{options[name]}:{value}" if joined else value
