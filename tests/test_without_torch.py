@@ -85,7 +85,7 @@ def test_a_worker_of_a_cluster_and_the_page_load_and_work(tmp_path: Path, clip: 
     script = (
         f"{BLOCKED}\nimport safa.cluster.worker, safa.web.server, safa.web.worker\n"
         "from safa.checkpoint import load_checkpoint\n"
-        "print(safa.cluster.worker.Worker(load_checkpoint(), 'cpu', 'auto', 1).facts()['same']['engine'])\n"
+        "print(safa.cluster.worker.Worker(load_checkpoint(), 'cpu', 'auto', 'auto', 1).facts()['same']['engine'])\n"
         "print(sys.modules['torch'] is None)"
     )
     run = python(script, cwd=tmp_path)

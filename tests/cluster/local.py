@@ -24,7 +24,7 @@ class LocalWorkers:
     """
 
     def __init__(self, checkpoint: Checkpoint, script: Script | None = None, count: int = 2, last_first: bool = False):
-        self.worker = Worker(checkpoint, "cpu", "auto", 1)
+        self.worker = Worker(checkpoint, "cpu", "auto", "auto", 1)
         self.facts: dict[str, Any] | None = self.worker.facts()["same"]
         self.rendered: list[int] = []
         self.shipped: list[Source] = []

@@ -24,7 +24,7 @@ from tests.video.making import make_video
 
 @pytest.fixture(scope="module")
 def worker() -> Worker:
-    return Worker(Checkpoint.of(tiny_network(grid="input", blocks=1), "tiny"), "cpu", "auto", 1)
+    return Worker(Checkpoint.of(tiny_network(grid="input", blocks=1), "tiny"), "cpu", "auto", "auto", 1)
 
 
 @pytest.fixture

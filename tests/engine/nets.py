@@ -61,9 +61,11 @@ def random_pair(
     return first, second, (forward, backward)
 
 
-def native_engine(network: Safa, threads: int | None = None, build: str | None = None) -> NativeEngine:
+def native_engine(
+    network: Safa, threads: int | None = None, build: str | None = None, precision: str = "float32"
+) -> NativeEngine:
     """The native engine with a module's weights."""
-    return NativeEngine(network.config, arrays_of(network), threads, build)
+    return NativeEngine(network.config, arrays_of(network), threads, build, precision)
 
 
 def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -41,6 +41,7 @@ Settings random_settings() {
     s.decoder_blocks = pick(0, 1);
     s.blend_prior = pick(0, 1);
     s.flow_prior = pick(0, 1);
+    s.bfloat16 = pick(0, 1);
     if (pick(0, 1)) {
         s.propagation = pick(1, 2);
         s.paper_grid = 0;
@@ -51,6 +52,10 @@ Settings random_settings() {
 
 // Whatever parameter the engine asks for, random.
 class RandomParameters : public safa::Parameters {
+   public:
+    using Parameters::Parameters;
+
+   private:
     const float* missing(const std::string& name, int64_t size) const override {
         const bool variance = name.find("running_var") != std::string::npos;
         values_.push_back(random_values(size, variance ? 0.5f : -0.2f, variance ? 1.5f : 0.2f));
@@ -144,7 +149,7 @@ void convolve() {
     std::vector<float> y(padded(out) * ((height + stride - 1) / stride) * ((width + stride - 1) / stride));
     char message[512] = "";
     check(safa_convolve(x.data(), height, width, in, weight.data(), bias.data(), pick(0, 1) ? bias.data() : nullptr, out,
-                        size, stride, pick(0, 1) ? y.data() : nullptr, y.data(), pick(1, 3), message, sizeof message),
+                        size, stride, pick(0, 1), pick(0, 1) ? y.data() : nullptr, y.data(), pick(1, 3), message, sizeof message),
           message);
 }
 
@@ -155,7 +160,7 @@ int main(int count, char** arguments) {
     for (int round = 0; round < rounds; ++round) {
         const Settings settings = random_settings();
         const std::unique_ptr<Context, void (*)(Context*)> context(
-            new Context{safa::Network(settings, RandomParameters())}, safa_destroy);
+            new Context{safa::Network(settings, RandomParameters(settings.bfloat16 != 0))}, safa_destroy);
         for (int k = 0; k < 2; ++k) run(settings, context.get(), 8 * pick(1, 6), 8 * pick(1, 6));
         for (int k = 0; k < 4; ++k) convolve();
     }

@@ -9,6 +9,7 @@ import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.engine import availability, library, pick_engine
+from safa.engine.choice import native_precision
 from safa.errors import SafaError
 from tests.conftest import tiny_network
 from tests.engine.nets import builds
@@ -30,14 +31,32 @@ def test_auto_is_native_where_it_can_run() -> None:
     checkpoint = Checkpoint.of(tiny_network(), "tiny")
     assert pick_engine("auto", checkpoint, "cpu").name == "native"
     assert pick_engine("torch", checkpoint, "cpu").name == "torch"
-    assert pick_engine("auto", checkpoint, "cpu", "bfloat16").name == "torch"
-    assert availability() == f"torch, native ({builds()[0]})"
+    assert pick_engine("auto", checkpoint, "cpu", "float16").name == "torch"
+    assert availability().startswith(f"torch, native ({builds()[0]}; ")
+
+
+@pytest.mark.skipif(not builds(), reason="the native engine was not built here")
+def test_precision_follows_the_processor_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint.of(tiny_network(), "tiny")
+    loaded = library.load(builds()[0])
+    for build, usual in (("avx512bf16", "bfloat16"), ("avx2", "float32")):
+        monkeypatch.setattr(library, "usable_builds", lambda build=build: (build,))
+        monkeypatch.setattr(library, "load", lambda build: loaded)
+        assert native_precision() == usual
+        assert pick_engine("auto", checkpoint, "cpu", "auto").precision == usual
+        assert f"({build}; {usual}, " in availability()
+        monkeypatch.undo()
+    assert pick_engine("auto", checkpoint).precision == "float32"
+    assert pick_engine("native", checkpoint, "cpu", "bfloat16").precision == "bfloat16"
+    assert pick_engine("torch", checkpoint, "cpu", "auto").precision == "float32"
 
 
 def test_native_says_why_not() -> None:
     checkpoint = Checkpoint.of(tiny_network(), "tiny")
-    with pytest.raises(SafaError, match="computes in float32, not in bfloat16"):
-        pick_engine("native", checkpoint, "cpu", "bfloat16")
+    with pytest.raises(SafaError, match="float32 or bfloat16, not in float16"):
+        pick_engine("native", checkpoint, "cpu", "float16")
+    with pytest.raises(SafaError, match="no precision 'half'"):
+        pick_engine("auto", checkpoint, "cpu", "half")
     with pytest.raises(SafaError, match="runs on the CPU, not on 'meta'"):
         pick_engine("native", checkpoint, "meta")
     with pytest.raises(SafaError, match="no engine 'other'"):

@@ -30,7 +30,14 @@ def from_native(x: Tensor, channels: int) -> Tensor:
 
 
 def convolve(
-    build: str, x: Tensor, weight: Tensor, bias: Tensor, slope: Tensor | None, stride: int, residual: Tensor | None
+    build: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slope: Tensor | None = None,
+    stride: int = 1,
+    residual: Tensor | None = None,
+    rounded: bool = False,
 ) -> Tensor:
     out_channels, in_channels, size, _ = weight.shape
     height, width = (-(-side // stride) for side in x.shape[2:])
@@ -41,7 +48,7 @@ def convolve(
     library.call(
         library.load(build).safa_convolve,
         *(source.data_ptr(), *x.shape[2:], in_channels, weight.data_ptr(), bias.data_ptr()),
-        *(None if slope is None else slope.data_ptr(), out_channels, size, stride),
+        *(None if slope is None else slope.data_ptr(), out_channels, size, stride, rounded),
         *(None if added is None else added.data_ptr(), whole[1:].data_ptr(), 2),
     )
     assert whole[0].isnan().all()
@@ -74,6 +81,23 @@ def test_convolution(
         expected = F.prelu(expected, slope.double())
     ours = convolve(build, x, weight, bias, slope, stride, added)
     torch.testing.assert_close(ours.double(), expected, atol=1e-4, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    *(st.integers(1, 40), st.integers(1, 70), st.integers(1, 96), st.integers(1, 96)),
+    *(st.sampled_from(builds() or ("",)), st.integers(0, 1000)),
+)
+def test_products_of_bfloat16(height: int, width: int, inputs: int, outputs: int, build: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(1, inputs, height, width)
+    weight, bias = torch.randn(outputs, inputs, 3, 3) / (3 * math.sqrt(inputs)), torch.randn(outputs)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    ours = convolve(build, x, weight, bias, rounded=True).double()
+    # Eight bits of each factor, and the transform back, which enlarges what that costs.
+    torch.testing.assert_close(ours, expected, atol=0.4, rtol=0)
+    assert (ours - expected).square().mean().sqrt() < 0.06
+    assert not torch.allclose(ours, expected, atol=1e-5, rtol=0)
 
 
 def native_warp(build: str, image: Tensor, flow: Tensor) -> Tensor:

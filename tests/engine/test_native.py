@@ -17,7 +17,7 @@ from safa.checkpoint import import_released
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
 from safa.network.safa import Safa
-from tests.engine.nets import builds, compare, lively_network, native_engine, random_pair
+from tests.engine.nets import builds, compare, lively_network, native_engine, psnr, random_pair
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"
 INPUT = {"grid": "input", "blend_prior": True, "flow_prior": "dis"}
@@ -202,3 +202,34 @@ def test_network_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Safa, "state_dict", lambda self: state)
     with pytest.raises(SafaError, match=r"no parameter flow_head\.0\.weight"):
         native_engine(network, 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"propagation": 2}], ids=["two frames", "stream"])
+def test_layers_run_in_bands_and_strips_give_the_same(settings: dict[str, object]) -> None:
+    # So high and wide that several bands and strips are needed.
+    network = lively_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, scales=(1.0,), **settings)
+    frame0, frame1, prior = random_pair(64, 1600)
+    made = []
+    for engine in (native_engine(network, 2), TorchEngine(network)):
+        if network.config.propagation:
+            window = engine.encode_window([frame0, frame1], [prior])
+            first, second = (engine.finish_frame(frame) for frame in window)
+        else:
+            first, second = engine.encode_frame(frame0), engine.encode_frame(frame1)
+        made.append(engine.array(engine.synthesize(engine.encode_pair(first, second, prior), 0.3).image))
+    assert psnr(*made) > 90
+
+
+@pytest.mark.parametrize("build", builds())
+def test_bfloat16_is_near_float32(build: str) -> None:
+    network = lively_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)
+    frame0, frame1, prior = random_pair(40, 24)
+    made = []
+    for precision in ("float32", "bfloat16"):
+        engine = native_engine(network, build=build, precision=precision)
+        window = engine.encode_window([frame0, frame1, frame0], [prior, prior[::-1]])
+        first, second, _ = (engine.finish_frame(frame) for frame in window)
+        made.append(engine.synthesize(engine.encode_pair(first, second, prior), 0.4, 0))
+    exact, rounded = made
+    assert 35 < psnr(exact.image, rounded.image) < 90
+    np.testing.assert_allclose(exact.flow, rounded.flow, atol=0.2)

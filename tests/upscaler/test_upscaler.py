@@ -123,7 +123,7 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
         (lambda u: u.encode(np.zeros((4, 4, 3), np.int64)), "uint8, uint16"),
         (lambda u: list(u.stream([picture(0)], rate=0)), "at least 1"),
         (lambda u: Upscaler(u.checkpoint, device="cuda:99"), "not available"),
-        (lambda u: Upscaler(u.checkpoint, device="cpu", dtype="int3"), "number type"),
+        (lambda u: Upscaler(u.checkpoint, device="cpu", precision="int3"), "no precision"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, message: str) -> None:
@@ -133,15 +133,18 @@ def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, messa
 
 def test_bfloat16_stays_near_float32(upscaler: Upscaler) -> None:
     frames = picture(0, 24, 24), picture(1, 24, 24)
-    exact = upscaler.between(*frames, [0.5])[0].astype(float)
-    coarse = Upscaler(upscaler.checkpoint, device="cpu", dtype="bfloat16").between(*frames, [0.5])[0].astype(float)
-    assert np.abs(exact - coarse).mean() < 3
+    for engine in ("torch", "auto"):
+        exact, coarse = (
+            Upscaler(upscaler.checkpoint, "cpu", precision, engine).between(*frames, [0.5])[0].astype(float)
+            for precision in ("float32", "bfloat16")
+        )
+        assert 0 < np.abs(exact - coarse).mean() < 3
 
 
 def test_engines_agree(upscaler: Upscaler) -> None:
     frames = picture(0, 24, 24), picture(1, 24, 24)
     results = [
-        Upscaler(upscaler.checkpoint, device="cpu", engine=name).between(*frames, [0.3])[0].astype(int)
+        Upscaler(upscaler.checkpoint, "cpu", "float32", name).between(*frames, [0.3])[0].astype(int)
         for name in ("torch", "auto")
     ]
     assert np.abs(results[0] - results[1]).max() <= 1

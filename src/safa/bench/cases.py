@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from safa.bench.memory import peak_bytes
-from safa.bench.networks import ENGINES, Work, network_called, stream_work
+from safa.bench.networks import ENGINES, Work, engine_called, network_called, stream_work
 from safa.checkpoint import Checkpoint
 from safa.engine import Engine, pick_engine
 from safa.engine.device import CPU, pick_device, processor_threads, synchronize
@@ -61,7 +61,8 @@ class Bench:
         """How many times faster than PyTorch the case is; None if PyTorch was not measured."""
         for other in self.cases:
             same = (other.weights, other.width, other.height, other.scale, other.frames)
-            if other.engine == "torch" and same == (case.weights, case.width, case.height, case.scale, case.frames):
+            here = (case.weights, case.width, case.height, case.scale, case.frames)
+            if other.engine in ("torch", "torch:float32") and same == here:
                 return other.median / case.median
         return None
 
@@ -127,7 +128,7 @@ def run_bench(
     for name in weights:
         checkpoint = network_called(name)
         for engine_name in engines:
-            engine = pick_engine(engine_name, checkpoint, place)
+            engine = engine_called(engine_name, checkpoint, place)
             for size in sizes:
                 for count in frames:
                     work = stream_work(engine, size, count)

@@ -18,8 +18,14 @@ from safa.upscaler.upscaler import span_of
 # The paper's layout with random weights: speed at a forced scale does not depend on their values.
 PAPER = "paper"
 
-# The engines that a comparison is about.
+# The engines that a comparison is about, with their precision where there are several.
 ENGINES = ("torch", "native")
+
+
+def engine_called(name: str, checkpoint: Checkpoint, device: str) -> Engine:
+    """The engine with a name such as "native" (its usual precision) or "native:float32"."""
+    engine, _, precision = name.partition(":")
+    return pick_engine(engine, checkpoint, device, precision or "auto")
 
 
 def usable_engines(device: str) -> tuple[list[str], list[str]]:
@@ -31,11 +37,11 @@ def usable_engines(device: str) -> tuple[list[str], list[str]]:
     place, usable, obstacles = pick_device(device), [], []
     for name in ENGINES:
         try:
-            pick_engine(name, load_checkpoint(), place)
+            usual = pick_engine(name, load_checkpoint(), place, "auto").precision
         except SafaError as error:
             obstacles.append(str(error))
         else:
-            usable.append(name)
+            usable += [name] if usual == "float32" else [f"{name}:float32", f"{name}:{usual}"]
     return usable, obstacles
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safa.bench.networks import network_called, stream_work
-from safa.engine import Engine, pick_engine
+from safa.bench.networks import engine_called, network_called, stream_work
+from safa.engine import Engine
 from safa.engine.device import pick_device, synchronize
 from safa.engine.native import NativeEngine
 
@@ -65,7 +65,7 @@ def run_profile(
     """
     place = pick_device(device)
     network = network_called(weights)
-    engine = pick_engine(engine_name, network, place)
+    engine = engine_called(engine_name, network, place)
     work = stream_work(engine, size, frames)
     work.run(None)  # buffers, caches and lazy initialisation
     with _stages(engine) as taken:

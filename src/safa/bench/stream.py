@@ -67,7 +67,8 @@ def run_stream_bench(
         frames: of the input, at least 2.
         on_progress: called with measurements done and all of them.
     """
-    upscaler = load(weights, device, engine=engine)
+    called, _, precision = engine.partition(":")
+    upscaler = load(weights, device, precision or "auto", called)
     clip = _moving_noise(frames, *size)
     times = [step / rate for step in range(rate + 1)]
 

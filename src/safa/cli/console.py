@@ -35,6 +35,10 @@ Detail = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="auto, float32, bfloat16 or, on GPUs, float16; auto is half precision where that is faster."),
+]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
 Memory = Annotated[
     str | None,

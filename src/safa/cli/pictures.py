@@ -13,6 +13,7 @@ from safa.cli.console import (
     Device,
     EngineName,
     Memory,
+    Precision,
     ScaleOption,
     SizeOption,
     SourceFps,
@@ -36,6 +37,7 @@ def between_command(
     detail: Detail = None,
     device: Device = "auto",
     engine: EngineName = "auto",
+    precision: Precision = "auto",
     memory: Memory = None,
 ) -> None:
     """Write the pictures at the given times between two pictures, enlarged.
@@ -51,7 +53,7 @@ def between_command(
     if not output.parent.is_dir():
         raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
     named = weights if detail is None else with_detail(weights, detail)
-    upscaler = load(named, device, engine=engine, memory=ceiling)
+    upscaler = load(named, device, precision, engine, memory=ceiling)
     results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for t, picture in zip(at, results, strict=True):

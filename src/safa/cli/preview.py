@@ -16,6 +16,7 @@ from safa.cli.console import (
     Fps,
     Json,
     Memory,
+    Precision,
     Rate,
     Reporter,
     ScaleOption,
@@ -47,6 +48,7 @@ def preview_command(
     ] = None,
     device: Device = "auto",
     engine: EngineName = "auto",
+    precision: Precision = "auto",
     memory: Memory = None,
     codec: Codec = None,
     crf: Crf = None,
@@ -74,7 +76,7 @@ def preview_command(
         reporter.say(f"{one.weights}: {one.told()}")
 
     sheet = output or Path(f"{source.stem}-preview.png")
-    options = {"device": device, "engine": engine, "memory": ceiling, "on_tried": report}
+    options = {"device": device, "engine": engine, "precision": precision, "memory": ceiling, "on_tried": report}
     made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
     reporter.event("preview", **made.to_dict())
     reporter.say(f"shown: {made.note}")

@@ -20,6 +20,7 @@ from safa.cli.console import (
     Fps,
     Json,
     Memory,
+    Precision,
     Rate,
     ScaleOption,
     SizeOption,
@@ -54,6 +55,7 @@ def upscale_command(
     detail: Detail = None,
     device: Device = "auto",
     engine: EngineName = "auto",
+    precision: Precision = "auto",
     memory: Memory = None,
     codec: Codec = None,
     crf: Crf = None,
@@ -126,7 +128,7 @@ def upscale_command(
     with progress_bar("frames") as bar:
         label = f"{len(jobs)} files" if several and cluster is not None else None
         reporter = UpscaleReporter(as_json, out, bar, label)
-        networks = Networks(weights, detail, device, engine, ceiling, reporter.weights)
+        networks = Networks(weights, detail, device, engine, precision, ceiling, reporter.weights)
         if dry_run:
             forecast_all(jobs, several, networks.for_source, settings, overwrite, reporter)
             return
@@ -143,7 +145,7 @@ def upscale_command(
                 from safa.cluster import ClusterSettings, WorkerShape
 
                 workers_shape = WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker)
-                where = ClusterSettings(cluster, workers_shape, device, engine, ceiling)
+                where = ClusterSettings(cluster, workers_shape, device, engine, precision, ceiling)
                 outcomes = _on_cluster(jobs, where, networks, reporter, is_batch=several, **common)
             elif several:
                 listeners: dict[str, Any] = {"on_start": reporter.start, "on_outcome": reporter.outcome, **events}
@@ -151,7 +153,7 @@ def upscale_command(
             else:
                 reporter.start(*jobs[0])
                 network: dict[str, Any] = {"weights": weights, "detail": detail, "device": device, "engine": engine}
-                network |= {"memory": ceiling, "on_weights": reporter.weights}
+                network |= {"precision": precision, "memory": ceiling, "on_weights": reporter.weights}
                 source, target = jobs[0]
                 outcomes = [Outcome(source, target, run(source, target, **network, **common, **events))]
                 reporter.outcome(outcomes[0])

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, EngineName, stdout
+from safa.cli.console import Device, EngineName, Precision, stdout
 from safa.errors import SafaError, to_install
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -32,6 +32,7 @@ def serve_command(
     ] = None,
     device: Device = "auto",
     engine: EngineName = "auto",
+    precision: Precision = "auto",
     max_size: Annotated[str, typer.Option(help="Largest upload: 500MB, 2GB.")] = "500MB",
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest clip.")] = 600.0,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest frame, width times height.")] = 1920 * 1080,
@@ -68,6 +69,7 @@ def serve_command(
         jobs=jobs,
         device=device,
         engine=engine,
+        precision=precision,
         host=host,
         port=port,
         password=password,

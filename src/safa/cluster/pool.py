@@ -59,6 +59,7 @@ class Pool:
         checkpoint: Checkpoint,
         device: str,
         engine: str,
+        precision: str,
         memory: int | None = None,
     ) -> None:
         """Start the workers. Raises ``ClusterError`` where the cluster has no room for one."""
@@ -67,7 +68,7 @@ class Pool:
         self._cpus = shape.cpus
         self._gpus = self._wanted_gpus(shape, device)
         device = "cpu" if device == "auto" and not self._gpus else device
-        self._arguments = (ray.put(checkpoint), device, engine, max(1, int(shape.cpus)), memory)
+        self._arguments = (ray.put(checkpoint), device, engine, precision, max(1, int(shape.cpus)), memory)
         self._class = ray.remote(num_cpus=shape.cpus, num_gpus=self._gpus, max_restarts=0)(Worker)
         self._members: list[WorkerHandle] = []
         self._pending: dict[Any, tuple[WorkerHandle, Any]] = {}
@@ -172,7 +173,7 @@ class Pool:
         if result["same"] != self.facts:
             raise ClusterError(
                 f"The workers differ: {member.node} has {result['same']}, others have {self.facts}; install the same "
-                "versions everywhere, or choose --engine and --device."
+                "versions everywhere, or choose --engine, --precision and --device."
             )
         return None
 

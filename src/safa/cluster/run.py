@@ -26,7 +26,7 @@ class ClusterSettings:
     Attributes:
         address: "auto" (the Ray cluster of this machine, or one that is started here), "host:port" or "ray://host:port".
         shape: how many workers, and what each takes.
-        device, engine: as for ``safa.load``.
+        device, engine, precision: as for ``safa.load``.
         memory: bytes that each worker may take; a share of its machine, as its CPUs are, if None.
     """
 
@@ -34,6 +34,7 @@ class ClusterSettings:
     shape: WorkerShape = field(default_factory=WorkerShape)
     device: str = "auto"
     engine: str = "auto"
+    precision: str = "auto"
     memory: int | None = None
 
 
@@ -84,7 +85,9 @@ def upscale_on_cluster(
     open_jobs, expected = _longest_first([job for job in jobs if job not in outcomes], request)
     if open_jobs:
         with joined(cluster.address) as ray:
-            pool = Pool(ray, cluster.shape, checkpoint, cluster.device, cluster.engine, cluster.memory)
+            pool = Pool(
+                ray, cluster.shape, checkpoint, cluster.device, cluster.engine, cluster.precision, cluster.memory
+            )
             try:
                 made = ClusterJob(pool, request, listeners).run(open_jobs, expected)
             finally:

@@ -88,19 +88,25 @@ class Worker:
     """A loaded network, ready for the segments of any film.
 
     Args:
-        checkpoint, device, engine: as for ``Upscaler``.
+        checkpoint, device, engine, precision: as for ``Upscaler``.
         threads: processor threads for the network.
         memory: bytes that the process may take. If None, on a CPU the same share of its memory as of its cores: the
             rest is for other workers on the machine.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str, engine: str, threads: int, memory: int | None = None
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        engine: str,
+        precision: str,
+        threads: int,
+        memory: int | None = None,
     ) -> None:
         cv2.setNumThreads(threads)
         if memory is None and pick_device(device) == "cpu":
             memory = int(TOTAL_SHARE * total() * min(1.0, threads / (os.cpu_count() or threads)))
-        self._upscaler = Upscaler(checkpoint, device, engine=engine, threads=threads, memory=memory)
+        self._upscaler = Upscaler(checkpoint, device, precision, engine, threads, memory)
 
     def facts(self) -> dict[str, Any]:
         """What must be the same for all workers ("same"), and which machine this is ("node")."""

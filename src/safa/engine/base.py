@@ -49,6 +49,8 @@ class Engine(Protocol):
     name: str
     config: SafaConfig
     device: str
+    precision: str
+    """What its convolutions multiply, one of ``device.PRECISIONS`` but "auto"."""
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
         """About what it takes on ``device`` to synthesise between two of so many frames, for each pixel of a frame

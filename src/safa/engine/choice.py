@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from safa.checkpoint import Checkpoint
 from safa.engine import library
 from safa.engine.base import Engine
+from safa.engine.device import PRECISIONS, is_cuda
 from safa.engine.native import NativeEngine
 from safa.errors import SafaError, needs_pytorch
 
@@ -14,46 +15,59 @@ ENGINES = ("auto", "torch", "native")
 
 
 def pick_engine(
-    name: str, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32", threads: int | None = None
+    name: str, checkpoint: Checkpoint, device: str = "cpu", precision: str = "float32", threads: int | None = None
 ) -> Engine:
     """The engine called ``name`` for a network.
 
     Args:
-        name: "torch", "native" or "auto": native where it can run, that is on a CPU in float32 where it was built.
+        name: "torch", "native" or "auto": native where it can run, that is on a CPU where it was built.
         checkpoint: the torch engine takes over its module and moves it to ``device``.
+        precision: one of ``PRECISIONS``; "auto": half precision where the processor or GPU gains by it.
         threads: None for as many as there are cores. PyTorch's are the whole process's.
 
     Raises:
-        SafaError: no such engine, or it cannot run here.
+        SafaError: no such engine or precision, or it cannot run here.
     """
     if name not in ENGINES:
         raise SafaError(f"There is no engine '{name}'; use {', '.join(ENGINES)}.")
-    obstacle = _obstacle(device, dtype)
+    if precision not in PRECISIONS:
+        raise SafaError(f"There is no precision '{precision}'; use {', '.join(PRECISIONS)}.")
+    obstacle = _obstacle(device, precision)
     if name == "native" and obstacle:
         raise SafaError(f"The native engine cannot be used: {obstacle}")
     if name == "auto" and not obstacle:
         name = "native"
     if name == "native":
-        return NativeEngine(checkpoint.config, checkpoint.tensors, threads)
+        chosen = native_precision() if precision == "auto" else precision
+        return NativeEngine(checkpoint.config, checkpoint.tensors, threads, precision=chosen)
     with needs_pytorch("The engine 'torch'" if not obstacle else f"There is no native engine ({obstacle}) The other"):
         from safa.engine.torch import TorchEngine
-    return TorchEngine(checkpoint.network, device, dtype, threads)
+    if precision == "auto":
+        precision = "float16" if is_cuda(device) else "float32"
+    return TorchEngine(checkpoint.network, device, precision, threads)
+
+
+def native_precision() -> str:
+    """What "auto" means for the native engine on this processor. Raises ``SafaError`` where it was not built."""
+    return "bfloat16" if library.usable_builds()[0] == library.BFLOAT16_BUILD else "float32"
 
 
 def availability() -> str:
-    """Which engines there are here, and why not, in one line."""
+    """Which engines there are here, with which precision if nothing is said, and why not, in one line."""
     torch = "torch" if find_spec("torch") is not None else "no torch (PyTorch is not installed)"
     try:
-        return f"{torch}, native ({library.usable_builds()[0]})"
+        build, precision = library.usable_builds()[0], native_precision()
     except SafaError as error:
         return f"{torch}; not native: {error}"
+    reason = "the processor multiplies" if precision == "bfloat16" else "the processor has no instruction for"
+    return f"{torch}, native ({build}; {precision}, as {reason} bfloat16)"
 
 
-def _obstacle(device: str, dtype: str) -> str:
+def _obstacle(device: str, precision: str) -> str:
     if device != "cpu":
         return f"it runs on the CPU, not on '{device}'."
-    if dtype != "float32":
-        return f"it computes in float32, not in {dtype}."
+    if precision == "float16":
+        return "it computes in float32 or bfloat16, not in float16."
     try:
         library.usable_builds()
     except SafaError as error:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from safa.errors import SafaError, needs_pytorch
 
-DTYPES = ("float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+"""What convolutions multiply; flow, warps and image fusion are always float32."""
 
 CPU = "cpu"
 
@@ -36,15 +37,6 @@ def pick_device(name: str) -> str:
             f"The device '{name}' is not available here; use 'cpu', or 'auto' for the best there is."
         ) from error
     return str(device)
-
-
-def pick_dtype(name: str, device: str) -> str:
-    """The number type for convolutions; "auto": half precision on CUDA. Raises ``SafaError`` for an unknown name."""
-    if name == "auto":
-        return "float16" if is_cuda(device) else "float32"
-    if name not in DTYPES:
-        raise SafaError(f"There is no number type '{name}'; use auto, {', '.join(DTYPES)}.")
-    return name
 
 
 def is_cuda(device: str) -> bool:

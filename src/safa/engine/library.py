@@ -10,9 +10,12 @@ from pathlib import Path
 
 from safa.errors import OutOfMemory, SafaError
 
-VERSION = 4
-BUILDS = ("baseline", "avx2", "avx512")
+VERSION = 5
+BUILDS = ("baseline", "avx2", "avx512", "avx512bf16")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
+
+BFLOAT16_BUILD = "avx512bf16"
+"""That of the processors which multiply bfloat16."""
 
 STAGES = (
     "enlarging",
@@ -51,6 +54,7 @@ class Settings(ctypes.Structure):
         ("blend_prior", c_int32),
         ("flow_prior", c_int32),
         ("propagation", c_int32),
+        ("bfloat16", c_int32),
     ]
 
 
@@ -130,7 +134,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c_int,
         [
             *(c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int),
-            *(c_void_p, c_void_p, c_int, c_char_p, c_int),
+            *(c_int, c_void_p, c_void_p, c_int, c_char_p, c_int),
         ],
     ),
     "safa_warp": (c_int, [c_void_p, c_int, c_int, c_int, c_void_p, c_void_p, c_char_p, c_int]),

@@ -79,6 +79,9 @@ class NativeEngine:
         config, tensors: the network's, as in ``Checkpoint``.
         threads: how many threads to use; None for as many as there are cores.
         build: one of ``library.BUILDS``; None for the best that this processor can run.
+        precision: "bfloat16" rounds what 3x3 convolutions multiply, except those that give flow; sums, warps, image
+            fusion and all else stay "float32". Any build can, but it is faster on that of ``library.BFLOAT16_BUILD``
+            alone.
 
     Raises:
         SafaError: the engine was not built or cannot be loaded.
@@ -88,12 +91,17 @@ class NativeEngine:
     device = "cpu"
 
     def __init__(
-        self, config: SafaConfig, tensors: Tensors, threads: int | None = None, build: str | None = None
+        self,
+        config: SafaConfig,
+        tensors: Tensors,
+        threads: int | None = None,
+        build: str | None = None,
+        precision: str = "float32",
     ) -> None:
         self.build = build or library.usable_builds()[0]
-        self.config = config
+        self.config, self.precision = config, precision
         self._library = library.load(self.build)
-        self._context = _create(self._library, config, tensors)
+        self._context = _create(self._library, config, tensors, precision)
         self._close = weakref.finalize(self, self._library.safa_destroy, self._context)
         self._lock = threading.Lock()
         self.set_threads(threads or processor_threads())
@@ -282,7 +290,7 @@ def _described(frame: Floats) -> tuple[object, ...]:
     return frame.ctypes.data, *frame.shape[:2], (c_int64 * 3)(channel, line, pixel)
 
 
-def _settings(config: SafaConfig) -> library.Settings:
+def _settings(config: SafaConfig, precision: str) -> library.Settings:
     stages = {"stem": 0, "stage1": 1, "stage2": 2, "stage3": 3, "bottleneck": 2}[config.extractor]
     factors = [round(1 / scale) for scale in config.scales]
     return library.Settings(
@@ -302,17 +310,18 @@ def _settings(config: SafaConfig) -> library.Settings:
         blend_prior=config.blend_prior,
         flow_prior=config.flow_prior != "none",
         propagation=config.propagation,
+        bfloat16=precision == "bfloat16",
     )
 
 
-def _create(native: ctypes.CDLL, config: SafaConfig, given: Tensors) -> int:
+def _create(native: ctypes.CDLL, config: SafaConfig, given: Tensors, precision: str) -> int:
     tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in given.items()}
     count = len(tensors)
     names = (ctypes.c_char_p * count)(*[name.encode() for name in tensors])
     data = (ctypes.c_void_p * count)(*[tensor.ctypes.data for tensor in tensors.values()])
     sizes = (c_int64 * count)(*[tensor.size for tensor in tensors.values()])
     message = ctypes.create_string_buffer(512)
-    settings = _settings(config)
+    settings = _settings(config, precision)
     context = native.safa_create(ctypes.byref(settings), count, names, data, sizes, message, len(message))
     if not context:
         raise SafaError(f"The native engine cannot take this network: {message.value.decode(errors='replace')}.")

@@ -21,7 +21,7 @@ from safa.network.states import FrameState, PairState
 
 
 class TorchEngine:
-    """Runs ``network`` (moved to ``device``) with convolutions in ``dtype``; flow stays float32.
+    """Runs ``network`` (moved to ``device``) with convolutions in ``precision``; flow stays float32.
 
     Args:
         threads: of PyTorch on processors from now on, for the whole process; None leaves them as they are.
@@ -29,12 +29,14 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, network: Safa, device: str = "cpu", dtype: str = "float32", threads: int | None = None) -> None:
-        self.device = device
+    def __init__(
+        self, network: Safa, device: str = "cpu", precision: str = "float32", threads: int | None = None
+    ) -> None:
+        self.device, self.precision = device, precision
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval()
         self.config = network.config
-        self._dtype = getattr(torch, dtype)
+        self._dtype = getattr(torch, precision)
         if threads is not None:
             torch.set_num_threads(threads)
 

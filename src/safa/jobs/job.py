@@ -152,7 +152,7 @@ def prepare_job(
 def request_of(source: Path, settings: UpscaleSettings, weights: str) -> dict[str, str]:
     """What a batch must find recorded with a finished output to leave it; ``weights`` is their SHA-256.
 
-    The engine and the number of threads are not part of it: they change only the last bit of a picture.
+    The engine and the number of threads are not part of it: they hardly change a picture.
     """
     named = {name: str(getattr(settings, name)) for name in (*DECIDING, *ENCODING)}
     named |= {name: str(getattr(settings, name)) for name in SIZING if getattr(settings, name) is not None}
@@ -185,8 +185,8 @@ def conclude(
 
 
 def engine_of(upscaler: Upscaler) -> str:
-    """What computes the pictures; another engine's differ in the last bit."""
-    return f"{upscaler.engine.name} {upscaler.dtype}"
+    """What computes the pictures; another engine's or precision's differ a little."""
+    return f"{upscaler.engine.name} {upscaler.engine.precision}"
 
 
 def interrupted(journal: Journal, finish: str = "--finish") -> KeyboardInterrupt:

@@ -99,6 +99,7 @@ def preview(
     suffix: str | None = None,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "auto",
     memory: int | None = None,
     on_tried: Callable[[Tried], None] | None = None,
 ) -> Preview:
@@ -135,7 +136,7 @@ def preview(
     panels.add("bicubic", "no new frames", [_enlarged(frames[moment.index], size) for moment in moments])
     tried = []
     for name in weights or previewed_weights():
-        upscaler = load(name, device, engine=engine, memory=memory)
+        upscaler = load(name, device, precision, engine, memory=memory)
         one, pictures = _try(upscaler, frames, job, size, Whole(info.height, info.width, *larger, read))
         panels.add(one.weights, one.told(), pictures)
         tried.append(one)

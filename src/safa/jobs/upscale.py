@@ -48,6 +48,7 @@ def upscale(
     detail: float | None = None,
     device: str | None = None,
     engine: str | None = None,
+    precision: str | None = None,
     memory: int | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -67,8 +68,8 @@ def upscale(
         rate, scale, size: short for ``settings=UpscaleSettings(rate=rate, scale=scale, size=size)``; a rate of 2 and
             four times as large, but at most 4K, if nothing is said.
         upscaler: a loaded network; otherwise ``weights`` (a name or a file; "auto", the default, chooses by a look at
-            the source) are loaded onto ``device`` for ``engine`` ("auto"), with ``memory`` bytes as the most that the
-            whole process may take (see ``Upscaler``).
+            the source) are loaded onto ``device`` for ``engine`` with ``precision`` ("auto"), with ``memory`` bytes as
+            the most that the whole process may take (see ``Upscaler``).
         detail: for shipped weights, how sharp the result shall look, from 0 (as true as possible) to 1.
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
@@ -95,7 +96,14 @@ def upscale(
                 f"Both {name} and settings are given; give the {name} as settings=UpscaleSettings({name}=...)."
             )
     settings = settings or UpscaleSettings(rate=2 if rate is None else rate, scale=scale, size=size)
-    network = {"weights": weights, "detail": detail, "device": device, "engine": engine, "memory": memory}
+    network = {
+        "weights": weights,
+        "detail": detail,
+        "device": device,
+        "engine": engine,
+        "precision": precision,
+        "memory": memory,
+    }
     given = {name: value for name, value in network.items() if value is not None}
     if upscaler is not None and given:
         raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")

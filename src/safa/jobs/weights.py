@@ -68,7 +68,7 @@ class Networks:
     Args:
         weights: a name or file for all sources, or ``AUTO``.
         detail: 0 to 1, see ``safa.checkpoint.SHARPENED``; None leaves the weights as they are.
-        device, engine, memory: see ``Upscaler``.
+        device, engine, precision, memory: see ``Upscaler``.
         on_pick: called with every choice.
 
     Raises:
@@ -81,11 +81,12 @@ class Networks:
         detail: float | None = None,
         device: str = "auto",
         engine: str = "auto",
+        precision: str = "auto",
         memory: int | None = None,
         on_pick: Callable[[Pick], None] | None = None,
     ) -> None:
         self._weights, self._detail = str(weights), detail
-        self._device, self._engine, self._memory = device, engine, memory
+        self._computing = {"device": device, "engine": engine, "precision": precision, "memory": memory}
         self._on_pick = on_pick
         self._picked: dict[Path, str] = {}
         self._loaded: tuple[str, Upscaler] | None = None
@@ -111,7 +112,7 @@ class Networks:
         name = self.name_for(source)
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # before the next is loaded
-            self._loaded = name, load(name, self._device, engine=self._engine, memory=self._memory)
+            self._loaded = name, load(name, **self._computing)  # type: ignore[arg-type]
         return self._loaded[1]
 
     def _named(self, weights: str) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
 from safa.engine.base import Rendering, ScaleChoice
-from safa.engine.device import pick_device, pick_dtype
+from safa.engine.device import pick_device
 from safa.engine.images import Array, crop, enlarge, max_value, store, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
@@ -53,29 +53,29 @@ class Upscaler:
     Args:
         checkpoint: from ``safa.load`` or ``load_checkpoint``.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the best there is).
-        dtype: "float32", "bfloat16", "float16" or "auto" for the convolutions (flow is always float32).
-        engine: "torch", "native" (this package's own, CPU and float32 only) or "auto" (native where it can).
+        precision: "float32", "bfloat16", "float16" (not native) or "auto" for the convolutions: half precision where it
+            is faster (flow, warps and image fusion are always float32).
+        engine: "torch", "native" (this package's own, for CPUs) or "auto" (native where it can).
         threads: of the native engine; all cores if None.
         memory: bytes that the whole process may take; a share of what is free now if None. Frames too large for it are
             computed in tiles.
 
     Raises:
-        SafaError: the device or number type is not available.
+        SafaError: the device, precision or engine is not available.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         device: str = "auto",
-        dtype: str = "auto",
+        precision: str = "auto",
         engine: str = "auto",
         threads: int | None = None,
         memory: int | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
-        self.engine = pick_engine(engine, checkpoint, self.device, self.dtype, threads)
+        self.engine = pick_engine(engine, checkpoint, self.device, precision, threads)
         self.config = self.engine.config
         self.span = span_of(self.config)
         self.budget = Budget(memory, self.device)
@@ -360,10 +360,10 @@ class Upscaler:
 def load(
     weights: str | Path = DEFAULT,
     device: str = "auto",
-    dtype: str = "auto",
+    precision: str = "auto",
     engine: str = "auto",
     threads: int | None = None,
     memory: int | None = None,
 ) -> Upscaler:
     """Load weights (a shipped name or a file) onto a device, ready for use; see ``Upscaler``."""
-    return Upscaler(load_checkpoint(weights), device, dtype, engine, threads, memory)
+    return Upscaler(load_checkpoint(weights), device, precision, engine, threads, memory)

@@ -51,6 +51,7 @@ class ServerSettings:
     jobs: int = 1
     device: str = "auto"
     engine: str = "auto"
+    precision: str = "auto"
     host: str = "127.0.0.1"
     port: int = 7860
     password: str | None = None
@@ -79,7 +80,7 @@ def serve(settings: ServerSettings, on_ready: Callable[[str], None]) -> None:
     """
     listening = _listen(settings.host, settings.port)
     store = JobStore(settings.folder, settings.keep)
-    workers = Workers(store, settings.weights, settings.jobs, settings.device, settings.engine)
+    workers = Workers(store, settings.weights, settings.jobs, settings.device, settings.engine, settings.precision)
     try:
         config = uvicorn.Config(
             application(settings, store, workers), log_level="warning", timeout_graceful_shutdown=1, lifespan="on"

@@ -23,11 +23,13 @@ def do_trial(
     job: WebJob,
     place: Path,
     weights: Mapping[str, str],
-    device: str,
-    engine: str,
+    computing: Mapping[str, str],
     tell: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Make the clip and the sheet beside the input; ``tell`` is called after every network and may raise to stop it."""
+    """Make the clip and the sheet beside the input, with the device, engine and precision of ``computing``.
+
+    ``tell`` is called after every network and may raise to stop it.
+    """
     done = 0
     # With "auto", all weights that could be chosen.
     names = {name: name for name in previewed_weights()} if AUTO in weights.values() else weights
@@ -44,8 +46,7 @@ def do_trial(
         settings=upscale_settings(job.settings),
         suffix=FORMATS[job.settings["format"]][1],
         weights=list(names.values()),
-        device=device,
-        engine=engine,
+        **computing,  # type: ignore[arg-type]
         on_tried=tried,
     )
     _save_thumbnail(made.sheet, place / "after.webp")

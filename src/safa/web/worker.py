@@ -73,9 +73,16 @@ class Workers:
     """
 
     def __init__(
-        self, store: JobStore, weights: Mapping[str, str], count: int = 1, device: str = "auto", engine: str = "auto"
+        self,
+        store: JobStore,
+        weights: Mapping[str, str],
+        count: int = 1,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "auto",
     ) -> None:
-        self.store, self.weights, self.device, self.engine = store, weights, device, engine
+        self.store, self.weights = store, weights
+        self.computing = {"device": device, "engine": engine, "precision": precision}
         self.speeds = Speeds(store.folder / "speed.json")
         self.count = count
         self._stop = threading.Event()
@@ -148,7 +155,7 @@ class Workers:
         name = Networks(*named_weights(self.weights[name], settings)).name_for(source)
         if name not in loaded:
             loaded.clear()  # one network in memory at a time
-            loaded[name] = load(name, self.device, engine=self.engine)
+            loaded[name] = load(name, **self.computing)  # type: ignore[arg-type]
         return loaded[name]
 
     def _do(self, job: WebJob, loaded: dict[str, Upscaler]) -> None:
@@ -165,7 +172,7 @@ class Workers:
         place, began = self.store.place(job), time.perf_counter()
         try:
             if job.is_trial:
-                made = do_trial(job, place, self.weights, self.device, self.engine, tell)
+                made = do_trial(job, place, self.weights, self.computing, tell)
                 leave(DONE, result={**made, "seconds": round(time.perf_counter() - began, 1)})
                 return
             source = place / "input" if job.kind == "video" else place

@@ -55,16 +55,24 @@ class Branch {
     }
 
     void run(Machine& machine, const BlockInput& input, const Tensor& result) const {
-        stem_.run(machine, input.sources(), {result});
-        after_stem(machine, result);
+        Sequence layers(machine);
+        layers.add(stem_, input.sources(), {result});
+        add_body(machine, layers, result);
+        layers.run();
     }
 
     void after_stem(Machine& machine, const Tensor& result) const {
-        const Tensor middle = machine.workspace.tensor(MIDDLE, result.height, result.width, result.channels);
-        for (const ResidualBlock& block : body_) block.run(machine, result, middle);
+        Sequence layers(machine);
+        add_body(machine, layers, result);
+        layers.run();
     }
 
    private:
+    void add_body(Machine& machine, Sequence& layers, const Tensor& result) const {
+        const Tensor middle = machine.workspace.tensor(MIDDLE, result.height, result.width, result.channels);
+        for (const ResidualBlock& block : body_) block.add_to(layers, result, middle, result);
+    }
+
     Convolution stem_;
     std::vector<ResidualBlock> body_;
 };

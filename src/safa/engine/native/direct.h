@@ -119,7 +119,7 @@ class Direct {
         for (const int vectors : panels_) {
             const Product p{rows,  depth, depth * size_,    0, static_cast<long>(stride_) * in_channels_, weights,
                             sums + first, LANES, channels_, false};
-            multiply_panel<0>(p, vectors, pixels);
+            multiply_panel<Float32, 0>(p, vectors, pixels);
             weights += static_cast<size_t>(depth) * size_ * vectors * LANES;
             first += vectors * LANES;
         }

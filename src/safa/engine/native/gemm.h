@@ -1,11 +1,11 @@
 // The inner product at the heart of every convolution: MR rows (tiles or pixels) times NV vectors of output channels.
 //
-// Weights are packed per panel of up to NV vectors as [k][NV * LANES], so that they stream through the first cache.
+// Weights are packed per panel of up to NV vectors as [k][NV * LANES] words, so that they stream through the first cache.
 #pragma once
 
 #include <vector>
 
-#include "vector.h"
+#include "arithmetic.h"
 
 namespace safa {
 
@@ -25,7 +25,7 @@ inline std::vector<int> panel_widths(int channels) {
     return widths;
 }
 
-// What a kernel multiplies. Row m of step s starts at steps[s] + offset + m * row; `depth` products in all, `step_depth`
+// What a kernel multiplies. Row m of step s starts at steps[s] + offset + m * row; `depth` words in all, `step_depth`
 // in each step but the last. Results go to out + n * out_vector + m * out_row.
 struct Product {
     const float* const* steps;
@@ -41,7 +41,7 @@ struct Product {
 };
 
 // ROW: a row stride known when compiling (0: p.row), which saves all address arithmetic.
-template <int MR, int NV, int ROW>
+template <typename Numbers, int MR, int NV, int ROW>
 inline void multiply(const Product& p) {
     const long row = ROW ? ROW : p.row;
     Vec sum[MR][NV];
@@ -57,14 +57,14 @@ inline void multiply(const Product& p) {
         const float* a = p.steps[step] + p.offset;
         const int depth = p.depth - done < p.step_depth ? p.depth - done : p.step_depth;
         for (int k = 0; k < depth; ++k) {
-            Vec w[NV];
+            decltype(Numbers::load_words(weights)) w[NV];
 #pragma GCC unroll 8
-            for (int n = 0; n < NV; ++n) w[n] = load(weights + n * LANES);
+            for (int n = 0; n < NV; ++n) w[n] = Numbers::load_words(weights + n * LANES);
 #pragma GCC unroll 16
             for (int m = 0; m < MR; ++m) {
-                const Vec x = splat(a[m * row + k]);
+                const auto x = Numbers::splat_word(a + m * row + k);
 #pragma GCC unroll 8
-                for (int n = 0; n < NV; ++n) sum[m][n] += x * w[n];
+                for (int n = 0; n < NV; ++n) sum[m][n] = Numbers::add_products(sum[m][n], x, w[n]);
             }
             weights += NV * LANES;
         }
@@ -74,24 +74,24 @@ inline void multiply(const Product& p) {
 }
 
 // All `rows` rows of one panel, the last of them by a kernel of just as many.
-template <int NV, int ROW, int MR = panel_rows(NV)>
+template <typename Numbers, int NV, int ROW, int MR = panel_rows(NV)>
 void multiply_rows(Product& p, int rows) {
     for (; rows >= MR; rows -= MR) {
-        multiply<MR, NV, ROW>(p);
+        multiply<Numbers, MR, NV, ROW>(p);
         p.offset += MR * (ROW ? ROW : p.row);
         p.out += MR * p.out_row;
     }
     if constexpr (MR > 1) {
-        if (rows) multiply_rows<NV, ROW, MR - 1>(p, rows);
+        if (rows) multiply_rows<Numbers, NV, ROW, MR - 1>(p, rows);
     }
 }
 
-template <int ROW>
+template <typename Numbers, int ROW>
 void multiply_panel(Product p, int vectors, int rows) {
-    if (vectors == 1) multiply_rows<1, ROW>(p, rows);
-    if (vectors == 2) multiply_rows<2, ROW>(p, rows);
+    if (vectors == 1) multiply_rows<Numbers, 1, ROW>(p, rows);
+    if (vectors == 2) multiply_rows<Numbers, 2, ROW>(p, rows);
     if constexpr (MAX_PANEL > 2) {
-        if (vectors == 3) multiply_rows<3, ROW>(p, rows);
+        if (vectors == 3) multiply_rows<Numbers, 3, ROW>(p, rows);
     }
 }
 

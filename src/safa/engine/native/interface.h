@@ -1,5 +1,4 @@
-// The C interface of one build of the engine. Included once by each of baseline.cpp, avx2.cpp and avx512.cpp, which
-// become shared libraries of their own: linked together, the linker could keep the AVX-512 copy of a template of the
+// The C interface of one build of the engine. Included once by each of the .cpp files beside it, which become shared libraries of their own: linked together, the linker could keep the AVX-512 copy of a template of the
 // standard library for all of them.
 #include <cstdio>
 
@@ -31,18 +30,18 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 4; }
+SAFA_PUBLIC int safa_version() { return 5; }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 
-// Best build for this processor: 0 baseline, 1 AVX2, 2 AVX-512.
+// Best build for this processor: 0 baseline, 1 AVX2, 2 AVX-512, 3 AVX-512 with products of bfloat16.
 SAFA_PUBLIC int safa_best_build() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    return wide ? 2 : avx2 ? 1 : 0;
+    return wide ? __builtin_cpu_supports("avx512bf16") ? 3 : 2 : avx2 ? 1 : 0;
 #else
     return 0;
 #endif
@@ -52,7 +51,7 @@ SAFA_PUBLIC Context* safa_create(const Settings* settings, int count, const char
                                  const float* const* data, const int64_t* sizes, char* message, int size) {
     Context* context = nullptr;
     guarded(message, size, [&] {
-        safa::Parameters all;
+        safa::Parameters all(settings->bfloat16 != 0);
         for (int k = 0; k < count; ++k) all.add(names[k], data[k], sizes[k]);
         context = new Context{safa::Network(*settings, all)};
     });
@@ -140,11 +139,12 @@ SAFA_PUBLIC void safa_take_seconds(Context* context, double* seconds) {
 // ConvPReLU of one 3x3 (stride 1: Winograd) or other convolution: in and out are height x width x padded channels.
 SAFA_PUBLIC int safa_convolve(const float* in, int height, int width, int in_channels, const float* weight,
                               const float* bias, const float* slope, int out_channels, int kernel, int stride,
-                              const float* residual, float* out, int threads, char* message, int size) {
+                              int rounded, const float* residual, float* out, int threads, char* message, int size) {
     return guarded(message, size, [&] {
         using namespace safa;
         const int64_t count = static_cast<int64_t>(out_channels) * in_channels * kernel * kernel;
-        Filter filter{out_channels, in_channels, kernel, {weight, weight + count}, {bias, bias + out_channels}, {}};
+        Filter filter{out_channels, in_channels, kernel, {weight, weight + count}, {bias, bias + out_channels},
+                      {},           rounded != 0};
         if (slope) filter.slope.assign(slope, slope + out_channels);
         const Convolution layer(filter, {channel_map(in_channels)}, channel_map(out_channels), stride);
         Machine machine;

@@ -40,11 +40,13 @@ class Decoder {
         const Tail tail(features0.height, features0.width, t);
         const Tensor x = workspace.tensor(DECODED, height, width, features0.channels);
         const Tensor middle = workspace.tensor(DECODED_MIDDLE, height, width, features0.channels);
-        const Joined end(warped1, tail);
-        stem_->run(machine, {&warped0, &end}, {x});
-        for (const ResidualBlock& block : body_) block.run(machine, x, middle);
         const Tensor wide = workspace.tensor(WIDENED, 2 * height, 2 * width, half_);
-        widen_->run(machine, x, {wide, nullptr, true});
+        const Joined end(warped1, tail);
+        Sequence layers(machine);
+        layers.add(*stem_, {&warped0, &end}, {x});
+        for (const ResidualBlock& block : body_) block.add_to(layers, x, middle, x);
+        layers.add(*widen_, x, {wide, nullptr, true});
+        layers.run();
         const Tensor residual = workspace.tensor(RESIDUAL, 2 * height, 2 * width, 16);
         head_->run(machine, wide, {residual});
         return residual;
@@ -83,10 +85,12 @@ class LightDecoder {
         const Joined end(state, tail);
         const Tensor x = workspace.tensor(DECODED, height, width, features0.channels);
         const Tensor middle = workspace.tensor(DECODED_MIDDLE, height, width, features0.channels);
-        stem_->run(machine, {&warped0, &warped1, &end}, {x});
-        for (const ResidualBlock& block : body_) block.run(machine, x, middle);
         const Tensor residual = workspace.tensor(RESIDUAL, height, width, CELL);
-        head_.run(machine, x, {residual});
+        Sequence layers(machine);
+        layers.add(*stem_, {&warped0, &warped1, &end}, {x});
+        for (const ResidualBlock& block : body_) block.add_to(layers, x, middle, x);
+        layers.add(head_, x, {residual});
+        layers.run();
         return residual;
     }
 
@@ -129,7 +133,7 @@ class Network {
         ChannelMap cells(FlowState::channels(finer_), -1);
         const int sub = finer_ * finer_;
         for (int o = 0; o < FLOW_CHANNELS * sub; ++o) cells[(o % sub) * 8 + o / sub] = o;
-        flow_head_ = std::make_unique<Convolution>(read_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c, 3),
+        flow_head_ = std::make_unique<Convolution>(read_flow_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c),
                                                    std::vector<ChannelMap>{channel_map(c)}, cells);
         if (settings.propagation) {
             propagation_ = std::make_unique<Propagation>(all, settings);

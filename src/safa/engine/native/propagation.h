@@ -36,7 +36,7 @@ class PropagationPass {
         append_channels(seen[1], 2 * c, 2);
         look_ = std::make_unique<Convolution>(
             read_conv_prelu(all, name + ".flow_change.0", FLOW_WIDTH, 2 * c + 2, 3), seen, channel_map(FLOW_WIDTH));
-        change_ = std::make_unique<Convolution>(read_filter(all, name + ".flow_change.1", 2, FLOW_WIDTH, 3),
+        change_ = std::make_unique<Convolution>(read_flow_filter(all, name + ".flow_change.1", 2, FLOW_WIDTH),
                                                 std::vector<ChannelMap>{channel_map(FLOW_WIDTH)}, channel_map(2));
         std::vector<ChannelMap> joined(own + 1);
         for (int k = 0; k <= own; ++k) append_channels(joined[k], k * c, c);
@@ -45,27 +45,33 @@ class PropagationPass {
         for (int k = 0; k < settings.propagation; ++k) body_.emplace_back(all, name + ".body." + std::to_string(k), c);
     }
 
-    // The frame's state to `result`, which may be none of what the step reads.
-    void run(Machine& machine, const Step& step, const Tensor& result) const {
+    // The frame's state to `result`, which may be none of what the step reads; then `after` of it to `refined`, which may
+    // be where the step's own second input lies.
+    void run(Machine& machine, const Step& step, const Tensor& result, const ResidualBlock* after = nullptr,
+             const Tensor& refined = {}) const {
         const auto grid = [&](const float* data) {
             return Tensor{const_cast<float*>(data), step.height, step.width, result.channels};
         };
         const Plain first(grid(step.own[0])), second(grid(step.own[own_ - 1]));
         std::vector<const Source*> sources{&first};
         if (own_ == 2) sources.push_back(&second);
+        const Tensor middle = machine.workspace.tensor(MIDDLE, step.height, step.width, result.channels);
+        const auto finish = [&](const Source& neighbour) {
+            sources.push_back(&neighbour);
+            Sequence layers(machine);
+            layers.add(*join_, sources, {result});
+            for (const ResidualBlock& block : body_) block.add_to(layers, result, middle, result);
+            if (after) after->add_to(layers, result, middle, refined);
+            layers.run();
+        };
         if (step.state) {
             const FlowState flow = start(machine, step);
             const Warped warped(grid(step.state), flow, 0, Sampling{});
             change_flow(machine, first, warped, flow);
-            sources.push_back(&warped);
-            join_->run(machine, sources, {result});
+            finish(warped);
         } else {
-            const Nothing nothing(step.height, step.width, result.channels);
-            sources.push_back(&nothing);
-            join_->run(machine, sources, {result});
+            finish(Nothing(step.height, step.width, result.channels));
         }
-        const Tensor middle = machine.workspace.tensor(MIDDLE, step.height, step.width, result.channels);
-        for (const ResidualBlock& block : body_) block.run(machine, result, middle);
     }
 
    private:
@@ -111,9 +117,7 @@ class Propagation {
 
     // `refined`: the features for everything that follows; it may lie where the step's backward state does.
     void forward(Machine& machine, const Step& step, const Tensor& state, const Tensor& refined) const {
-        forward_.run(machine, step, state);
-        const Tensor middle = machine.workspace.tensor(MIDDLE, step.height, step.width, state.channels);
-        refine_.run(machine, state, middle, refined);
+        forward_.run(machine, step, state, &refine_, refined);
     }
 
     // What the frame's bicubic enlargement lacks, in cells of 4 x 4 pixels.

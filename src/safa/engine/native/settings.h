@@ -22,6 +22,7 @@ struct Settings {
     int32_t blend_prior;
     int32_t flow_prior;
     int32_t propagation;  // residual blocks of each pass along a window; 0: none
+    int32_t bfloat16;     // whether convolutions may multiply bfloat16
 };
 
 }  // extern "C"

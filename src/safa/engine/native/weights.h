@@ -18,7 +18,10 @@ struct Error : std::runtime_error {
 
 class Parameters {
    public:
+    // `rounded`: convolutions made from these multiply bfloat16 where they can (`Filter::rounded`).
+    explicit Parameters(bool rounded = false) : rounded_(rounded) {}
     virtual ~Parameters() = default;
+    bool rounded() const { return rounded_; }
     void add(const char* name, const float* data, int64_t size) { entries_[name] = {data, size}; }
     const float* get(const std::string& name, int64_t size) const {
         const auto found = entries_.find(name);
@@ -40,6 +43,7 @@ class Parameters {
         const float* data;
         int64_t size;
     };
+    const bool rounded_;
     std::unordered_map<std::string, Entry> entries_;
 };
 
@@ -65,6 +69,7 @@ struct Filter {
     std::vector<float> weight;  // out, in, size, size
     std::vector<float> bias;    // out
     std::vector<float> slope;   // out; empty without activation
+    bool rounded = false;       // may be multiplied as bfloat16
 
     float at(int out, int in, int y, int x) const {
         return weight[((static_cast<size_t>(out) * in_channels + in) * size + y) * size + x];
@@ -77,7 +82,7 @@ struct Filter {
 };
 
 inline Filter read_filter(const Parameters& all, const std::string& name, int out, int in, int size, bool bias = true) {
-    Filter filter{out, in, size, {}, std::vector<float>(out, 0.0f), {}};
+    Filter filter{out, in, size, {}, std::vector<float>(out, 0.0f), {}, all.rounded()};
     const int64_t count = static_cast<int64_t>(out) * in * size * size;
     const float* weight = all.get(name + ".weight", count);
     filter.weight.assign(weight, weight + count);
@@ -85,6 +90,13 @@ inline Filter read_filter(const Parameters& all, const std::string& name, int ou
         const float* values = all.get(name + ".bias", out);
         filter.bias.assign(values, values + out);
     }
+    return filter;
+}
+
+// A filter whose results are flow: a hundredth of a pixel would show where edges are sharp.
+inline Filter read_flow_filter(const Parameters& all, const std::string& name, int out, int in) {
+    Filter filter = read_filter(all, name, out, in, 3);
+    filter.rounded = false;
     return filter;
 }
 

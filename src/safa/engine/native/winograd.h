@@ -21,6 +21,11 @@ struct Output {
     bool shuffled = false;
 };
 
+// Part of a result, in its pixels: multiples of the layer's tile, or the result's own ends.
+struct Rectangle {
+    int top, left, bottom, right;
+};
+
 template <typename Transform>
 class Winograd {
    public:
@@ -31,6 +36,7 @@ class Winograd {
         for (const ChannelMap& source : sources) {
             int depth = static_cast<int>(source.size());
             while (depth > 1 && source[depth - 1] < 0) --depth;
+            depth = round_up(depth, Numbers::IN_WORD);
             if (depth > MAX_GROUPS * LANES) throw Error("a convolution has too many channels");
             depths_.push_back(depth);
             widest_ = std::max(widest_, static_cast<int>(source.size()));
@@ -39,8 +45,8 @@ class Winograd {
     }
 
     void run(Pool& pool, Workspace& workspace, int slot, const std::vector<const Source*>& sources,
-             const Output& output) const {
-        const Plan plan = make_plan(pool, *sources[0]);
+             const Output& output, const Rectangle& part) const {
+        const Plan plan = make_plan(pool, *sources[0], part);
         const size_t stride = plan.patch_floats + plan.input_floats + plan.product_floats;
         float* scratch = workspace.per_thread(slot, pool.threads(), stride);
         pool.run(plan.across * plan.down, [&](int index, int thread) {
@@ -50,32 +56,38 @@ class Winograd {
 
     int channels() const { return channels_; }
 
-   private:
     static constexpr int TILE = Transform::TILE;
+
+   private:
     static constexpr int WINDOW = Transform::WINDOW;  // input pixels across a tile
     static constexpr int POINTS = WINDOW * WINDOW;
+    using Numbers = typename Transform::Numbers;
+    static constexpr int WORDS = LANES / Numbers::IN_WORD;  // of a vector of channels
 
     struct Plan {
         int height, width;           // pixels
+        int tile_top, tile_left;     // where the part begins
         int tiles_down, tiles_across;
         int high, wide;              // tiles of a block
         int down, across;            // blocks
         int rows;                    // most tiles of a block
         size_t patch_floats, input_floats, product_floats;
-        size_t input_step, product_step;  // floats between points; not a multiple of the cache's way size
+        size_t input_step, product_step;  // words between points; not a multiple of the cache's way size
     };
 
-    Plan make_plan(const Pool& pool, const Source& source) const {
+    Plan make_plan(const Pool& pool, const Source& source, const Rectangle& part) const {
         Plan plan{};
         plan.height = source.height;
         plan.width = source.width;
-        plan.tiles_down = (plan.height + TILE - 1) / TILE;
-        plan.tiles_across = (plan.width + TILE - 1) / TILE;
+        plan.tile_top = part.top / TILE;
+        plan.tile_left = part.left / TILE;
+        plan.tiles_down = (part.bottom + TILE - 1) / TILE - plan.tile_top;
+        plan.tiles_across = (part.right + TILE - 1) / TILE - plan.tile_left;
         choose_block(plan, pool.threads());
         plan.across = (plan.tiles_across + plan.wide - 1) / plan.wide;
         plan.down = (plan.tiles_down + plan.high - 1) / plan.high;
         plan.rows = plan.wide * plan.high;
-        plan.input_step = static_cast<size_t>(plan.rows) * round_up(widest_, LANES) + 16;
+        plan.input_step = static_cast<size_t>(plan.rows) * (widest_ / Numbers::IN_WORD) + 16;
         plan.product_step = static_cast<size_t>(plan.rows) * channels_ + 16;
         plan.patch_floats = static_cast<size_t>(WINDOW) * (TILE * plan.wide + 2) * widest_;
         plan.input_floats = POINTS * plan.input_step;
@@ -87,7 +99,7 @@ class Winograd {
     // time, the weights are read once for each block, and pixels around a block are read twice.
     void choose_block(Plan& plan, int threads) const {
         constexpr int TOGETHER = 8, WEIGHTS = 6;
-        const size_t per_tile = POINTS * sizeof(float) * (widest_ + channels_);
+        const size_t per_tile = POINTS * sizeof(float) * (widest_ / Numbers::IN_WORD + channels_);
         const int fitting = std::clamp(static_cast<int>(BLOCK_BYTES / per_tile), 3 * TOGETHER, 8 * TOGETHER);
         // Enough blocks for every thread to end at about the same time.
         const int most = std::clamp(plan.tiles_down * plan.tiles_across / (4 * threads), TOGETHER, fitting);
@@ -108,20 +120,23 @@ class Winograd {
 
     Buffer pack(const Filter& filter, const ChannelMap& in, int depth, const ChannelMap& out) const {
         Buffer buffer;
-        float* packed = buffer.reserve(static_cast<size_t>(POINTS) * depth * channels_);
+        float* packed = buffer.reserve(static_cast<size_t>(POINTS) * (depth / Numbers::IN_WORD) * channels_);
         for (int point = 0; point < POINTS; ++point) {
             const double* gy = Transform::FILTER[point / WINDOW];
             const double* gx = Transform::FILTER[point % WINDOW];
             int first = 0;
             for (const int vectors : panels_) {
                 const int wide = vectors * LANES;
-                for (int k = 0; k < depth; ++k)
+                const auto transformed = [&](int o, int i) {
+                    double sum = 0;
+                    for (int y = 0; y < 3 && o >= 0 && i >= 0; ++y)
+                        for (int x = 0; x < 3; ++x) sum += gy[y] * gx[x] * filter.at(o, i, y, x);
+                    return sum;
+                };
+                for (int k = 0; k < depth; k += Numbers::IN_WORD)
                     for (int n = 0; n < wide; ++n) {
-                        const int o = out[first + n], i = in[k];
-                        double sum = 0;
-                        for (int y = 0; y < 3 && o >= 0 && i >= 0; ++y)
-                            for (int x = 0; x < 3; ++x) sum += gy[y] * gx[x] * filter.at(o, i, y, x);
-                        *packed++ = static_cast<float>(sum);
+                        const int o = out[first + n], last = k + Numbers::IN_WORD - 1;
+                        *packed++ = Numbers::word(transformed(o, in[k]), transformed(o, in[last]));
                     }
                 first += wide;
             }
@@ -131,8 +146,9 @@ class Winograd {
 
     void block(const Plan& plan, const std::vector<const Source*>& sources, const Output& output, int column, int line,
                float* scratch) const {
-        const int x0 = plan.wide * column, x1 = std::min(plan.tiles_across, x0 + plan.wide);
-        const int y0 = plan.high * line, y1 = std::min(plan.tiles_down, y0 + plan.high);
+        const int x0 = plan.tile_left + plan.wide * column, y0 = plan.tile_top + plan.high * line;
+        const int x1 = std::min(plan.tile_left + plan.tiles_across, x0 + plan.wide);
+        const int y1 = std::min(plan.tile_top + plan.tiles_down, y0 + plan.high);
         float* patch = scratch;
         float* input = patch + plan.patch_floats;
         float* product = input + plan.input_floats;
@@ -144,7 +160,7 @@ class Winograd {
             for (int tx = x0; tx < x1; ++tx, ++tile) store_tile(plan, output, product + tile * LANES, ty, tx);
     }
 
-    // Transformed input: [point][vector of channels][tile][LANES].
+    // Transformed input: [point][vector of channels][tile][WORDS].
     void load_source(const Plan& plan, const Source& source, int depth, int x0, int x1, int y0, int y1, float* patch,
                      float* input) const {
         const int left = TILE * x0 - 1, right = TILE * x1 + 1, channels = source.channels;
@@ -169,7 +185,7 @@ class Winograd {
             for (int tx = x0; tx < x1; ++tx, ++tile)
                 for (int c = 0; c < depth; c += LANES)
                     transform_input(rows, static_cast<size_t>(TILE * (tx - x0)) * channels + c, channels,
-                                    input + (static_cast<size_t>(c / LANES) * plan.rows + tile) * LANES, plan.input_step);
+                                    input + (static_cast<size_t>(c / LANES) * plan.rows + tile) * WORDS, plan.input_step);
         }
     }
 
@@ -184,22 +200,22 @@ class Winograd {
         for (int i = 0; i < WINDOW; ++i) {
             Vec result[WINDOW];
             Transform::forward(middle[i], result);
-            for (int j = 0; j < WINDOW; ++j) store(out + (i * WINDOW + j) * step, result[j]);
+            for (int j = 0; j < WINDOW; ++j) Numbers::store_channels(out + (i * WINDOW + j) * step, result[j]);
         }
     }
 
     void multiply_points(const Plan& plan, size_t source, int tiles, const float* input, float* product) const {
-        const int depth = depths_[source], groups = (depth + LANES - 1) / LANES;
+        const int depth = depths_[source] / Numbers::IN_WORD, groups = (depth + WORDS - 1) / WORDS;
         const float* weights = packed_[source].data();
         const float* steps[MAX_GROUPS];
         for (int point = 0; point < POINTS; ++point) {
             for (int g = 0; g < groups; ++g)
-                steps[g] = input + point * plan.input_step + static_cast<size_t>(g) * plan.rows * LANES;
+                steps[g] = input + point * plan.input_step + static_cast<size_t>(g) * plan.rows * WORDS;
             float* out = product + point * plan.product_step;
             for (const int vectors : panels_) {
-                const Product p{steps,   LANES, depth, 0,     LANES, weights, out, static_cast<long>(plan.rows) * LANES,
+                const Product p{steps,   WORDS, depth, 0,     WORDS, weights, out, static_cast<long>(plan.rows) * LANES,
                                 LANES, source > 0};
-                multiply_panel<LANES>(p, vectors, tiles);
+                multiply_panel<Numbers, WORDS>(p, vectors, tiles);
                 weights += static_cast<size_t>(depth) * vectors * LANES;
                 out += static_cast<size_t>(vectors) * plan.rows * LANES;
             }
