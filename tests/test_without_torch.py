@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from safa.engine.choice import native_precision
 from safa.video.read.pictures import save_picture
 from tests.engine.nets import builds
 from tests.media import write_video
@@ -89,7 +90,7 @@ def test_a_worker_of_a_cluster_and_the_page_load_and_work(tmp_path: Path, clip: 
         "print(sys.modules['torch'] is None)"
     )
     run = python(script, cwd=tmp_path)
-    assert run.stdout.split() == ["native", "float32", "True"], run.stderr
+    assert run.stdout.split() == ["native", native_precision(), "True"], run.stderr
 
 
 def test_nothing_of_it_is_loaded_where_it_is_installed(tmp_path: Path, clip: Path) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import tiny_network
 
 def tiny_upscaler(engine: str = "auto") -> Upscaler:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
-    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine=engine)
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", precision="float32", engine=engine)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def scene(height: int, width: int, shift: int, channels: int = 3) -> np.ndarray:
 
 def tiny_upscaler(engine: str = "auto", **layout: object) -> Upscaler:
     network = tiny_network(**{"grid": "input", "blend_prior": True, "flow_prior": "dis", **layout})
-    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine=engine)
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", precision="float32", engine=engine)
 
 
 @settings(deadline=None)
@@ -78,7 +78,7 @@ def test_no_seams(engine: str, layout: dict[str, object]) -> None:
 
 
 def test_no_seams_in_a_window() -> None:
-    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
+    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu", precision="float32")
     asks = [(0, 0.0), (1, 0.4), (3, 0.0), (3, 0.7)]
 
     def pictures() -> list[np.ndarray]:
@@ -126,7 +126,7 @@ def undecided_upscaler(engine: str) -> Upscaler:
             for region in ((0, 0, 96, 80), (0, 80, 96, 160))
         ]
         network.selector.decide.bias.sub_(0.4 * halves[0] + 0.6 * halves[1])
-    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine=engine)
+    return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", precision="float32", engine=engine)
 
 
 @settings(deadline=None)

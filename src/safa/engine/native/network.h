@@ -133,7 +133,7 @@ class Network {
         ChannelMap cells(FlowState::channels(finer_), -1);
         const int sub = finer_ * finer_;
         for (int o = 0; o < FLOW_CHANNELS * sub; ++o) cells[(o % sub) * 8 + o / sub] = o;
-        flow_head_ = std::make_unique<Convolution>(read_flow_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c),
+        flow_head_ = std::make_unique<Convolution>(read_exact_filter(all, "flow_head.0", FLOW_CHANNELS * sub, c),
                                                    std::vector<ChannelMap>{channel_map(c)}, cells);
         if (settings.propagation) {
             propagation_ = std::make_unique<Propagation>(all, settings);

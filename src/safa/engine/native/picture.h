@@ -20,7 +20,7 @@ inline Convolution read_cells(const Parameters& all, const std::string& name, in
     constexpr int PIXELS = SCALE * SCALE;
     ChannelMap colours(CELL, -1);
     for (int o = 0; o < 3 * PIXELS; ++o) colours[(o % PIXELS) * 4 + o / PIXELS] = o;
-    return Convolution(read_filter(all, name, 3 * PIXELS, channels, 3), {channel_map(channels)}, colours);
+    return Convolution(read_exact_filter(all, name, 3 * PIXELS, channels), {channel_map(channels)}, colours);
 }
 
 // Frame as the caller has it, read through strides (in floats) over channels, lines and pixels.

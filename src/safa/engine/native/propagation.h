@@ -36,7 +36,7 @@ class PropagationPass {
         append_channels(seen[1], 2 * c, 2);
         look_ = std::make_unique<Convolution>(
             read_conv_prelu(all, name + ".flow_change.0", FLOW_WIDTH, 2 * c + 2, 3), seen, channel_map(FLOW_WIDTH));
-        change_ = std::make_unique<Convolution>(read_flow_filter(all, name + ".flow_change.1", 2, FLOW_WIDTH),
+        change_ = std::make_unique<Convolution>(read_exact_filter(all, name + ".flow_change.1", 2, FLOW_WIDTH),
                                                 std::vector<ChannelMap>{channel_map(FLOW_WIDTH)}, channel_map(2));
         std::vector<ChannelMap> joined(own + 1);
         for (int k = 0; k <= own; ++k) append_channels(joined[k], k * c, c);

@@ -93,8 +93,8 @@ inline Filter read_filter(const Parameters& all, const std::string& name, int ou
     return filter;
 }
 
-// A filter whose results are flow: a hundredth of a pixel would show where edges are sharp.
-inline Filter read_flow_filter(const Parameters& all, const std::string& name, int out, int in) {
+// A 3x3 filter whose results are flow or what is added to a picture: errors of these show, those before are weakened.
+inline Filter read_exact_filter(const Parameters& all, const std::string& name, int out, int in) {
     Filter filter = read_filter(all, name, out, in, 3);
     filter.rounded = false;
     return filter;
