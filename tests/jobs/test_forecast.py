@@ -22,6 +22,7 @@ from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import Timeline
+from safa.video.write import animation
 from safa.video.write.animation import png_encoder
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
@@ -136,7 +137,7 @@ def test_pictures_are_made_of_the_video_to_tell_how_long_that_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: bool
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("safa.jobs.trial.png_encoder", lambda frame: seen.append(frame) or png_encoder(frame))
+    monkeypatch.setattr(animation, "png_encoder", lambda frame: seen.append(frame) or png_encoder(frame))
     source = write_clip(tmp_path / "in.mp4", frames=6)
     assert forecast(source, tmp_path / name, UpscaleSettings(), made_upscaler()).estimate is not None
     assert bool(seen) == made

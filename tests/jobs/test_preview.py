@@ -76,19 +76,19 @@ def test_sheet_and_clip_show_all_of_them(tmp_path: Path, weights: list[str]) -> 
 def test_reading_and_the_margins_of_tiles_are_part_of_the_estimate(
     tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tiles, each as large as the frame; writing takes 2 s a picture, reading 3 s a frame."""
+    """Two tiles, each as large as the frame; writing takes 2 s a picture, checking 1 s, reading 3 s a frame."""
     whole = (0, 0, HEIGHT, WIDTH)
     monkeypatch.setattr(
         Upscaler,
         "tiles",
         lambda *given, **options: (Tile(whole, whole),) * (2 if given[1:] == (HEIGHT, WIDTH) and not options else 1),
     )
-    monkeypatch.setattr(module, "encoded", lambda pictures, *given: (2.0, [1] * len(pictures)))
+    monkeypatch.setattr(module, "encoded", lambda pictures, *given: (2.0, 1.0, [1] * len(pictures)))
     monkeypatch.setattr(module, "reading_seconds", lambda job: 3.0)
     source = write_clip(tmp_path / "in.mp4", frames=12)
     (tried,) = preview(source, tmp_path / "s.png", weights=weights[:1], device="cpu").tried
     assert tried.estimate is not None
-    assert tried.estimate.seconds == pytest.approx(2 * tried.seconds + 23 * 2 + 12 * 3)
+    assert tried.estimate.seconds == pytest.approx(2 * tried.seconds + 23 * (2 + 1) + 12 * 3)
 
 
 def test_what_does_not_fit_into_memory_has_no_estimate(

@@ -79,9 +79,9 @@ class NativeEngine:
         config, tensors: the network's, as in ``Checkpoint``.
         threads: how many threads to use; None for as many as there are cores.
         build: one of ``library.BUILDS``; None for the best that this processor can run.
-        precision: "bfloat16" rounds what 3x3 convolutions multiply, except those that give flow and pictures; sums, warps, image
-            fusion and all else stay "float32". Any build can, but it is faster on that of ``library.BFLOAT16_BUILD``
-            alone.
+        precision: "bfloat16" rounds what 3x3 convolutions multiply, except those that give flow and pictures; sums,
+            warps, image fusion and all else stay "float32". Any build can, but it is faster on that of
+            ``library.BFLOAT16_BUILD`` alone.
 
     Raises:
         SafaError: the engine was not built or cannot be loaded.

@@ -238,10 +238,11 @@ def _try(
     work = whole.work(upscaler, job)
     if job.expected_frames and work is not None:
         spec = replace(job.spec, height=size[0], width=size[1])
-        writing, sizes = encoded(pictures[:ENCODED], [moment.time for _, moment in made], spec)
+        writing, checking, sizes = encoded(pictures[:ENCODED], [moment.time for _, moment in made], spec)
         network, others = seconds / len(made) * work, writing * whole.pixels + whole.read * len(frames) / len(made)
         # On a processor they share the cores; beside another device they are done while that works.
         each = network + others if upscaler.device == "cpu" else max(network, others)
+        each += checking * whole.pixels
         video = bytes_of(sizes, job.expected_frames) if spec.codec != "rgb" else None
         estimate = Estimate(each * job.expected_frames, round(video * whole.bytes) if video else None)
     return Tried(upscaler.checkpoint.name, seconds, estimate), [to_8_bits(picture) for picture in pictures]

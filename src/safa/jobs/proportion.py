@@ -72,7 +72,7 @@ def in_frame(path: Path, start: Fraction, job: Job, cut: Callable[[np.ndarray], 
             height, width = (side // step // 2 * 2 for side in pictures[0].shape[:2])
             spec = replace(job.spec, height=height, width=width)
             small = [np.ascontiguousarray(picture[::step, ::step][:height, :width]) for picture in pictures]
-            sizes.append(sum(encoded(small, times, spec)[1]))
+            sizes.append(sum(encoded(small, times, spec)[2]))
         return sizes[0] / sizes[1]
     except (SafaError, av.error.FFmpegError, OSError, ValueError, ZeroDivisionError):
         return None

@@ -22,7 +22,7 @@ from safa.video.schedule.cuts import with_changes
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import PAIR, Span, Window
-from safa.video.write.animation import png_encoder
+from safa.video.write.animation import convert
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import SegmentEncoder, ticks_of
 
@@ -97,15 +97,16 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
         return None  # the job itself reports the error
     pictures, costs = _timed(windows, upscaler, job)
     try:
-        encoding, sizes = encoded(pictures, times, job.spec)
+        writing, checking, sizes = encoded(pictures, times, job.spec)
     except (av.error.FFmpegError, OSError):
         return None  # no room for temporary files, which the job does without
     shares = [t for window in windows for _, (_, t) in window.pictures]
     at = shares.count(0) / max(1, len(shares))
     network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
-    others = read * sources + encoding * total
+    others = read * sources + writing * total
     # On a processor they share the cores; beside another device they are done while that works.
     seconds = network + others if upscaler.device == "cpu" else max(network, others)
+    seconds += checking * total  # when all else is done
     return Estimate(seconds, bytes_of(sizes, total) if job.spec.codec != "rgb" else None)
 
 
@@ -143,8 +144,10 @@ def reading_seconds(job: Job) -> float:
         return (_processor_seconds() - began) / max(1, count)
 
 
-def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec) -> tuple[float, list[int]]:
-    """Processor seconds to write, read back and check a picture, and the bytes of all in the order stored."""
+def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec) -> tuple[float, float, list[int]]:
+    """Seconds to write a picture beside other work, and to make of it what the output is made of and check that, with
+    nothing beside; the bytes of all in the order stored.
+    """
     with tempfile.TemporaryDirectory(prefix="safa-") as folder:
         began = _processor_seconds()
         encoder = SegmentEncoder(Path(folder) / "trial.mkv", spec)
@@ -153,20 +156,13 @@ def encoded(pictures: list[np.ndarray], times: list[Fraction], spec: OutputSpec)
             last = ticks_of(time_shown, spec.time_base, last)
             encoder.write(picture, last)
         path = encoder.finish()[0]
+        writing, began = _processor_seconds() - began, time.process_time()
         with av.open(str(path)) as container:
             sizes = [packet.size for packet in container.demux(video=0) if packet.size]
             container.seek(0)
-            for frame in container.decode(video=0):
-                if spec.container == "png":  # the lossless video is only on the way to them
-                    _as_png(frame)
-        return (_processor_seconds() - began) / len(pictures), sizes
-
-
-def _as_png(frame: av.VideoFrame) -> None:
-    """Make a picture of a frame and read it back."""
-    encoder, decoder = png_encoder(frame), av.CodecContext.create("png", "r")
-    for packet in encoder.encode(frame.reformat(format=encoder.pix_fmt)):
-        decoder.decode(packet)  # type: ignore[attr-defined]
+            convert(container.decode(video=0), spec)
+        checking = time.process_time() - began
+        return writing / len(pictures), checking / len(pictures), sizes
 
 
 def _processor_seconds() -> float:

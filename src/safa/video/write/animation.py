@@ -4,9 +4,10 @@ Their frames wait in lossless segments like those of any other output; here they
 made into pictures.
 """
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -109,22 +110,44 @@ def _ticks(journal: Joinable, spec: OutputSpec, tick: Fraction) -> tuple[list[in
     return starts, max(round((journal.end - first * spec.time_base) / tick), starts[-1] + 1)
 
 
+def convert(frames: Iterable[av.VideoFrame], spec: OutputSpec) -> None:
+    """Make of some decoded frames what the output is made of, and throw it away: for how long that takes."""
+    if spec.container == "png":
+        encoder = decoder = None
+        for frame in frames:
+            encoder, decoder = encoder or png_encoder(frame), decoder or av.CodecContext.create("png", "r")
+            for packet in encoder.encode(frame.reformat(format=encoder.pix_fmt)):
+                decoder.decode(packet)  # type: ignore[attr-defined]
+    elif spec.container == "gif":
+        _encode_gif(io.BytesIO(), ((10 * k, 10, frame) for k, frame in enumerate(frames)), spec)
+    elif spec.container == "webp":
+        _encode_webp(((100 * k, frame) for k, frame in enumerate(frames)), spec)
+    else:
+        for _ in frames:  # they are the output
+            pass
+
+
 def _write_gif(path: Path, journal: Joinable, spec: OutputSpec) -> None:
-    """Every frame with 256 colours of its own, in constant memory."""
     starts, end = _ticks(journal, spec, GIF_TICK)
     durations = [b - a for a, b in zip(starts, [*starts[1:], end], strict=True)]
-    with av.open(for_ffmpeg(path), "w", format="gif", container_options={"loop": "0"}) as container:
+    frames = (frame for _, frame in _frames(journal, spec))
+    _encode_gif(for_ffmpeg(path), zip(starts, durations, frames, strict=True), spec)
+
+
+def _encode_gif(to: str | io.BytesIO, frames: Iterable[tuple[int, int, av.VideoFrame]], spec: OutputSpec) -> None:
+    """(start, duration, frame) each: every frame with 256 colours of its own, in constant memory."""
+    with av.open(to, "w", format="gif", container_options={"loop": "0"}) as container:
         stream: Any = container.add_stream("gif", rate=spec.rate)
         stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "pal8"
         stream.codec_context.time_base = stream.time_base = GIF_TICK
         graph = None
-        for number, (_, frame) in enumerate(_frames(journal, spec)):
+        for start, duration, frame in frames:
             coloured = frame.reformat(format="bgra")
-            coloured.pts, coloured.time_base = starts[number], GIF_TICK
+            coloured.pts, coloured.time_base = start, GIF_TICK
             graph = graph or _palette_graph(coloured)
             graph.push(coloured)
             for packet in stream.encode(graph.pull()):
-                packet.duration = durations[number]
+                packet.duration = duration
                 container.mux(packet)
         container.mux(stream.encode(None))
 
@@ -144,21 +167,26 @@ def _palette_graph(frame: av.VideoFrame) -> av.filter.Graph:
 
 
 def _write_webp(path: Path, journal: Joinable, spec: OutputSpec) -> None:
-    """One packet is the whole file; libwebp guesses how long its last frame is, so that is set afterwards."""
     starts, end = _ticks(journal, spec, WEBP_TICK)
+    frames = (frame for _, frame in _frames(journal, spec))
+    data = _encode_webp(zip(starts, frames, strict=True), spec)
+    _set_last_end(data, end)
+    path.write_bytes(data)
+
+
+def _encode_webp(frames: Iterable[tuple[int, av.VideoFrame]], spec: OutputSpec) -> bytearray:
+    """(start, frame) each. One packet is the whole file; libwebp guesses how long its last frame is."""
     encoder: Any = av.CodecContext.create("libwebp_anim", "w")
     encoder.width, encoder.height, encoder.pix_fmt = spec.width, spec.height, "bgra"
     encoder.time_base, encoder.framerate = WEBP_TICK, spec.rate
     encoder.options = {"quality": "90"}
     packets: list[Any] = []
-    for number, (_, frame) in enumerate(_frames(journal, spec)):
+    for start, frame in frames:
         picture = frame.reformat(format="bgra")
-        picture.pts, picture.time_base = starts[number], WEBP_TICK
+        picture.pts, picture.time_base = start, WEBP_TICK
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
-    data = bytearray(b"".join(bytes(packet) for packet in packets))
-    _set_last_end(data, end)
-    path.write_bytes(data)
+    return bytearray(b"".join(bytes(packet) for packet in packets))
 
 
 def _set_last_end(data: bytearray, end: int) -> None:
