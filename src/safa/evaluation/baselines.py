@@ -19,8 +19,8 @@ from safa.network.config import SCALE
 from safa.network.operations import bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
+from safa.upscaler.state_cache import EncodedWindow
 from safa.upscaler.upscaler import Ask, Upscaler
-from safa.upscaler.window_state import EncodedWindow
 from safa.video.schedule.windows import Span
 
 Window_ = TypeVar("Window_")

@@ -18,7 +18,6 @@ from safa.jobs.forecast import Forecast, forecast_of
 from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare_job
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
-from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share
@@ -172,6 +171,6 @@ def _run(
     def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
         cuts, dedup = job.settings.cuts, job.settings.dedup
         windows = plan_windows(early, timeline, cuts, dedup, upscaler.span, writer.wants)
-        return render_windows(windows, upscaler, (job.spec.height, job.spec.width))
+        return upscaler.render(windows, (job.spec.height, job.spec.width))
 
     run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)
