@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safa.cli.console import (
-    Codec,
+    CodecOption,
     Crf,
     Deinterlace,
     Device,
@@ -48,7 +48,7 @@ def preview_command(
     device: Device = "auto",
     engine: EngineName = "auto",
     memory: Memory = None,
-    codec: Codec = None,
+    codec: CodecOption = None,
     crf: Crf = None,
     source_fps: SourceFps = None,
     deinterlace: Deinterlace = True,

@@ -25,6 +25,8 @@ from safa.video.schedule.windows import Span
 
 Window_ = TypeVar("Window_")
 
+FrameBetween = Callable[[Tensor, Tensor, float], Tensor]
+"""Two inputs and t to the frame at t, all ``1,3,H,W`` in [0, 1]."""
 Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
 Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
 

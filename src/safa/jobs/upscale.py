@@ -21,7 +21,7 @@ from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share
-from safa.upscaler.size import Scale
+from safa.upscaler.size import ScaleFactor
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.read.folder import open_reader
@@ -39,7 +39,7 @@ def upscale(
     output: str | Path,
     *,
     rate: int | None = None,
-    scale: Scale | None = None,
+    scale: ScaleFactor | None = None,
     size: str | None = None,
     settings: UpscaleSettings | None = None,
     upscaler: Upscaler | None = None,

@@ -24,8 +24,7 @@ from safa.network.config import SCALE, SafaConfig, Scale
 from safa.network.dis_flow import Flow
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
-from safa.upscaler.size import Scale as Factor
-from safa.upscaler.size import result_size
+from safa.upscaler.size import ScaleFactor, result_size
 from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, StateCache
 from safa.upscaler.tile_rendering import Ask, render_tiles
 from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, smallest_cost
@@ -87,7 +86,7 @@ class Upscaler:
         frame1: Array,
         times: Sequence[float],
         *,
-        scale: Factor | None = None,
+        scale: ScaleFactor | None = None,
         size: str | None = None,
     ) -> list[Array]:
         """The frames at ``times`` (0 is ``frame0``, 1 is ``frame1``), four times as wide and high if nothing is said.
@@ -114,7 +113,7 @@ class Upscaler:
             return list(self.pictures(self.pair(first, second), asks, size=made))
 
     def stream(
-        self, frames: Iterable[Array], rate: int = 2, *, scale: Factor | None = None, size: str | None = None
+        self, frames: Iterable[Array], rate: int = 2, *, scale: ScaleFactor | None = None, size: str | None = None
     ) -> Iterator[Array]:
         """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
 
