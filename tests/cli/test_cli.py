@@ -224,7 +224,7 @@ def test_interrupt_says_what_is_kept(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safa.jobs.upscale.render_windows", interrupt)
+    monkeypatch.setattr("safa.upscaler.upscaler.Upscaler.render", interrupt)
     weights = files / "tiny.safetensors"
     code, _, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
     assert code == 130

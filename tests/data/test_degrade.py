@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.data_fixtures import texture
 
+from safa.data.codec import encode_packets
 from safa.data.compression import pass_codec
 from safa.data.degrade import Degradation, blur_kernel, degrade, sharpen
 from safa.data.scene import reduce_quarter
@@ -54,6 +55,20 @@ def test_codecs_damage_more_at_lower_quality(codec: str) -> None:
     worse, better = (pass_codec(frames, codec, quality) for quality in (0.0, 1.0))  # type: ignore[arg-type]
     assert [frame.shape for frame in worse] == [(64, 65, 3)] * 3
     assert 0 < distance(better[2], frames[2]) < distance(worse[2], frames[2]) < 40
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2", "vp9"])
+def test_encoders_do_the_same_each_time(codec: str) -> None:
+    """Whatever was in memory before: training samples are made again after a restart."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(scale=12, size=(6, 64, 64, 3))
+    frames = [(PICTURE[:64, 3 * k : 3 * k + 64] + noise[k]).clip(0, 255).astype(np.uint8) for k in range(6)]
+    options = {"crf": "19", "preset": "medium", "refs": "1", "bf": "3", "g": "12"} if codec == "h264" else {}
+    made, dirt = set(), []
+    for _ in range(60 if codec == "h264" else 10):
+        dirt = [*dirt[-20:], rng.integers(0, 256, rng.integers(1000, 300_000), dtype=np.uint8)]
+        made.add(b"".join(encode_packets(frames, codec, options, "420")))  # type: ignore[arg-type]
+    assert len(made) == 1
 
 
 def test_codec_artefacts_depend_on_the_frame_before() -> None:

@@ -18,7 +18,7 @@ from safa.evaluation.baselines import (
     stream_method,
 )
 from safa.evaluation.metrics import psnr
-from safa.evaluation.protocols import Window
+from safa.evaluation.protocols import EvaluationWindow
 from safa.network.safa import Safa
 from safa.upscaler.upscaler import Upscaler
 from tests.conftest import streaming_network, tiny_network
@@ -48,7 +48,7 @@ def test_blending_follows_time() -> None:
 @pytest.mark.parametrize("index", [1, 3])
 def test_the_classical_route_follows_motion(index: int) -> None:
     # 3 pixels a frame on waves of about 35 pixels: mixing the ends blurs, moving them does not.
-    window = Window("x", 0, tuple(moving(5, height=96, width=160, step=3)))
+    window = EvaluationWindow("x", 0, tuple(moving(5, height=96, width=160, step=3)))
     inside = slice(24, -24)
     t = [index / 4]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from safa.data.codec import Codec
+from safa.data.codec import CodecName
 from safa.data.scene import reduce_quarter
 from safa.errors import SafaError
 from safa.evaluation.protocols import (
@@ -65,7 +65,7 @@ def test_windows_with_the_whole_stream() -> None:
 
 
 @pytest.mark.parametrize(("codec", "quality"), [("h264", 0.0), ("h264", 34.0), ("hevc", 30.0), ("mpeg2", 8.0)])
-def test_all_inputs_of_a_sequence_are_one_compressed_video(codec: Codec, quality: float) -> None:
+def test_all_inputs_of_a_sequence_are_one_compressed_video(codec: CodecName, quality: float) -> None:
     """So that what looks at the stream and what looks at two frames see the same."""
     frames = moving(9, height=64)
     compression = Compression(codec, quality)

@@ -12,7 +12,7 @@ from torch import Tensor
 from safa.errors import SafaError
 from safa.evaluation.baselines import BASELINES, Method
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.run import Progress, count_operations, evaluate, worst_frames
+from safa.evaluation.run import EvaluationProgress, count_operations, evaluate, worst_frames
 from tests.evaluation.footage import Held, moving
 
 
@@ -61,9 +61,14 @@ def test_the_variants_weigh_sequences_differently() -> None:
 
 def test_progress_counts_the_windows_that_are_left_after_the_limit() -> None:
     dataset = Dataset("made up", (flat([0.5] * 9, "a"), flat([0.5] * 5, "b"), flat([0.5], "too short")), factor=2)
-    seen: list[Progress] = []
+    seen: list[EvaluationProgress] = []
     results = evaluate([constant(0.4)], dataset, windows_per_sequence=2, on_progress=seen.append)
-    assert seen == [Progress(1, 4, "a"), Progress(2, 4, "a"), Progress(3, 4, "b"), Progress(4, 4, "b")]
+    assert seen == [
+        EvaluationProgress(1, 4, "a"),
+        EvaluationProgress(2, 4, "a"),
+        EvaluationProgress(3, 4, "b"),
+        EvaluationProgress(4, 4, "b"),
+    ]
     assert results.windows == {"a": 2, "b": 2}
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from safa import cli
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.errors import CheckFailed, SafaError
-from safa.export import archive, export_model, folder
+from safa.export import export_model, folder
+from safa.export.archive import ArchiveWriter
 from safa.export.check import compare
 from safa.export.parts import parts_of
 from safa.export.run import Archives, Run, Steps
@@ -91,10 +92,10 @@ def test_a_part_carries_its_own_weights_only(settings: dict[str, object]) -> Non
 
 
 def test_graphs_take_any_size_and_follow_the_selector(exported_onnx: Path) -> None:
-    from safa.export import onnx as writer
+    from safa.export.onnx import OnnxWriter
 
     network = load_checkpoint(exported_onnx.with_suffix(".safetensors")).network
-    run = writer.runner(exported_onnx)
+    run = OnnxWriter().runner(exported_onnx)
     for height, width in ((8, 8), (16, 48)):
         arrive_at_the_same_image(network, run, height, width)
 
@@ -137,7 +138,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_archives_take_any_size_and_follow_the_selector(archives: Path) -> None:
     network = load_checkpoint(archives.with_name("tiny.safetensors")).network
-    arrive_at_the_same_image(network, archive.runner(archives), 8, 16)
+    arrive_at_the_same_image(network, ArchiveWriter().runner(archives), 8, 16)
 
 
 def test_archives_move_to_a_device_whole(archives: Path) -> None:
@@ -180,7 +181,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace
     """A format that writes at once; ``error`` is added to what its block 0 gives at the coarser scale."""
     network = tiny_network(grid="input", blocks=1, scales=(1.0, 0.5))
     save_checkpoint(network, tmp_path / "tiny.safetensors")
-    writer = SimpleNamespace(SUFFIX=".part", RUNTIME="a stand-in", OPSET=0, error=0.0)
+    writer = SimpleNamespace(suffix=".part", runtime="a stand-in", opset=0, error=0.0)
     writer.write = lambda part, config, path, facts: path.write_text(part.name)
 
     def runner(folder: Path) -> Run:
@@ -224,7 +225,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_asked(stand_in: Simple
     with pytest.raises(CheckFailed):
         export_model(weights, output, overwrite=True)
     assert (output / "model.json").read_text() == before
-    stand_in.error, stand_in.RUNTIME = 0.0, "another"
+    stand_in.error, stand_in.runtime = 0.0, "another"
     export_model(weights, output, overwrite=True)
     assert (output / "model.json").read_text() != before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.txt", "tiny.safetensors", "x"]

@@ -99,9 +99,9 @@ def test_what_a_window_cannot_be_made_of_is_told(exported_stream: Path) -> None:
 
 
 def test_the_exporter_is_quiet_about_a_fixed_scale(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    writer = pytest.importorskip("safa.export.onnx", reason="the export extra is not installed")
+    onnx = pytest.importorskip("safa.export.onnx", reason="the export extra is not installed")
     network = small_stream()
     (selector,) = (part for part in parts_of(network) if part.name == "selector")
     with caplog.at_level(logging.WARNING):
-        writer.write(selector, network.config, tmp_path / "selector.onnx", {"safa": "0"})
+        onnx.OnnxWriter().write(selector, network.config, tmp_path / "selector.onnx", {"safa": "0"})
     assert not caplog.records

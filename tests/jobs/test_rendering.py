@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.jobs.rendering import render_windows
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
@@ -27,7 +26,7 @@ def upscaler() -> Upscaler:
 def pictures_of(
     source: list[Frame], timeline: Timeline, upscaler: Upscaler, **options: Any
 ) -> list[tuple[np.ndarray, OutputTime]]:
-    return list(render_windows(plan_windows(source, timeline, span=upscaler.span, **options), upscaler))
+    return list(upscaler.render(plan_windows(source, timeline, span=upscaler.span, **options)))
 
 
 def frames(pictures: list[np.ndarray]) -> list[Frame]:
@@ -119,5 +118,5 @@ def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pyte
     ]
     assert len(whole) == len(alone) == 25
     for window in reversed(alone):
-        ((picture, moment),) = render_windows([window], upscaler)
+        ((picture, moment),) = upscaler.render([window])
         assert np.array_equal(picture, whole[moment.number])

@@ -9,7 +9,7 @@ import pytest
 from tests.data_fixtures import write_pack, write_training_data
 
 from safa.errors import SafaError
-from safa.training.ablation import Result, ablate, as_table, read_rows
+from safa.training.ablation import AblationResult, ablate, as_table, read_rows
 from safa.training.config import TrainConfig
 
 TABLE = """
@@ -79,7 +79,7 @@ def test_finished_rows_are_kept(table: Path, packed: Path, tmp_path: Path) -> No
 def test_rows_of_other_settings_are_trained_anew(table: Path, packed: Path, tmp_path: Path) -> None:
     trained: list[tuple[str, int]] = []
 
-    def run(steps: int, *overrides: str, data: Path = packed) -> list[Result]:
+    def run(steps: int, *overrides: str, data: Path = packed) -> list[AblationResult]:
         trained.clear()
         return ablate(
             read_rows(table, overrides, only=["one"]),

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from safa.errors import SafaError
-from safa.training.losses import Perceptual, charbonnier, flow_error, frequency, imbalance, l1, psnr
+from safa.training.losses import Perceptual, charbonnier, flow_error, frequency, imbalance, l1, psnr_loss
 
 
 def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
@@ -22,9 +22,9 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
 
 def test_psnr_loss_falls_by_as_much_for_every_decibel() -> None:
     truth = torch.zeros(1, 3, 8, 8)
-    losses = [float(psnr(torch.full_like(truth, error), truth)) for error in (0.1, 0.01 * math.sqrt(10), 0.01)]
+    losses = [float(psnr_loss(torch.full_like(truth, error), truth)) for error in (0.1, 0.01 * math.sqrt(10), 0.01)]
     assert losses[0] - losses[1] == pytest.approx(losses[1] - losses[2], rel=0.01)
-    both = psnr(torch.stack((truth[0] + 0.1, truth[0] + 0.01)), truth)
+    both = psnr_loss(torch.stack((truth[0] + 0.1, truth[0] + 0.01)), truth)
     assert float(both) == pytest.approx((losses[0] + losses[2]) / 2)
 
 

@@ -120,7 +120,7 @@ def undecided_upscaler(engine: str) -> Upscaler:
     assert network.selector is not None
     with torch.no_grad():
         network.selector.decide.weight.mul_(40)
-        state = upscaler._states(pair, upscaler._whole(96, 160)).pair(0)
+        state = upscaler._cache.of_window(pair, upscaler._whole(96, 160)).pair(0)
         halves = [
             torch.tensor(upscaler.engine.synthesize(state, 0.5, None, region).choice.logits[0])
             for region in ((0, 0, 96, 80), (0, 80, 96, 160))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
+from safa.network.safa import Safa
 from safa.upscaler.upscaler import Upscaler
 from safa.video.schedule.windows import Span
 from tests.conftest import streaming_network, tiny_network
@@ -64,12 +66,14 @@ def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, mon
     expected = [
         image for a, b in itertools.pairwise(frames) for image in upscaler.between(a, b, [0, 1 / 3, 2 / 3])
     ] + upscaler.between(frames[2], frames[3], [1.0])
-    encoded, synthesised = [], []
-    encode, synthesize = upscaler.engine.encode_frame, upscaler.engine.synthesize
+    encoded, joined, synthesised = [], [], []
+    engine = upscaler.engine
+    encode, join, synthesize = engine.encode_frame, engine.encode_pair, engine.synthesize
     monkeypatch.setattr(upscaler.engine, "encode_frame", lambda frame: encoded.append(1) or encode(frame))
+    monkeypatch.setattr(upscaler.engine, "encode_pair", lambda *all: joined.append(1) or join(*all))
     monkeypatch.setattr(upscaler.engine, "synthesize", lambda *all: synthesised.append(1) or synthesize(*all))
     result = list(upscaler.stream(iter(frames), rate=3))
-    assert len(encoded) == 4
+    assert (len(encoded), len(joined)) == (4, 3)
     assert len(synthesised) == len(result) == 10
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
 
@@ -92,6 +96,29 @@ def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.Mo
     assert len(result) == len(expected) == 9
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
     assert not np.array_equal(result[2], looking.between(frames[1], frames[2], [0.0])[0])
+
+
+@pytest.mark.parametrize("make", [tiny_network, streaming_network])
+def test_frames_can_be_given_to_two_upscalers(make: Callable[..., Safa]) -> None:
+    """What one has computed of them is of no use to the other."""
+    one, other = (Upscaler(Checkpoint.of(make(channels=channels), "tiny"), device="cpu") for channels in (8, 16))
+    pair = one.pair(one.encode(picture(0)), one.encode(picture(1)))
+    first, second = one.at(pair, 0.5), other.at(pair, 0.5)
+    assert np.array_equal(second, other.between(picture(0), picture(1), [0.5])[0])
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("propagation", [0, 1])
+def test_states_are_dropped_with_the_frames_they_are_of(propagation: int) -> None:
+    network = streaming_network(propagation=propagation)
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
+    frames = [upscaler.encode(picture(seed)) for seed in (0, 1, 2)]
+    for pair in itertools.pairwise(frames):
+        upscaler.at(upscaler.pair(*pair), 0.5)
+    cache = upscaler._cache
+    assert (len(cache._windows), len(cache._frames), len(cache._flows)) == (0, 0 if propagation else 3, 2)
+    del frames[:2], pair
+    assert (len(cache._frames), len(cache._flows)) == (0 if propagation else 1, 0)
 
 
 def test_stream_is_lazy(upscaler: Upscaler) -> None:

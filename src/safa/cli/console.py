@@ -55,7 +55,7 @@ Rate = Annotated[
 ]
 Fps = Annotated[str | None, typer.Option("--fps", help="Frames per second instead, such as 60 or 60000/1001.")]
 Slow = Annotated[str | None, typer.Option("--slow", metavar="X", help="Slow motion: everything takes X times as long.")]
-Codec = Annotated[str | None, typer.Option("--codec", help="h264, h265, av1, vp9, prores or ffv1.")]
+CodecOption = Annotated[str | None, typer.Option("--codec", help="h264, h265, av1, vp9, prores or ffv1.")]
 Crf = Annotated[float | None, typer.Option("--crf", help="Quality, lower is better and larger.")]
 SourceFps = Annotated[str | None, typer.Option("--source-fps", help="Frames per second of a folder of pictures.")]
 Deinterlace = Annotated[

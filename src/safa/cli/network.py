@@ -15,10 +15,10 @@ from safa.errors import SafaError, to_install
 if TYPE_CHECKING:
     from safa.data.packing import PackProgress
     from safa.training import TrainProgress
-    from safa.training.ablation import Result, Row
+    from safa.training.ablation import AblationResult, Row
 
 Data = Annotated[Path, typer.Option(help="Training pack, or a folder with clips and photographs.")]
-Settings = Annotated[
+SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as network.channels=16.")
 ]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -73,7 +73,7 @@ def train_command(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(help="Recipe (TOML); see recipes/.")] = None,
-    settings: Settings = None,
+    settings: SettingsOption = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long; go on later with --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
@@ -129,7 +129,7 @@ def ablate_command(
     minutes: Annotated[float | None, typer.Option(help="Training time of every row.")] = None,
     steps: Annotated[int | None, typer.Option(help="Or training steps of every row.")] = None,
     only: Annotated[str | None, typer.Option(help="Rows to take, such as a1,a2.")] = None,
-    settings: Settings = None,
+    settings: SettingsOption = None,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
 ) -> None:
@@ -145,7 +145,7 @@ def ablate_command(
         def show(row: Row, progress: TrainProgress) -> None:
             bar.update(task, description=f"{row.name}: step {progress.step}, {_describe(progress)}")
 
-        def advance(result: Result) -> None:
+        def advance(result: AblationResult) -> None:
             bar.advance(task)
 
         budget = {"minutes": minutes, "steps": steps}

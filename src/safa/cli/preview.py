@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safa.cli.console import (
-    Codec,
+    CodecOption,
     Crf,
     Deinterlace,
     Device,
@@ -50,7 +50,7 @@ def preview_command(
     engine: EngineName = "auto",
     precision: Precision = "auto",
     memory: Memory = None,
-    codec: Codec = None,
+    codec: CodecOption = None,
     crf: Crf = None,
     source_fps: SourceFps = None,
     deinterlace: Deinterlace = True,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
     from safa.evaluation.datasets import Dataset
     from safa.evaluation.protocols import Compression
-    from safa.evaluation.run import Progress, Results
+    from safa.evaluation.run import EvaluationProgress, Results
 
 # Sizes of the OUTPUT at which the report counts the selector's choices.
 REPORT_HEIGHTS = (240, 480, 1080, 2160)
@@ -89,7 +89,7 @@ def evaluate_command(
         for part in sets:
             task = bar.add_task(f"x{part.factor}", total=None, speed="-")
 
-            def show(progress: Progress, task: Any = task) -> None:
+            def show(progress: EvaluationProgress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
 
             every.append(run(methods, part, protocol, windows, further, show))  # type: ignore[arg-type]

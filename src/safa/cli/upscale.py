@@ -11,7 +11,7 @@ from rich.markup import escape
 from safa.cli.console import (
     INTERRUPTED,
     AutoWeights,
-    Codec,
+    CodecOption,
     Crf,
     Deinterlace,
     Detail,
@@ -57,7 +57,7 @@ def upscale_command(
     engine: EngineName = "auto",
     precision: Precision = "auto",
     memory: Memory = None,
-    codec: Codec = None,
+    codec: CodecOption = None,
     crf: Crf = None,
     preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
     source_fps: SourceFps = None,

@@ -27,7 +27,6 @@ from safa.engine.process_memory import total
 from safa.errors import SafaError
 from safa.jobs.job import engine_of
 from safa.jobs.pipeline import run_pipeline
-from safa.jobs.rendering import render_windows
 from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.files import atomic_write
@@ -158,7 +157,7 @@ class Worker:
             encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
             def pictures(early: Iterator[Window[OutputTime]]) -> Iterator[tuple[Array, OutputTime]]:
-                return render_windows(early, self._upscaler, (film.spec.height, film.spec.width))
+                return self._upscaler.render(early, (film.spec.height, film.spec.width))
 
             def write(picture: np.ndarray, moment: OutputTime) -> None:
                 encoder.write(picture, plan.ticks[moment.number - plan.first_frame])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
@@ -13,18 +14,21 @@ import numpy as np
 from safa.data.scene import Image
 from safa.errors import SafaError
 
-Codec = Literal["h264", "hevc", "mpeg2", "vp9"]
+CodecName = Literal["h264", "hevc", "mpeg2", "vp9"]
 Chroma = Literal["420", "444"]
-ENCODERS: dict[Codec, str] = {
+ENCODERS: dict[CodecName, str] = {
     "h264": "libx264",
     "hevc": "libx265",
     "mpeg2": "mpeg2video",
     "vp9": "libvpx-vp9",
 }
-DECODERS: dict[Codec, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
+DECODERS: dict[CodecName, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
+# x264's AVX-512 code for macroblock trees reads memory it has not written, so frames of some sizes come out different
+# each time (seen with widths below 128 and with 200). SSE2, which every x86-64 processor has, takes hardly longer.
+_X264_CODE = ":asm=SSE2" if platform.machine().lower() in ("x86_64", "amd64") else ""
 # One thread each: encoders split the picture by threads, and the result must not depend on the machine.
-_ONE_THREAD: dict[Codec, dict[str, str]] = {
-    "h264": {"x264-params": "log-level=-1:threads=1"},
+_ALWAYS: dict[CodecName, dict[str, str]] = {
+    "h264": {"x264-params": f"log-level=-1:threads=1{_X264_CODE}"},
     "hevc": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "mpeg2": {},
     "vp9": {"row-mt": "0"},
@@ -32,7 +36,7 @@ _ONE_THREAD: dict[Codec, dict[str, str]] = {
 
 
 def encode_packets(
-    frames: Sequence[Image], codec: Codec, options: dict[str, str], chroma: Literal["420", "444"]
+    frames: Sequence[Image], codec: CodecName, options: dict[str, str], chroma: Literal["420", "444"]
 ) -> list[bytes]:
     """Packets of ``frames``, the codec's own headers included (no container).
 
@@ -53,7 +57,7 @@ def encode_packets(
     context.width, context.height, context.pix_fmt = width, height, f"yuv{chroma}p"
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.thread_count = 1
-    context.options = {**_ONE_THREAD[codec], **options}
+    context.options = {**_ALWAYS[codec], **options}
     packets: list[bytes] = []
     for index, image in enumerate(frames):
         frame = _to_yuv(image, chroma)
@@ -62,7 +66,7 @@ def encode_packets(
     return packets + [bytes(packet) for packet in context.encode(None)]
 
 
-def decode_packets(packets: Sequence[bytes], codec: Codec, most_frames: int | None = None) -> list[Image]:
+def decode_packets(packets: Sequence[bytes], codec: CodecName, most_frames: int | None = None) -> list[Image]:
     """The frames that ``encode_packets`` was given, as the decoder sees them; at most the first ``most_frames``."""
     context = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(context, av.VideoCodecContext)
@@ -76,7 +80,7 @@ def decode_packets(packets: Sequence[bytes], codec: Codec, most_frames: int | No
     return frames
 
 
-def decode_stream(data: bytes, codec: Codec, most_frames: int | None = None) -> list[Image]:
+def decode_stream(data: bytes, codec: CodecName, most_frames: int | None = None) -> list[Image]:
     """As ``decode_packets`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
     parser = av.CodecContext.create(DECODERS[codec], "r")
     packets = [bytes(packet) for packet in [*parser.parse(data), *parser.parse(None)]]

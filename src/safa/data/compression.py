@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from safa.data.codec import Codec, decode_packets, encode_packets
+from safa.data.codec import CodecName, decode_packets, encode_packets
 from safa.data.scene import Image
 
 # Coarsest and finest quantiser of each codec (a CRF, of the MPEG ones a quantiser scale): visible to nearly invisible
 # damage.
-QUALITIES: dict[Codec, tuple[int, int]] = {
+QUALITIES: dict[CodecName, tuple[int, int]] = {
     "h264": (36, 17),
     "hevc": (36, 22),
     "mpeg2": (10, 2),
     "vp9": (52, 28),
 }
 # Typical options of encoders; chosen from evenly.
-WAYS: dict[Codec, dict[str, tuple[str, ...]]] = {
+WAYS: dict[CodecName, dict[str, tuple[str, ...]]] = {
     "h264": {"preset": ("veryfast", "faster", "medium"), "bf": ("0", "2", "3"), "g": ("12", "60", "250")},
     "mpeg2": {"bf": ("0", "2"), "g": ("12", "15")},
 }
@@ -28,7 +28,7 @@ SMALLEST_CODED = 64
 
 
 def pass_codec(
-    frames: Sequence[Image], codec: Codec, quality: float, rng: np.random.Generator | None = None
+    frames: Sequence[Image], codec: CodecName, quality: float, rng: np.random.Generator | None = None
 ) -> list[Image]:
     """Encode and decode ``frames`` (4:2:0); ``quality`` from 0, visibly damaged, to 1, nearly clean.
 
@@ -36,7 +36,7 @@ def pass_codec(
     care, with frames predicted from both sides or without, and keyframes often or never.
     """
     level = str(level_of(codec, quality))
-    options: dict[Codec, dict[str, str]] = {
+    options: dict[CodecName, dict[str, str]] = {
         # One reference frame: the frames played to and fro would otherwise find a perfect match in the past.
         "h264": {"crf": level, "preset": "fast", "refs": "1", "bf": "0"},
         "hevc": {"crf": level, "preset": "superfast", "refs": "1", "bf": "0"},
@@ -49,13 +49,13 @@ def pass_codec(
     return through_codec(frames, codec, options[codec])
 
 
-def level_of(codec: Codec, quality: float) -> int:
+def level_of(codec: CodecName, quality: float) -> int:
     """The quantiser on the encoder's own scale for a quality from 0 to 1."""
     coarse, fine = QUALITIES[codec]
     return round(coarse + quality * (fine - coarse))
 
 
-def through_codec(frames: Sequence[Image], codec: Codec, options: dict[str, str]) -> list[Image]:
+def through_codec(frames: Sequence[Image], codec: CodecName, options: dict[str, str]) -> list[Image]:
     """``frames`` of any one size as an encoder with these options leaves them (4:2:0)."""
     height, width = frames[0].shape[:2]
     bottom, right = (max(side + side % 2, SMALLEST_CODED) - side for side in (height, width))

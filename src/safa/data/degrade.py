@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from safa.data.codec import Codec
+from safa.data.codec import CodecName
 from safa.data.compression import pass_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.errors import SafaError
 from safa.network.config import SCALE
 
-Step = Callable[[Image], Image]
+ImageStep = Callable[[Image], Image]
 
 # Beyond 11 OpenCV filters by Fourier transform, which takes six times as long.
 KERNEL_SIDE = 11
@@ -62,7 +62,7 @@ class Degradation:
     rounds: int = 2
     unsharp: float = 0.0
     codec: float = 0.7
-    codecs: tuple[Codec, ...] = ("h264", "hevc", "mpeg2")
+    codecs: tuple[CodecName, ...] = ("h264", "hevc", "mpeg2")
     again: float = 0.0
     clean: float = 0.0
     sharpen: float = 0.0
@@ -75,10 +75,10 @@ class Degradation:
                 raise SafaError(f"degradation.{name} is {getattr(self, name)!r}; it is a probability from 0 to 1.")
         for name in ("sigma", "noise_level", "jpeg_quality", "codecs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        unknown = [codec for codec in self.codecs if codec not in get_args(Codec)]
+        unknown = [codec for codec in self.codecs if codec not in get_args(CodecName)]
         if unknown or not self.codecs:
             raise SafaError(
-                f"degradation.codecs is {self.codecs!r}; it must name some of {', '.join(get_args(Codec))}."
+                f"degradation.codecs is {self.codecs!r}; it must name some of {', '.join(get_args(CodecName))}."
             )
 
     @classmethod
@@ -136,9 +136,9 @@ def sharpen(image: Image, amount: float) -> Image:
     return np.asarray(np.rint(mask * sharper + (1 - mask) * exact), np.uint8)
 
 
-def _round(settings: Degradation, rng: np.random.Generator, sigma: float, size: tuple[int, int]) -> list[Step]:
+def _round(settings: Degradation, rng: np.random.Generator, sigma: float, size: tuple[int, int]) -> list[ImageStep]:
     """One round's steps, with everything drawn but the noise of each frame."""
-    steps: list[Step] = []
+    steps: list[ImageStep] = []
     if rng.random() < settings.blur:
         kernel = blur_kernel(rng, settings.sigma[0], max(settings.sigma[0], sigma))
         steps.append(lambda image: _filter(image, kernel))
@@ -176,7 +176,7 @@ def _filter(image: Image, kernel: NDArray[np.float32]) -> Image:
     return np.asarray(np.clip(np.rint(blurred), 0, 255), np.uint8)
 
 
-def _unsharp(rng: np.random.Generator) -> Step:
+def _unsharp(rng: np.random.Generator) -> ImageStep:
     amount = float(rng.uniform(0.2, 0.8))
 
     def step(image: Image) -> Image:
@@ -187,14 +187,14 @@ def _unsharp(rng: np.random.Generator) -> Step:
     return step
 
 
-def _resizing(size: tuple[int, int], rng: np.random.Generator) -> Step:
+def _resizing(size: tuple[int, int], rng: np.random.Generator) -> ImageStep:
     # Pillow's filters widen with the reduction (antialiased), as cameras and encoders do; bilinear and box are worse.
     kinds = (PillowImage.Resampling.BICUBIC, PillowImage.Resampling.BILINEAR, PillowImage.Resampling.BOX)
     kind = kinds[rng.integers(len(kinds))]
     return lambda image: np.asarray(PillowImage.fromarray(image).resize(size, kind))
 
 
-def _noise(settings: Degradation, rng: np.random.Generator) -> Step:
+def _noise(settings: Degradation, rng: np.random.Generator) -> ImageStep:
     level = float(rng.uniform(*settings.noise_level))
     grey = rng.random() < 0.4
     shot = rng.random() < 0.5  # grows with brightness, as a sensor's does

@@ -19,12 +19,14 @@ from safa.network.config import SCALE
 from safa.network.operations import bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
+from safa.upscaler.state_cache import EncodedWindow
 from safa.upscaler.upscaler import Ask, Upscaler
-from safa.upscaler.window_state import EncodedWindow
 from safa.video.schedule.windows import Span
 
 Window_ = TypeVar("Window_")
 
+FrameBetween = Callable[[Tensor, Tensor, float], Tensor]
+"""Two inputs and t to the frame at t, all ``1,3,H,W`` in [0, 1]."""
 Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
 Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
 

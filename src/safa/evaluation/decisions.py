@@ -18,7 +18,7 @@ from safa.data.scene import Image
 from safa.engine.images import to_8_bits
 from safa.errors import MediaError, OutputError, SafaError
 from safa.evaluation.pictures import (
-    Floats,
+    FloatImage,
     flow_length,
     flow_picture,
     image_of,
@@ -47,11 +47,11 @@ class Decision:
     image: Image
     fused: Image | None
     """``H,W,3``: the image fusion alone; None in a network without."""
-    flow: tuple[Floats, Floats]
+    flow: tuple[FloatImage, FloatImage]
     """``H,W,2`` each: from t to frame 0 and to frame 1."""
-    classical: tuple[Floats, Floats]
+    classical: tuple[FloatImage, FloatImage]
     """The same by DIS on the low-resolution frames."""
-    mask: Floats
+    mask: FloatImage
     """``H,W``: share of frame 0 in the image fusion."""
     scales: list[int]
     """Index into ``SafaConfig.scales`` for each block."""
@@ -182,7 +182,7 @@ def read_pair(path: Path, at: Fraction | None = None) -> tuple[Image, Image]:
     raise MediaError(f"{path} has no two frames from {float(start):g} s on; choose an earlier time.")
 
 
-def _planes(tensor: Tensor) -> Floats:
+def _planes(tensor: Tensor) -> FloatImage:
     """``1,C,H,W`` -> ``H,W,C``."""
     return np.asarray(tensor[0].float().permute(1, 2, 0).cpu().numpy())
 

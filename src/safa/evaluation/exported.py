@@ -15,7 +15,7 @@ from safa.engine.images import Array
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method, along_stream
 from safa.export.folder import FORMAT, read_card
-from safa.export.run import Graphs, Network, Window
+from safa.export.run import FrameWindow, Graphs, Network
 from safa.network.config import SCALE, SafaConfig
 from safa.network.dis_flow import classical_flow
 from safa.video.schedule.windows import Span
@@ -62,7 +62,7 @@ def exported_methods(folder: Path) -> list[Method]:
     if not config.propagation:
         return [Method(name, interpolate, None)]
 
-    def pictures(window: Window, asks: Sequence[tuple[int, float]]) -> Iterator[Array]:
+    def pictures(window: FrameWindow, asks: Sequence[tuple[int, float]]) -> Iterator[Array]:
         return (window.at(place, t) for place, t in asks)
 
     stream = along_stream(span, network.window, pictures)

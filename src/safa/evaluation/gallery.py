@@ -11,7 +11,7 @@ from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.decisions import decide, overview
 from safa.evaluation.pictures import image_of
-from safa.evaluation.protocols import Window, windows
+from safa.evaluation.protocols import EvaluationWindow, windows
 from safa.evaluation.run import FrameScore, Results, worst_frames
 from safa.network.safa import Safa
 
@@ -59,7 +59,7 @@ def decision_sheets(
     return sheets
 
 
-def find_window(dataset: Dataset, sequence: str, start: int) -> Window:
+def find_window(dataset: Dataset, sequence: str, start: int) -> EvaluationWindow:
     """The window of ``sequence`` that begins at ``start``.
 
     Raises:

@@ -9,7 +9,7 @@ then enlarged by bicubic interpolation: that is how a frame interpolator is comp
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,10 @@ import torch
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import Method
+from safa.evaluation.baselines import FrameBetween, Method
 from safa.export.folder import read_card
 from safa.network.config import SCALE
 from safa.network.operations import bicubic_upsample, pad_to_multiple
-
-Run = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def model_method(path: Path, multiple: int = 32) -> Method:
@@ -66,7 +64,7 @@ def model_method(path: Path, multiple: int = 32) -> Method:
     return Method(path.stem, interpolate, parameters, any_time=takes_time)
 
 
-def _torchscript(path: Path) -> tuple[Run, bool, int | None]:
+def _torchscript(path: Path) -> tuple[FrameBetween, bool, int | None]:
     try:
         model = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
@@ -82,7 +80,7 @@ def _torchscript(path: Path) -> tuple[Run, bool, int | None]:
     return run, len(arguments) > 2, sum(parameter.numel() for parameter in model.parameters())
 
 
-def _onnx(path: Path) -> tuple[Run, bool, int | None]:
+def _onnx(path: Path) -> tuple[FrameBetween, bool, int | None]:
     if importlib.util.find_spec("onnxruntime") is None:
         raise SafaError(f"Running {path} needs the package onnxruntime; install it.")
     import onnxruntime

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from safa.data.scene import Image
 
-Floats = NDArray[np.floating]
+FloatImage = NDArray[np.floating]
 
 # Steps between the hues red, yellow, green, cyan, blue, magenta and red again (Baker et al., "A database and
 # evaluation methodology for optical flow", 2007): finer where the eye tells more hues apart.
@@ -28,7 +28,7 @@ SCALE_COLOURS = ((253, 231, 37), (53, 183, 121), (49, 104, 142), (68, 1, 84))
 GAP = 8
 
 
-def flow_picture(flow: Floats, longest: float) -> Image:
+def flow_picture(flow: FloatImage, longest: float) -> Image:
     """Flow as the Middlebury benchmark colours it: hue is the direction, saturation the length.
 
     Args:
@@ -46,7 +46,7 @@ def flow_picture(flow: Floats, longest: float) -> Image:
     return np.asarray(np.floor(255 * colour), np.uint8)
 
 
-def flow_length(flows: Sequence[Floats]) -> float:
+def flow_length(flows: Sequence[FloatImage]) -> float:
     """A length in pixels that suits all ``flows``: their 99th percentile, so that strays do not fade the rest."""
     lengths = np.concatenate([np.linalg.norm(flow, axis=-1).ravel() for flow in flows])
     return max(1.0, float(np.percentile(lengths, 99)))
@@ -61,7 +61,7 @@ def wheel_picture(side: int = 151) -> Image:
     return picture
 
 
-def mask_picture(mask: Floats) -> Image:
+def mask_picture(mask: FloatImage) -> Image:
     """A blend mask ``H,W`` in [0, 1]: white where the picture comes from frame 0, black where from frame 1."""
     grey = np.rint(np.clip(mask, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
@@ -131,7 +131,7 @@ def data_uri(picture: Image, lossless: bool = True) -> str:
 
 
 @cache
-def _wheel() -> Floats:
+def _wheel() -> FloatImage:
     """The 55 colours in [0, 1], from the colour of the direction right, clockwise on a screen."""
     ends = (*HUES[1:], HUES[0])
     colours = [

@@ -19,24 +19,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safa.data.codec import ENCODERS, Codec
+from safa.data.codec import ENCODERS, CodecName
 from safa.data.compression import level_of, through_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
 
 Variant = Literal["public", "zooming"]
-Part = Literal["inputs", "between", "centre", "average"]
+FrameGroup = Literal["inputs", "between", "centre", "average"]
 """Which frames of a window: its first (t = 0); those strictly between the inputs; the one at t = 0.5; all but the
 last."""
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS: tuple[FrameGroup, ...] = get_args(FrameGroup)
 
 
 @dataclass(frozen=True)
 class Compression:
     """What happens to the inputs before a method sees them: all of a sequence are one compressed video."""
 
-    codec: Codec
+    codec: CodecName
     quality: float
     """From 0, visibly damaged, to 1, nearly clean; above 1 the encoder's own scale (a CRF, of the MPEG ones a quantiser
     scale)."""
@@ -71,7 +71,7 @@ class Compression:
 
 
 @dataclass(frozen=True)
-class Window:
+class EvaluationWindow:
     """k + 1 consecutive frames of a sequence."""
 
     sequence: str
@@ -119,7 +119,7 @@ def windows(
     starts: list[int],
     compression: Compression | None = None,
     with_stream: bool = False,
-) -> Iterator[Window]:
+) -> Iterator[EvaluationWindow]:
     """The windows of ``sequence`` that begin at ``starts``, perhaps with all inputs of the sequence."""
     stream: tuple[Tensor, ...] = ()
     if starts and (with_stream or compression is not None):
@@ -131,10 +131,10 @@ def windows(
         frames = tuple(loaded)
         if min(frames[0].shape[:2]) < 16:
             raise SafaError(f"The frames of {sequence.name} are smaller than 16x16 pixels: too small to measure on.")
-        yield Window(sequence.name, start, frames, stream)
+        yield EvaluationWindow(sequence.name, start, frames, stream)
 
 
-def part_indices(part: Part, factor: int) -> range:
+def part_indices(part: FrameGroup, factor: int) -> range:
     """Indices in a window of k + 1 = ``factor`` + 1 frames that ``part`` means; no centre where k is odd."""
     centre = factor // 2
     return {

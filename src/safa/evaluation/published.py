@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safa.evaluation.protocols import Part, Variant
+from safa.evaluation.protocols import FrameGroup, Variant
 
 FILE = Path(__file__).with_name("published.toml")
 
@@ -17,7 +17,7 @@ class PublishedRow:
     """One published number."""
 
     method: str
-    part: Part
+    part: FrameGroup
     psnr_y: float
     """dB."""
     ssim_y: float | None

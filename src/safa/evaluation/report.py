@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from safa.evaluation.protocols import PARTS, Part
+from safa.evaluation.protocols import PARTS, FrameGroup
 from safa.evaluation.published import published_rows
 from safa.evaluation.run import Results
 
@@ -95,9 +95,9 @@ def heading(results: Results) -> str:
     )
 
 
-def shown_parts(results: Results) -> list[Part]:
+def shown_parts(results: Results) -> list[FrameGroup]:
     """The parts that tell something new: at a time factor of 2 the only frame between is the centre."""
-    hidden: set[Part] = {"between"} if results.factor == 2 else {"centre"} if results.factor % 2 else set()
+    hidden: set[FrameGroup] = {"between"} if results.factor == 2 else {"centre"} if results.factor % 2 else set()
     return [part for part in PARTS if part not in hidden]
 
 
@@ -112,7 +112,7 @@ def quality_cells(results: Results) -> Cells:
     return ["frames", "method", *(TITLES[metric] for metric in metrics)], rows
 
 
-def sequence_cells(results: Results, metric: str = "psnr_y", part: Part = "average") -> Cells:
+def sequence_cells(results: Results, metric: str = "psnr_y", part: FrameGroup = "average") -> Cells:
     """One row for each method, one column for each sequence."""
     rows = [
         [name, *(format_value(results.mean(name, metric, part, sequence), metric) for sequence in results.windows)]

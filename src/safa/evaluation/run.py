@@ -16,7 +16,16 @@ from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.further import OF_VIDEOS, FrameMetric, Measured, make_metrics
 from safa.evaluation.metrics import measure
-from safa.evaluation.protocols import Part, Variant, Window, combine, part_indices, prepare, window_starts, windows
+from safa.evaluation.protocols import (
+    EvaluationWindow,
+    FrameGroup,
+    Variant,
+    combine,
+    part_indices,
+    prepare,
+    window_starts,
+    windows,
+)
 from safa.evaluation.video_metrics import Gathered, VideoMetric, make_video_metrics
 
 
@@ -71,7 +80,7 @@ class Results:
         """Names of all metrics measured."""
         return list(dict.fromkeys(name for score in self.scores for name in score.values))
 
-    def mean(self, method: str, metric: str, part: Part, sequence: str | None = None) -> float | None:
+    def mean(self, method: str, metric: str, part: FrameGroup, sequence: str | None = None) -> float | None:
         """A table's cell in the run's variant; None where there is nothing (the centre of an odd time factor)."""
         indices = part_indices(part, self.factor)
         values: dict[str, list[float]] = {}
@@ -83,7 +92,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvaluationProgress:
     """How far an evaluation is."""
 
     done: int
@@ -98,7 +107,7 @@ def evaluate(
     variant: Variant = "public",
     windows_per_sequence: int | None = None,
     further: Sequence[str] = (),
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[EvaluationProgress], None] | None = None,
 ) -> Results:
     """Measure ``methods`` on ``dataset``.
 
@@ -130,7 +139,7 @@ def evaluate(
                 results.scores += _score(method, window, variant, metrics, results.costs[method.name], gathered)
             done += 1
             if on_progress is not None:
-                on_progress(Progress(done, total, sequence.name))
+                on_progress(EvaluationProgress(done, total, sequence.name))
         if gathered is not None:
             _add_video_values(results.scores[first:], gathered, video_metrics)
     return results
@@ -168,7 +177,7 @@ def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequ
     return int(counter.get_total_flops())
 
 
-def _first_cost(method: Method, window: Window) -> Cost:
+def _first_cost(method: Method, window: EvaluationWindow) -> Cost:
     operations = count_operations(method, *window.inputs(), window.times)
     height, width = window.frames[0].shape[:2]
     return Cost(method.parameters, operations / len(window.times), (width, height))
@@ -176,7 +185,7 @@ def _first_cost(method: Method, window: Window) -> Cost:
 
 def _score(
     method: Method,
-    window: Window,
+    window: EvaluationWindow,
     variant: Variant,
     metrics: dict[str, FrameMetric],
     cost: Cost,
@@ -194,7 +203,7 @@ def _score(
         yield FrameScore(method.name, window.sequence, window.start, index, values)
 
 
-def _timed(method: Method, window: Window, cost: Cost) -> Iterator[Tensor]:
+def _timed(method: Method, window: EvaluationWindow, cost: Cost) -> Iterator[Tensor]:
     """The method's frames of a window; only the time spent inside the method is added to ``cost``."""
     frame0, frame1 = window.inputs()
     if method.stream is not None:

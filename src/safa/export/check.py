@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safa.export.parts import Part
+from safa.export.parts import NetworkPart
 from safa.export.run import Run, Steps
 from safa.network.safa import Safa
 from safa.network.states import FrameState, PairState
@@ -23,7 +23,7 @@ FRAMES = 3
 
 
 @dataclass
-class Comparison:
+class Differences:
     """Largest differences found; of tensors beyond [-1, 1] in proportion to their largest value."""
 
     parts: dict[str, float] = field(default_factory=dict)
@@ -37,14 +37,14 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(network: Safa, parts: Sequence[Part], run: Run) -> Comparison:
+def compare(network: Safa, parts: Sequence[NetworkPart], run: Run) -> Differences:
     """Run every part at ``SIZES`` and ``TIMES``, at every forced scale and as the selector chooses.
 
     Args:
         run: the exported parts, tensors in and out.
     """
     modules = {part.name: part.module for part in parts}
-    result = Comparison(dict.fromkeys(modules, 0.0))
+    result = Differences(dict.fromkeys(modules, 0.0))
 
     def both(name: str, *inputs: Tensor) -> Sequence[Tensor]:
         expected, given = modules[name](*inputs), run(name, *inputs)

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safa.checkpoint import Checkpoint, load_checkpoint, shipped_names
 from safa.errors import CheckFailed, OutputError, SafaError, to_install
 from safa.export import run
-from safa.export.check import LIMIT, SIZES, TIMES, Comparison, compare
-from safa.export.parts import Part, block_name, parts_of, shape_of, type_of
+from safa.export.check import LIMIT, SIZES, TIMES, Differences, compare
+from safa.export.parts import NetworkPart, block_name, parts_of, shape_of, type_of
 from safa.network import dis_flow
-from safa.network.config import SCALE
+from safa.network.config import SCALE, SafaConfig
 from safa.upscaler.upscaler import span_of
 
 FORMATS = ("onnx", "torch")
@@ -38,7 +38,7 @@ class Exported:
     bytes: int
     runtime: str
     """What the check ran on."""
-    differences: Comparison
+    differences: Differences
 
 
 def export_model(
@@ -79,12 +79,12 @@ def export_model(
         for done, part in enumerate(parts):
             if on_progress is not None:
                 on_progress(part.name, done, len(parts))
-            writer.write(part, network.config, temporary / f"{part.name}{writer.SUFFIX}", facts)
+            writer.write(part, network.config, temporary / f"{part.name}{writer.suffix}", facts)
         if on_progress is not None:
             on_progress("checking", len(parts), len(parts))
         found = compare(network, parts, writer.runner(temporary))
-        _require_equal(found, writer.RUNTIME)
-        card = {**facts, **_description(checkpoint, parts, writer.SUFFIX), "check": _check_facts(found, writer.RUNTIME)}
+        _require_equal(found, writer.runtime)
+        card = {**facts, **_description(checkpoint, parts, writer.suffix), "check": _check_facts(found, writer.runtime)}
         (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(run.__file__, temporary / RUN)
         if network.config.needs_flow:
@@ -96,7 +96,7 @@ def export_model(
         raise OutputError(f"The folder {output} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(output, files, size, writer.RUNTIME, found)
+    return Exported(output, files, size, writer.runtime, found)
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
@@ -120,19 +120,32 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return card if ours else None
 
 
-def _writer(format: str) -> Any:
-    """The module that writes a format: ``write``, ``runner``, ``SUFFIX`` and ``RUNTIME``."""
+class _Writer(Protocol):
+    """One format: writes parts, and runs what was written."""
+
+    suffix: str
+    runtime: str
+    opset: int | None
+
+    def write(self, part: NetworkPart, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None: ...
+
+    def runner(self, folder: Path) -> run.Run: ...
+
+
+def _writer(format: str) -> _Writer:
     try:
         if format == "onnx":
-            from safa.export import onnx as writer
-        else:
-            from safa.export import archive as writer  # type: ignore[no-redef]
+            from safa.export.onnx import OnnxWriter
+
+            return OnnxWriter()
+        from safa.export.archive import ArchiveWriter
+
+        return ArchiveWriter()
     except ModuleNotFoundError as error:
         raise SafaError(f"Exporting needs {error.name}; install it with: {to_install('export')}.") from error
-    return writer
 
 
-def _facts(checkpoint: Checkpoint, format: str, writer: Any) -> dict[str, Any]:
+def _facts(checkpoint: Checkpoint, format: str, writer: _Writer) -> dict[str, Any]:
     """What every part of the export says about itself."""
     if checkpoint.name in shipped_names():
         licence = (
@@ -149,10 +162,10 @@ def _facts(checkpoint: Checkpoint, format: str, writer: Any) -> dict[str, Any]:
         "licence": licence,
         "config": checkpoint.config.to_dict(),
     }
-    return {**facts, "opset": writer.OPSET} if format == "onnx" else facts
+    return facts if writer.opset is None else {**facts, "opset": writer.opset}
 
 
-def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict[str, Any]:
+def _description(checkpoint: Checkpoint, parts: list[NetworkPart], suffix: str) -> dict[str, Any]:
     config = checkpoint.config
 
     def tensors(names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -174,7 +187,7 @@ def _description(checkpoint: Checkpoint, parts: list[Part], suffix: str) -> dict
     }
 
 
-def _check_facts(found: Comparison, runtime: str) -> dict[str, Any]:
+def _check_facts(found: Differences, runtime: str) -> dict[str, Any]:
     return {
         "runtime": runtime,
         "sizes": [f"{width}x{height}" for height, width in SIZES],
@@ -185,7 +198,7 @@ def _check_facts(found: Comparison, runtime: str) -> dict[str, Any]:
     }
 
 
-def _require_equal(found: Comparison, runtime: str) -> None:
+def _require_equal(found: Differences, runtime: str) -> None:
     if found.largest <= LIMIT:
         return
     names = [name for name, difference in found.parts.items() if difference > LIMIT] or ["the whole"]

@@ -16,47 +16,49 @@ import onnxscript  # noqa: F401  PyTorch's exporter needs it; better missed here
 import torch
 from torch import Tensor
 
-from safa.export.parts import Part, shape_of
+from safa.export.parts import NetworkPart, shape_of
 from safa.export.run import Graphs, Run
 from safa.export.sizes import dynamic_shapes, example_inputs
 from safa.network.config import SafaConfig
 
-OPSET = 18
-SUFFIX = ".onnx"
-RUNTIME = f"ONNX Runtime {onnxruntime.__version__}"
 
+class OnnxWriter:
+    """Writes parts as graphs, and runs them."""
 
-def write(part: Part, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None:
-    """Export one part; ``facts`` become the graph's metadata."""
-    with _quiet():
-        program = torch.onnx.export(
-            part.module,
-            example_inputs(part, config),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(part.inputs),
-            output_names=list(part.outputs),
-            dynamic_shapes=dynamic_shapes(part, config),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _tidy(model, config)
-    model.producer_name, model.producer_version = "safa-video", str(facts["safa"])
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
-    onnx.helper.set_model_props(model, {**values, "part": part.name})
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+    suffix = ".onnx"
+    runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    opset: int | None = 18
 
+    def write(self, part: NetworkPart, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None:
+        """Export one part; ``facts`` become the graph's metadata."""
+        with _quiet():
+            program = torch.onnx.export(
+                part.module,
+                example_inputs(part, config),
+                dynamo=True,
+                opset_version=self.opset,
+                input_names=list(part.inputs),
+                output_names=list(part.outputs),
+                dynamic_shapes=dynamic_shapes(part, config),
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+        _tidy(model, config)
+        model.producer_name, model.producer_version = "safa-video", str(facts["safa"])
+        values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+        onnx.helper.set_model_props(model, {**values, "part": part.name})
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, str(path))
 
-def runner(folder: Path) -> Run:
-    """Run the graphs in ``folder`` on the CPU, tensors in and out."""
-    graphs = Graphs(folder)
+    def runner(self, folder: Path) -> Run:
+        """Run the graphs in ``folder`` on the CPU, tensors in and out."""
+        graphs = Graphs(folder)
 
-    def run(name: str, *inputs: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(value) for value in graphs(name, *(value.numpy() for value in inputs))]
+        def run(name: str, *inputs: Tensor) -> list[Tensor]:
+            return [torch.from_numpy(value) for value in graphs(name, *(value.numpy() for value in inputs))]
 
-    return run
+        return run
 
 
 def _tidy(model: onnx.ModelProto, config: SafaConfig) -> None:

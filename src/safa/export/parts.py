@@ -24,7 +24,7 @@ Module_ = TypeVar("Module_", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Part:
+class NetworkPart:
     """One graph: a module, and the names of what goes in and comes out, in order."""
 
     name: str
@@ -33,7 +33,7 @@ class Part:
     outputs: tuple[str, ...]
 
 
-def parts_of(network: Safa) -> list[Part]:
+def parts_of(network: Safa) -> list[NetworkPart]:
     """All parts of a network in evaluation mode, in the order in which ``safa.export.run`` runs them."""
     config = network.config
     prior = ("forward", "backward") if config.flow_prior == "dis" else ()
@@ -42,41 +42,43 @@ def parts_of(network: Safa) -> list[Part]:
     pictures = ("enlarged0", "enlarged1")
     carried = ("hidden",) if network.propagation is not None else ()
     if network.propagation is None:
-        parts = [Part("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features"))]
+        parts = [NetworkPart("encoder", _Encoder(_with(network, "extractor")), ("frame",), ("enlarged", "features"))]
     else:
         parts = _window_parts(network, network.propagation)
     parts += [
-        Part("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
-        Part("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
-        Part("selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)),
+        NetworkPart("pair", _Pair(_with(network, "first_hidden")), features, ("hidden",)),
+        NetworkPart("start", _Start(_with(network)), ("hidden", "t", *prior), ("flow",)),
+        NetworkPart(
+            "selector", _Selector(_with(network, "selector")), ("hidden", *features, "flow", "t"), ("x", *decided)
+        ),
     ]
     for number, block in enumerate(network.blocks):
         assert isinstance(block, ScaleAdaptiveBlock)
         for index in range(len(config.scales)):
             work = _Block(_with_branch(block, index), network.flow_head, index)
-            parts.append(Part(block_name(number, index), work, ("x", "flow"), ("next_hidden", "next_flow")))
+            parts.append(NetworkPart(block_name(number, index), work, ("x", "flow"), ("next_hidden", "next_flow")))
     seen = (*pictures, *features, *carried, "flow", "t")
-    parts.append(Part("synthesis", _Synthesis(_with(network, "decoder")), seen, ("image",)))
+    parts.append(NetworkPart("synthesis", _Synthesis(_with(network, "decoder")), seen, ("image",)))
     for part in parts:
         part.module.eval()
     return parts
 
 
-def _window_parts(network: Safa, propagation: Propagation) -> list[Part]:
+def _window_parts(network: Safa, propagation: Propagation) -> list[NetworkPart]:
     """What encodes the frames of a window: steps for one frame each, so that a window may have any length."""
     forward_step = _ForwardStep(_only(propagation, "forward_pass", "refine"))
     finish = _with(network)
     finish._modules["propagation"] = _only(propagation, "decoder")
     return [
-        Part("encoder", _Extractor(_with(network, "extractor")), ("frame",), ("own",)),
-        Part(
+        NetworkPart("encoder", _Extractor(_with(network, "extractor")), ("frame",), ("own",)),
+        NetworkPart(
             "backward_step",
             _BackwardStep(_only(propagation, "backward_pass")),
             ("own", "state", "forward"),
             ("next_state",),
         ),
-        Part("forward_step", forward_step, ("own", "back", "state", "backward"), ("next_state", "features")),
-        Part("finish", _Finish(finish), ("frame", "features"), ("enlarged",)),
+        NetworkPart("forward_step", forward_step, ("own", "back", "state", "backward"), ("next_state", "features")),
+        NetworkPart("finish", _Finish(finish), ("frame", "features"), ("enlarged",)),
     ]
 
 

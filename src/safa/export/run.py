@@ -169,7 +169,7 @@ class Network:
             classical_flow = runpy.run_path(str(folder / self.model["flow"]))["classical_flow"]
         self.classical_flow = classical_flow
 
-    def window(self, frames: Sequence[Array]) -> Window:
+    def window(self, frames: Sequence[Array]) -> FrameWindow:
         """Consecutive frames of one scene, ``H,W,3`` RGB, uint8, uint16 or floating point in [0, 1], all alike.
 
         A network with propagation looks at all of them for each picture, any other at the two next to it. How many
@@ -178,7 +178,7 @@ class Network:
         Raises:
             ValueError: there is none, or they are something else.
         """
-        return Window(self, frames)
+        return FrameWindow(self, frames)
 
     def between(self, frame0: Array, frame1: Array, times: Sequence[float]) -> list[Array]:
         """The pictures at ``times`` in [0, 1], given two frames: a window of two."""
@@ -186,7 +186,7 @@ class Network:
         return [window.at(0, t) for t in times]
 
 
-class Window:
+class FrameWindow:
     """Consecutive frames, between any two of which pictures can be made; from ``Network.window``."""
 
     def __init__(self, network: Network, frames: Sequence[Array]) -> None:

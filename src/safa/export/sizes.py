@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from safa.export.parts import Part, shape_of, type_of
+from safa.export.parts import NetworkPart, shape_of, type_of
 from safa.network.config import SafaConfig
 
 LARGEST = 16384
@@ -16,14 +16,14 @@ LARGEST = 16384
 _EXAMPLE = {"height": 24, "width": 40}
 
 
-def example_inputs(part: Part, config: SafaConfig) -> tuple[Tensor, ...]:
+def example_inputs(part: NetworkPart, config: SafaConfig) -> tuple[Tensor, ...]:
     """Inputs of one size, for tracing."""
     generator = torch.Generator().manual_seed(0)
     shapes = [[_length(side, _EXAMPLE) for side in shape_of(name, config)] for name in part.inputs]
     return tuple(torch.rand(shape, generator=generator) for shape in shapes)
 
 
-def dynamic_shapes(part: Part, config: SafaConfig) -> tuple[Any, ...]:
+def dynamic_shapes(part: NetworkPart, config: SafaConfig) -> tuple[Any, ...]:
     """For each input, which axes are free: multiples of the network's multiple, all tied to one height and width."""
     assert all(type_of(name) == "float32" for name in part.inputs)
     roots = {

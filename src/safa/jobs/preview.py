@@ -19,7 +19,6 @@ from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
 from safa.jobs.job import PIPE, Job, prepare_job
 from safa.jobs.proportion import Whole, in_frame, in_time
-from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds
 from safa.jobs.weights import COMPRESSED
@@ -231,7 +230,7 @@ def _try(
     settings = job.settings
     # Where the source has a cut the part ends, so there is none to be found.
     windows = plan_windows(frames, settings.timeline(), False, settings.dedup, upscaler.span)
-    made = list(render_windows(windows, upscaler, size))
+    made = list(upscaler.render(windows, size))
     seconds = time.perf_counter() - began
     pictures = [picture for picture, _ in made]
     estimate = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from safa.errors import SafaError
-from safa.upscaler.size import Scale, check_one, checked_scale, checked_size
+from safa.upscaler.size import ScaleFactor, check_one, checked_scale, checked_size
 from safa.video.read.options import ReadOptions
 from safa.video.schedule.timeline import Timeline
 
@@ -46,7 +46,7 @@ class UpscaleSettings:
     deinterlace: bool = True
     cuts: bool = True
     dedup: bool = False
-    scale: Scale | None = None
+    scale: ScaleFactor | None = None
     size: str | None = None
 
     def __post_init__(self) -> None:

@@ -18,11 +18,10 @@ from safa.jobs.forecast import Forecast, forecast_of
 from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare_job
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
-from safa.jobs.rendering import render_windows
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share
-from safa.upscaler.size import Scale
+from safa.upscaler.size import ScaleFactor
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler
 from safa.video.read.folder import open_reader
@@ -40,7 +39,7 @@ def upscale(
     output: str | Path,
     *,
     rate: int | None = None,
-    scale: Scale | None = None,
+    scale: ScaleFactor | None = None,
     size: str | None = None,
     settings: UpscaleSettings | None = None,
     upscaler: Upscaler | None = None,
@@ -180,6 +179,6 @@ def _run(
     def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
         cuts, dedup = job.settings.cuts, job.settings.dedup
         windows = plan_windows(early, timeline, cuts, dedup, upscaler.span, writer.wants)
-        return render_windows(windows, upscaler, (job.spec.height, job.spec.width))
+        return upscaler.render(windows, (job.spec.height, job.spec.width))
 
     run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)

@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Result:
+class AblationResult:
     """One line of the finished table; the figures of a row that was left out are None."""
 
     name: str
@@ -105,8 +105,8 @@ def ablate(
     accelerator: str = "auto",
     devices: int | str = "auto",
     on_progress: Callable[[Row, TrainProgress], None] | None = None,
-    on_result: Callable[[Result], None] | None = None,
-) -> list[Result]:
+    on_result: Callable[[AblationResult], None] | None = None,
+) -> list[AblationResult]:
     """Train every row for ``minutes`` or ``steps`` and measure it on the held-out samples; equal rows are trained once.
 
     Args:
@@ -125,7 +125,7 @@ def ablate(
     if not material.held_out:
         raise SafaError(f"{data} holds nothing out to measure on; pack more clips, or raise held_out.")
     looks, results = _looks(data), []
-    same: dict[TrainConfig, Result] = {}  # every axis has a row that is the base itself: it is trained once
+    same: dict[TrainConfig, AblationResult] = {}  # every axis has a row that is the base itself: it is trained once
     for row in rows:
         config = row.config
         if steps is not None:
@@ -137,7 +137,7 @@ def ablate(
         if result is not None:
             result = dataclasses.replace(result, name=row.name, label=row.label)
         else:
-            result = Result(row.name, row.label, skipped=f"needs {row.missing}")
+            result = AblationResult(row.name, row.label, skipped=f"needs {row.missing}")
             if row.missing is None:
                 _make_room(out / row.name, setting)
 
@@ -167,7 +167,7 @@ def ablate(
     return results
 
 
-def as_table(results: Sequence[Result]) -> str:
+def as_table(results: Sequence[AblationResult]) -> str:
     """Markdown."""
     lines = [
         "| row | setting | steps | parameters | GFLOP | inputs dB | between dB |",
@@ -184,10 +184,10 @@ def as_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _kept(folder: Path, setting: dict[str, Any]) -> Result | None:
+def _kept(folder: Path, setting: dict[str, Any]) -> AblationResult | None:
     """The result of a run with this setting, if there is one."""
     path = folder / "result.json"
-    return Result(**json.loads(path.read_text())) if path.is_file() and _is_of(folder, setting) else None
+    return AblationResult(**json.loads(path.read_text())) if path.is_file() and _is_of(folder, setting) else None
 
 
 def _is_of(folder: Path, setting: dict[str, Any]) -> bool:
@@ -230,7 +230,7 @@ def _looks(data: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _measured(row: Row, config: TrainConfig, steps: int, material: Material, folder: Path) -> Result:
+def _measured(row: Row, config: TrainConfig, steps: int, material: Material, folder: Path) -> AblationResult:
     network = load_checkpoint(folder / "last.safetensors").network
     validator = Validator(material, config, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
@@ -240,7 +240,7 @@ def _measured(row: Row, config: TrainConfig, steps: int, material: Material, fol
     share = FRAME[0] * FRAME[1] / config.patch**2
     parameters = sum(parameter.numel() for parameter in network.parameters())
     gigaflop = counter.get_total_flops() / frames * share / 1e9
-    return Result(row.name, row.label, steps, parameters, gigaflop, validation.inputs, validation.between)
+    return AblationResult(row.name, row.label, steps, parameters, gigaflop, validation.inputs, validation.between)
 
 
 def _write(path: Path, text: str) -> None:

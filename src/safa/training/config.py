@@ -19,7 +19,7 @@ from safa.training.recipes import given, merge, parse_overrides, read_recipe
 
 Times = Literal["one", "three"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]
-ScaleChoice = Literal["selector", "random"]
+ScaleMode = Literal["selector", "random"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class TrainConfig:
     adversarial_share: float = 0.0
     flow_loss: float = 0.0
     teacher: str | None = None
-    scale_choice: ScaleChoice = "selector"
+    scale_choice: ScaleMode = "selector"
     scale_pattern: tuple[int, ...] | None = None
     pattern_share: float = 0.4
     scale_cost: float = 0.0
@@ -149,7 +149,7 @@ class TrainConfig:
         for name in ("steps", "batch", "patch", "log_every", "save_every", "picture_every", "validate_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least 1.")
-        for name, choices in (("times", Times), ("loss", PixelLoss), ("scale_choice", ScaleChoice)):
+        for name, choices in (("times", Times), ("loss", PixelLoss), ("scale_choice", ScaleMode)):
             if getattr(self, name) not in get_args(choices):
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choices))}.")
         for name in ("scale_pattern", "scale_shares", "betas"):

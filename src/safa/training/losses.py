@@ -28,7 +28,7 @@ def charbonnier(image: Tensor, truth: Tensor) -> Tensor:
     return torch.sqrt((image - truth).square() + EPSILON**2).mean()
 
 
-def psnr(image: Tensor, truth: Tensor) -> Tensor:
+def psnr_loss(image: Tensor, truth: Tensor) -> Tensor:
     """What PSNR measures: the logarithm of each sample's mean squared error, the mean over the samples.
 
     Where motion is uncertain it wants the mean of what is possible, L1 the median. The factor makes relative changes
@@ -38,7 +38,7 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
     return 0.015 * torch.log(squares + 1e-6).mean()
 
 
-PIXEL_LOSSES = {"l1": l1, "charbonnier": charbonnier, "psnr": psnr}
+PIXEL_LOSSES = {"l1": l1, "charbonnier": charbonnier, "psnr": psnr_loss}
 
 
 def frequency(image: Tensor, truth: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ STRIP = 32
 SUPPORT = 2
 """Of the bicubic kernel, in pixels of the result."""
 
-Span = tuple[int, int]
+PixelRange = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Axis:
         """Whether there is nothing to do."""
         return self.source == self.size
 
-    def owned(self, span: Span) -> Span:
+    def owned(self, span: PixelRange) -> PixelRange:
         """The result's pixels with their centres within these of the source: of neighbouring spans, each to one."""
         # The first k with (k + 1/2) * source / size >= edge.
         first, last = (-((self.source - 2 * min(edge, self.source) * self.size) // (2 * self.source)) for edge in span)
         return first, last
 
-    def needed(self, span: Span) -> Span:
+    def needed(self, span: PixelRange) -> PixelRange:
         """The source's pixels from which these of the result are made."""
         taps = self.taps[span[0] : span[1]]
         return int(taps.min()), int(taps.max()) + 1
 
-    def along(self, lines: NDArray[np.float32], span: Span, start: int) -> NDArray[np.float32]:
+    def along(self, lines: NDArray[np.float32], span: PixelRange, start: int) -> NDArray[np.float32]:
         """Filter the first side of ``n,...``, whose first line is the source's ``start``, to the result's ``span``."""
         if self.unchanged:
             return lines[span[0] - start : span[1] - start]

@@ -16,11 +16,11 @@ NAMED = {"720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "4k"
 LARGEST = NAMED["4k"]
 """Of results whose size nobody asked for; by area."""
 
-Scale = Fraction | float | int | str
+ScaleFactor = Fraction | float | int | str
 """A factor from 1 to ``SCALE``."""
 
 
-def checked_scale(scale: Scale) -> Fraction:
+def checked_scale(scale: ScaleFactor) -> Fraction:
     """The factor as an exact number. Raises ``SafaError`` for what is none from 1 to 4."""
     try:
         exact = Fraction(scale).limit_denominator(10000)
@@ -116,7 +116,7 @@ def output_size(
     return OutputSize(width, height, aspect)
 
 
-def result_size(height: int, width: int, scale: Scale | None = None, size: str | None = None) -> tuple[int, int]:
+def result_size(height: int, width: int, scale: ScaleFactor | None = None, size: str | None = None) -> tuple[int, int]:
     """Height and width of the result for an array ``height,width,...``; four times without ``scale`` and ``size``.
 
     Raises:
@@ -128,7 +128,7 @@ def result_size(height: int, width: int, scale: Scale | None = None, size: str |
     return made.height, made.width
 
 
-def check_one(scale: Scale | None, size: str | None) -> None:
+def check_one(scale: ScaleFactor | None, size: str | None) -> None:
     """Raise ``SafaError`` where both are given."""
     if scale is not None and size is not None:
         raise SafaError("Both a scale and a size are given; choose one of them.")

@@ -6,34 +6,31 @@ however many times are asked for, unless it only fits into memory in tiles.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
-from safa.engine.base import Rendering, ScaleChoice
+from safa.engine.base import Rendering
 from safa.engine.device import pick_device
-from safa.engine.images import Array, crop, enlarge, max_value, store, to_8_bits
+from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network import dis_flow
 from safa.network.config import SCALE, SafaConfig, Scale
 from safa.network.dis_flow import Flow
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
-from safa.upscaler.size import Scale as Factor
-from safa.upscaler.size import result_size
-from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, resolve_scales, smallest_cost
-from safa.upscaler.window_state import EncodedFrame, EncodedWindow, TileStates
+from safa.upscaler.size import ScaleFactor, result_size
+from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, StateCache
+from safa.upscaler.tile_rendering import Ask, render_tiles
+from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, smallest_cost
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
 
-Ask = tuple[int, float]
-"""A picture of a window: between the frame at this place and the one after it, at this time in [0, 1]."""
+Moment = TypeVar("Moment")
 
 WINDOW = Span(16, 3)
 """Of networks with propagation. Both numbers were measured: ``docs/log.md``."""
@@ -76,6 +73,7 @@ class Upscaler:
         self.checkpoint = checkpoint
         self.device = pick_device(device)
         self.engine = pick_engine(engine, checkpoint, self.device, precision, threads)
+        self._cache = StateCache(self.engine)
         self.config = self.engine.config
         self.span = span_of(self.config)
         self.budget = Budget(memory, self.device)
@@ -88,7 +86,7 @@ class Upscaler:
         frame1: Array,
         times: Sequence[float],
         *,
-        scale: Factor | None = None,
+        scale: ScaleFactor | None = None,
         size: str | None = None,
     ) -> list[Array]:
         """The frames at ``times`` (0 is ``frame0``, 1 is ``frame1``), four times as wide and high if nothing is said.
@@ -115,7 +113,7 @@ class Upscaler:
             return list(self.pictures(self.pair(first, second), asks, size=made))
 
     def stream(
-        self, frames: Iterable[Array], rate: int = 2, *, scale: Factor | None = None, size: str | None = None
+        self, frames: Iterable[Array], rate: int = 2, *, scale: ScaleFactor | None = None, size: str | None = None
     ) -> Iterator[Array]:
         """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
 
@@ -124,32 +122,56 @@ class Upscaler:
         """
         if not isinstance(rate, int) or rate < 1:
             raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
+        left = iter(frames)
+        head = list(itertools.islice(left, 1))
+        if not head:
+            return
+        _check_shape(head[0])
+        made = result_size(head[0].shape[0], head[0].shape[1], scale, size)
         grid: WindowGrid[None] = WindowGrid(self.span)
+
+        def windows() -> Iterator[Window[None]]:
+            for number, frame in enumerate(itertools.chain((head.pop(),), left)):
+                times = [(None, step / rate) for step in range(rate)] if number else []
+                yield from grid.push(Numbered(number, frame), times)
+            yield from grid.finish([None])
+
+        yield from (picture for picture, _ in self.render(windows(), made))
+
+    def render(
+        self, windows: Iterable[Window[Moment]], size: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Array, Moment]]:
+        """Every moment of the windows, which must be in order, with its picture.
+
+        A picture depends on its window, place and time alone, never on the windows around it: a resumed job, and one
+        that was done in parts in many places, equals an uninterrupted one. What windows share is computed once.
+
+        Args:
+            size: height and width of the pictures; four times the frames' if None.
+        """
         encoded: dict[int, EncodedFrame] = {}
-
-        def pictures(windows: Iterable[Window[None]]) -> Iterator[Array]:
-            nonlocal encoded
-            for window in windows:
-                encoded = {one.number: encoded.get(one.number) or self.encode(one.image) for one in window.frames}
-                places = {one.number: place for place, one in enumerate(window.frames)}
-                asks = [(places[i.first.number], t) for i in window.intervals for _, t in i.moments]
-                height, width = window.frames[0].image.shape[:2]
-                made = result_size(height, width, scale, size)
-                yield from self.pictures(self.window(list(encoded.values())), asks, size=made)
-
-        for number, frame in enumerate(frames):
-            times = [(None, step / rate) for step in range(rate)] if number else []
-            yield from pictures(grid.push(Numbered(number, frame), times))
-        yield from pictures(grid.finish([None]))
+        frames: tuple[Numbered, ...] = ()
+        for window in windows:
+            if window.frames is not frames:  # the film's last frame comes with those of the window before
+                frames = window.frames
+                encoded = {frame.number: encoded.get(frame.number) or self.encode(frame.image) for frame in frames}
+                joined = self.window(list(encoded.values()))
+            asked = [ask for _, ask in window.pictures]
+            # Moments that show the same thing (the held last frame) share one picture.
+            different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
+            pictures = self.pictures(joined, different, size=size)
+            picture: Array | None = None
+            before = None
+            for moment, ask in window.pictures:
+                if picture is None or ask != before:
+                    picture, before = next(pictures), ask
+                yield picture, moment
 
     # The steps, for callers with timelines of their own
 
     def encode(self, frame: Array) -> EncodedFrame:
         """Prepare one frame. Raises ``SafaError`` for an array of another shape or type."""
-        if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
-            raise SafaError(
-                f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA)."
-            )
+        _check_shape(frame)
         return EncodedFrame(frame, to_8_bits(frame))
 
     def window(self, frames: Sequence[EncodedFrame]) -> EncodedWindow:
@@ -164,7 +186,7 @@ class Upscaler:
                     f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
                     "have one size and type."
                 )
-        return EncodedWindow(list(frames))
+        return EncodedWindow(tuple(frames))
 
     def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedWindow:
         """A window of two frames, or of one where the two are the same."""
@@ -203,11 +225,11 @@ class Upscaler:
             made: list[Array] = []
             try:
                 with memory_errors():
-                    made = self._render(window, now, scale, tiles, reduction)
+                    made = render_tiles(self._cache, window, now, scale, tiles, reduction)
             except OutOfMemory:
                 self.budget.shrink(max(tile.cost for tile in tiles))
             if not made:  # outside of the handler: until its end the failed call's tensors are alive
-                window.forget()
+                self._cache.forget(window)
                 self.engine.release()
             left = left[len(made) :]
             while made:
@@ -218,7 +240,8 @@ class Upscaler:
         image is cropped to the output size, the rest padded.
         """
         height, width, _ = window.kind
-        result = self.engine.synthesize(self._states(window, self._whole(height, width)).pair(place), float(t), scale)
+        states = self._cache.of_window(window, self._whole(height, width))
+        result = self.engine.synthesize(states.pair(place), float(t), scale)
         image, flow, mask = map(self.engine.array, (result.image, result.flow, result.mask))
         return Rendering(image[: height * SCALE, : width * SCALE], flow, mask, result.choice)
 
@@ -280,81 +303,24 @@ class Upscaler:
         larger = reduction.rows.size * reduction.columns.size / (height * width)
         return max(1, int(room / (larger * window.frames[0].image.nbytes)))
 
-    def _states(self, window: EncodedWindow, tile: Tile) -> TileStates:
-        if tile != self._whole(*window.kind[:2]):
-            return TileStates(self.engine, window, tile, whole=False)
-        if window.states is None:
-            window.states = TileStates(self.engine, window, tile, whole=True)
-        return window.states
-
     def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
         """All the classical flow that the network needs for what is asked of the window."""
         if not self.config.needs_flow:
             return []
         places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
-        missing = any(b.number not in a.flows for a, b in map(window.ends, places))
-        tiled = missing and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
+        pairs = [window.ends(place) for place in dict.fromkeys(places)]
+        tiled = not self._cache.has_flows(pairs) and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
         if tiled:
             self.engine.release()  # flow and network take turns with the memory
-        flows = window.flows(places)
+        flows = [flow for pair in pairs for flow in self._cache.flows(*pair)]
         if tiled:
             dis_flow.release()
         return flows
 
-    def _render(
-        self, window: EncodedWindow, asks: Sequence[Ask], scale: Scale, tiles: Sequence[Tile], reduction: Reduction
-    ) -> list[Array]:
-        channels = window.frames[0].image.shape[2]
-        size = reduction.rows.size, reduction.columns.size
-        results = [np.empty((*size, channels), window.kind[2]) for _ in asks]
 
-        def reduce(image: NDArray[np.float32], tile: Tile, result: Array) -> None:
-            place = reduction.place(tile.output)
-            offset = SCALE * tile.padded[0], SCALE * tile.padded[1]
-            reduction.store(image, offset, result[place], place)
-
-        def run(states: TileStates, tile: Tile, number: int, scale: Scale) -> ScaleChoice | None:
-            (place, t), result = asks[number], results[number]
-            choice = None
-            if self.config.propagation and t in (0, 1):
-                image = self.engine.picture(states.frame(window.after(place) if t else place))
-            else:
-                made = self.engine.synthesize(states.pair(place), float(t), scale, tile.inner)
-                image, choice = made.image, made.choice
-            alpha = self._alpha(window, tile, place, t) if channels == 4 else None
-            if reduction.unchanged:
-                self.engine.store(image, tile.crop, result[tile.output][:, :, :3])
-                if alpha is not None:
-                    store(alpha[tile.crop], result[tile.output][:, :, 3:])
-                return choice
-            reduce(self.engine.array(image), tile, result[:, :, :3])
-            if alpha is not None:
-                reduce(alpha, tile, result[:, :, 3:])
-            return choice
-
-        def again(number: int, tile: Tile, scale: Scale) -> ScaleChoice:
-            choice = run(self._states(window, tile), tile, number, scale)
-            assert choice is not None
-            return choice
-
-        first: list[list[ScaleChoice | None]] = [[] for _ in asks]
-        for tile in tiles:
-            states = self._states(window, tile)
-            for number in range(len(asks)):
-                first[number].append(run(states, tile, number, scale))
-            del states
-        for number, choices in enumerate(first):
-            free = [choice for choice in choices if choice is not None]
-            if len(tiles) > 1 and free:
-                resolve_scales(tiles, free, partial(again, number))
-        return results
-
-    def _alpha(self, window: EncodedWindow, tile: Tile, place: int, t: float) -> NDArray[np.float32]:
-        white = np.float32(max_value(window.kind[2]))
-        first, second = (
-            enlarge(crop(frame.image[:, :, 3:], tile.padded) / white).clip(0, 1) for frame in window.ends(place)
-        )
-        return np.asarray(np.float32(1 - t) * first + np.float32(t) * second, np.float32)
+def _check_shape(frame: Array) -> None:
+    if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
+        raise SafaError(f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA).")
 
 
 def load(

@@ -38,7 +38,7 @@ MOST_DRAFTS = 5
 # What belongs to a run of the server and is not written down.
 PASSING = "progress", "stop_asked", "is_arriving"
 
-log = logging.getLogger("safa.web")
+_log = logging.getLogger("safa.web")
 
 
 @dataclass
@@ -189,7 +189,7 @@ class JobStore:
                 try:
                     write_json(self.place(job) / "job.json", job.to_dict())
                 except OSError:
-                    log.exception("The record of job %s could not be written.", job.id)
+                    _log.exception("The record of job %s could not be written.", job.id)
             self._changed.notify_all()
 
     def queue(self, job: WebJob, settings: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ SWEEP_SECONDS = 60.0
 # Input size and output frames of the measurement that the first estimate is made from.
 TRIAL = (90, 160), 4
 
-log = logging.getLogger("safa.web")
+_log = logging.getLogger("safa.web")
 
 
 class Stopped(Exception):
@@ -115,7 +115,7 @@ class Workers:
             try:
                 self.store.sweep()
             except OSError:
-                log.exception("Old jobs could not be deleted.")
+                _log.exception("Old jobs could not be deleted.")
             if self._stop.wait(SWEEP_SECONDS):
                 return
 
@@ -192,7 +192,7 @@ class Workers:
         except SafaError as error:
             leave(FAILED, error=_shown_text(str(error), job, place))
         except Exception as error:
-            log.exception("Job %s failed.", job.id)
+            _log.exception("Job %s failed.", job.id)
             leave(FAILED, error=f"An unexpected error occurred ({type(error).__name__}); the server's log says more.")
 
 

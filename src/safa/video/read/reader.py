@@ -19,7 +19,7 @@ from safa.video.read.info import Frame, describe
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
-Timed = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
+TimedFrame = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
 
 
 class VideoReader:
@@ -118,7 +118,7 @@ class VideoReader:
         self.is_cut = start is not None or end is not None
         self._selected = _until(chain([first], timed), last_time)
 
-    def _decode_from(self, wanted: Fraction | None) -> Iterator[Timed]:
+    def _decode_from(self, wanted: Fraction | None) -> Iterator[TimedFrame]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
         if wanted is not None and str(self.path) != "-":
             timed = self._decode(seek=wanted)
@@ -130,7 +130,7 @@ class VideoReader:
             self._container = source.open_container(self.path)
         return self._decode(seek=None)
 
-    def _decode(self, seek: Fraction | None) -> Iterator[Timed]:
+    def _decode(self, seek: Fraction | None) -> Iterator[TimedFrame]:
         self._stream = source.find_video(self._container, self.path)
         self._damage = Damage()
         self._claimed = source.exact_packet_count(self._container, self._stream) if seek is None else None
@@ -149,7 +149,7 @@ class VideoReader:
             frames = deinterlace(frames, self._stream)
         return self._with_durations(repair_times(_stamped(frames, self._container, self._stream), self.problems))
 
-    def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[Timed]:
+    def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[TimedFrame]:
         """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
         held = next(timed, None)
         while held is not None:
@@ -181,7 +181,7 @@ def _stamped(
         yield time, nominal, (nominal, frame)
 
 
-def _until(timed: Iterator[Timed], last_time: Fraction | None) -> Iterator[Timed]:
+def _until(timed: Iterator[TimedFrame], last_time: Fraction | None) -> Iterator[TimedFrame]:
     for item in timed:
         if last_time is not None and item[0] >= last_time:
             return

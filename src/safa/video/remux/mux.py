@@ -17,7 +17,7 @@ from safa.video.files import disk_errors
 from safa.video.names import for_ffmpeg
 from safa.video.remux.mastering_data import open_mastered
 from safa.video.remux.stream_plan import StreamPlan, kept_metadata
-from safa.video.remux.streams import CopiedStream, OtherStreams, Timed
+from safa.video.remux.streams import CopiedStream, OtherStreams, TimedPacket
 from safa.video.verify import Expected, ExpectedStream
 from safa.video.write.animation import write_animation, write_pictures
 from safa.video.write.beginning import Joinable
@@ -132,7 +132,7 @@ def _add_video(container: OutputContainer, segments: list[Segment], spec: Output
     return stream
 
 
-def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) -> Iterator[Timed]:
+def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) -> Iterator[TimedPacket]:
     """The packets of all segments in decoding order, with exact times.
 
     Decoding time of packet i is the presentation time of the frame `reorder` places before it in the order

@@ -15,7 +15,7 @@ from safa.video.remux.audio_priming import padded_template
 from safa.video.remux.stream_plan import StreamPlan, add_copy, add_cover, kept_metadata
 from safa.video.remux.stretch import Stretcher
 
-Timed = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
+TimedPacket = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
 EMPTY_TEXT = b"\0\0"  # what MP4 puts where no subtitle is shown; muxers add and drop them at will
 
 
@@ -67,7 +67,7 @@ class OtherStreams:
         """The figures of the streams, in the output's order."""
         return list(self._records.values())
 
-    def packets(self) -> Iterator[Timed]:
+    def packets(self) -> Iterator[TimedPacket]:
         """All packets, in the source's order, on the output's clock."""
         source = self._source
         wanted = [
@@ -103,7 +103,7 @@ class OtherStreams:
             return True
         return bool(time >= 0 and time * plan.slow < self._end)
 
-    def _moved(self, packet: Any, index: int) -> Iterator[Timed]:
+    def _moved(self, packet: Any, index: int) -> Iterator[TimedPacket]:
         """The packet on the output's clock, or what the stretcher makes of it."""
         plan, base = self._plan, packet.time_base
         if index in self._stretchers:
@@ -123,7 +123,7 @@ class OtherStreams:
         packet.stream = self._outputs[index]
         yield packet.dts * base, packet
 
-    def _counted(self, packets: list[Any], index: int) -> Iterator[Timed]:
+    def _counted(self, packets: list[Any], index: int) -> Iterator[TimedPacket]:
         for packet in packets:
             self._records[index].count(packet.pts * packet.time_base, bytes(packet))
             yield packet.dts * packet.time_base, packet

@@ -1,0 +1,158 @@
+"""What has been computed of frames and windows and can be used again, in one place: an upscaler's ``StateCache``.
+
+Frames and windows themselves are values that never change. What is kept of one is dropped when nobody holds it any
+more, so the caller's frames and windows decide how much memory is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safa.engine import Engine
+from safa.engine.images import Array, crop, max_value
+from safa.network.dis_flow import Flow, classical_flow
+from safa.upscaler.tiling import Tile
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrame:
+    """A frame prepared for any window it will be part of; made by ``Upscaler.encode``."""
+
+    image: Array
+    low: NDArray[np.uint8]
+    """``H,W,3``: what the classical flow sees."""
+
+    @property
+    def kind(self) -> tuple[int, int, np.dtype[Any]]:
+        """Height, width and type."""
+        return (*self.image.shape[:2], self.image.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedWindow:
+    """Consecutive frames of one scene; made by ``Upscaler.window``, ``Upscaler.pair`` makes one of two."""
+
+    frames: tuple[EncodedFrame, ...]
+
+    @property
+    def kind(self) -> tuple[int, int, np.dtype[Any]]:
+        """Height, width and type of its frames."""
+        return self.frames[0].kind
+
+    def after(self, place: int) -> int:
+        """The place after ``place``; that of the last frame is its own."""
+        return min(place + 1, len(self.frames) - 1)
+
+    def ends(self, place: int) -> FramePair:
+        """The frame at ``place`` and the one after it; the last one twice."""
+        return self.frames[place], self.frames[self.after(place)]
+
+
+FramePair = tuple[EncodedFrame, EncodedFrame]
+
+
+class StateCache:
+    """The states of an engine and the classical flow, each computed when it is first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._frames: WeakKeyDictionary[EncodedFrame, Any] = WeakKeyDictionary()
+        self._windows: WeakKeyDictionary[EncodedWindow, WindowStates] = WeakKeyDictionary()
+        self._flows: WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, tuple[Flow, Flow]]]
+        self._flows = WeakKeyDictionary()
+
+    def of_window(self, window: EncodedWindow, tile: Tile) -> WindowStates:
+        """The states of whole frames; ``tile`` covers them."""
+        if window not in self._windows:
+            # Of a copy: a value that holds its key would never be dropped.
+            self._windows[window] = WindowStates(self, EncodedWindow(window.frames), tile, whole=True)
+        return self._windows[window]
+
+    def of_tile(self, window: EncodedWindow, tile: Tile) -> WindowStates:
+        """The states of one tile of several; they are not kept here, as all of them would not fit into memory."""
+        return WindowStates(self, window, tile, whole=False)
+
+    def of_frame(self, frame: EncodedFrame, tile: Tile) -> Any:
+        """The engine's state of a whole frame by itself: neighbouring windows share it."""
+        if frame not in self._frames:
+            self._frames[frame] = self.engine.encode_frame(colour_in(frame, tile))
+        return self._frames[frame]
+
+    def has_flows(self, pairs: Iterable[FramePair]) -> bool:
+        """Whether ``flows`` has nothing to compute for any of these."""
+        return all(second in self._flows.get(first, ()) for first, second in pairs)
+
+    def flows(self, first: EncodedFrame, second: EncodedFrame) -> tuple[Flow, Flow]:
+        """Classical flow from one frame to another, and back."""
+        known = self._flows.setdefault(first, WeakKeyDictionary())
+        if second not in known:
+            there = classical_flow(first.low, second.low)
+            known[second] = there, there if first is second else classical_flow(second.low, first.low)
+        return known[second]
+
+    def forget(self, window: EncodedWindow) -> None:
+        """Drop the engine's states of a window and its frames; flow stays."""
+        self._windows.pop(window, None)
+        for frame in window.frames:
+            self._frames.pop(frame, None)
+
+
+class WindowStates:
+    """The engine's states of a window, or of one tile of it, made as they are asked for.
+
+    Args:
+        whole: the tile is the whole frame: states of its frames by themselves come from the cache.
+    """
+
+    def __init__(self, cache: StateCache, window: EncodedWindow, tile: Tile, whole: bool) -> None:
+        self._cache, self._engine = cache, cache.engine
+        self._window, self._tile, self._whole = window, tile, whole
+        self._carried: list[Any] = []
+        self._states: dict[int, Any] = {}
+        self._pair: tuple[int, Any] | None = None
+
+    def frame(self, place: int) -> Any:
+        """State of the frame at ``place``."""
+        if place not in self._states:
+            if self._engine.config.propagation:
+                self._states = {near: self._states[near] for near in (place - 1, place + 1) if near in self._states}
+                self._states[place] = self._engine.finish_frame(self._carry()[place])
+            else:
+                self._states[place] = self._alone(self._window.frames[place])
+        return self._states[place]
+
+    def pair(self, place: int) -> Any:
+        """State of the frame at ``place`` joined with the one after it."""
+        if self._pair is None or self._pair[0] != place:
+            self._pair = None
+            first, second = self.frame(place), self.frame(self._window.after(place))
+            flows = self._flows(place) if self._engine.config.needs_flow else None
+            self._pair = place, self._engine.encode_pair(first, second, flows)
+        return self._pair[1]
+
+    def _carry(self) -> list[Any]:
+        if not self._carried:
+            frames = [colour_in(frame, self._tile) for frame in self._window.frames]
+            flows = [self._flows(place) for place in range(len(frames) - 1)]
+            self._carried = self._engine.encode_window(frames, flows)
+        return self._carried
+
+    def _alone(self, frame: EncodedFrame) -> Any:
+        if self._whole:
+            return self._cache.of_frame(frame, self._tile)
+        return self._engine.encode_frame(colour_in(frame, self._tile))
+
+    def _flows(self, place: int) -> tuple[Flow, Flow]:
+        there, back = self._cache.flows(*self._window.ends(place))
+        return crop(there, self._tile.padded), crop(back, self._tile.padded)
+
+
+def colour_in(frame: EncodedFrame, tile: Tile) -> NDArray[np.float32]:
+    """The tile with its margin, ``h,w,3`` in [0, 1]."""
+    return crop(frame.image[:, :, :3], tile.padded) / np.float32(max_value(frame.image.dtype))
