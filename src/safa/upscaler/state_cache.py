@@ -7,6 +7,7 @@ more, so the caller's frames and windows decide how much memory is taken.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from safa.engine import Engine
 from safa.engine.images import Array, crop, max_value
+from safa.network import dis_flow
 from safa.network.dis_flow import Flow, classical_flow
 from safa.upscaler.tiling import Tile
 
@@ -54,6 +56,9 @@ class EncodedWindow:
         return self.frames[place], self.frames[self.after(place)]
 
 
+BESIDE = 1 << 18
+"""Pixels of frames up to which flow is computed both ways at once, which takes twice 200 bytes a pixel."""
+
 FramePair = tuple[EncodedFrame, EncodedFrame]
 
 
@@ -66,6 +71,7 @@ class StateCache:
         self._windows: WeakKeyDictionary[EncodedWindow, WindowStates] = WeakKeyDictionary()
         self._flows: WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, tuple[Flow, Flow]]]
         self._flows = WeakKeyDictionary()
+        self._beside = ThreadPoolExecutor(1, "flow")
 
     def of_window(self, window: EncodedWindow, tile: Tile) -> WindowStates:
         """The states of whole frames; ``tile`` covers them."""
@@ -92,9 +98,20 @@ class StateCache:
         """Classical flow from one frame to another, and back."""
         known = self._flows.setdefault(first, WeakKeyDictionary())
         if second not in known:
-            there = classical_flow(first.low, second.low)
-            known[second] = there, there if first is second else classical_flow(second.low, first.low)
+            if first is second:
+                there = back = classical_flow(first.low, first.low)
+            elif first.low[..., 0].size <= BESIDE:
+                waiting = self._beside.submit(classical_flow, second.low, first.low)
+                there, back = classical_flow(first.low, second.low), waiting.result()
+            else:
+                there, back = classical_flow(first.low, second.low), classical_flow(second.low, first.low)
+            known[second] = there, back
         return known[second]
+
+    def release_flow(self) -> None:
+        """Give back the memory that computing flow keeps between calls; the flow itself stays."""
+        dis_flow.release()
+        self._beside.submit(dis_flow.release).result()
 
     def forget(self, window: EncodedWindow) -> None:
         """Drop the engine's states of a window and its frames; flow stays."""

@@ -19,7 +19,6 @@ from safa.engine.base import Rendering
 from safa.engine.device import pick_device
 from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
-from safa.network import dis_flow
 from safa.network.config import SCALE, SafaConfig, Scale
 from safa.network.dis_flow import Flow
 from safa.upscaler.memory_budget import Budget, Share
@@ -314,7 +313,7 @@ class Upscaler:
             self.engine.release()  # flow and network take turns with the memory
         flows = [flow for pair in pairs for flow in self._cache.flows(*pair)]
         if tiled:
-            dis_flow.release()
+            self._cache.release_flow()
         return flows
 
 
