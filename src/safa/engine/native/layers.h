@@ -64,10 +64,9 @@ class Convolution {
         run(machine, {&plain}, output);
     }
 
-    // Pixels across the tiles that results are made in; 0 for a layer that cannot be run in parts.
-    int tile() const {
-        return direct_ ? 0 : large_ ? Winograd<F6>::TILE : small_ ? Winograd<F4>::TILE : Winograd<RoundedF4>::TILE;
-    }
+    // Pixels across the tiles of a layer that gains by being run in parts, else 0: products of float32 take longer than
+    // memory does, and run a twentieth slower in parts.
+    int tile() const { return rounded_ ? Winograd<RoundedF4>::TILE : 0; }
     void run(Machine& machine, const std::vector<const Source*>& sources, const Output& output,
              const Rectangle& part) const {
         if (rounded_) {
