@@ -54,6 +54,25 @@ def test_a_single_choice_may_be_certain_or_not(data: Path) -> None:
         torch.testing.assert_close(objective._running(share.mean(dim=1)), torch.full((2, 3), 1 / 3))
 
 
+def test_deeper_networks_begin_with_the_pictures_of_the_weights(tmp_path: Path) -> None:
+    shallow = dataclasses.replace(NETWORK, propagation=1, decoder_blocks=1)
+    trained = lively_network(shallow).eval()
+    save_checkpoint(trained, tmp_path / "start.safetensors")
+    deeper = Safa(dataclasses.replace(shallow, propagation=3, decoder_blocks=2)).eval()
+    start_from(deeper, str(tmp_path / "start.safetensors"))
+    frames = [torch.rand(1, 3, 16, 16) for _ in range(3)]
+    flows = [(torch.rand(1, 2, 16, 16), torch.rand(1, 2, 16, 16)) for _ in range(2)]
+    made = []
+    with torch.no_grad():
+        for network in (trained, deeper):
+            first, second, _ = network.encode_window(frames, flows)
+            made.append(network.synthesize(network.encode_pair(first, second, flows[0]), 0.4).image)
+    torch.testing.assert_close(*made)
+    save_checkpoint(deeper, tmp_path / "deeper.safetensors")
+    with pytest.raises(SafaError, match="propagation is 3 instead of 1"):
+        start_from(Safa(shallow), str(tmp_path / "deeper.safetensors"))
+
+
 def test_a_selector_is_added_to_weights_that_have_none(tmp_path: Path) -> None:
     trained = lively_network(NETWORK)
     save_checkpoint(trained, tmp_path / "start.safetensors")

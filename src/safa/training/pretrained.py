@@ -26,6 +26,9 @@ _RESNET = [
     (r"layer(\d)\.(\d)\.downsample\.(\d)\.", r"stages.\1.\2.shortcut.\3."),
 ]
 
+DEEPENED = ("propagation", "decoder_blocks")
+"""Of ``SafaConfig``: numbers of residual blocks, which weights to start from may have fewer of."""
+
 
 def start_near_identity(network: Safa) -> None:
     """Let every residual block of a new network pass on what it gets, with a small change of it.
@@ -46,7 +49,9 @@ def start_near_identity(network: Safa) -> None:
 def start_from(network: Safa, name_or_path: str) -> None:
     """Load whole weights into ``network``.
 
-    Their layout must be the same; only ``fixed_scale`` may differ, and a selector that they lack begins anew.
+    Their layout must be the same, but ``fixed_scale`` may differ, a selector that they lack begins anew, and the
+    network may be deeper (``DEEPENED``): residual blocks that the weights lack begin by passing on what they get, so
+    that at first the network gives what the weights gave.
 
     Raises:
         SafaError: no such weights, or of another layout.
@@ -57,6 +62,7 @@ def start_from(network: Safa, name_or_path: str) -> None:
         for field in dataclasses.fields(SafaConfig)
         if (theirs := getattr(start.config, field.name)) != (ours := getattr(network.config, field.name))
         and field.name != "fixed_scale"
+        and not (field.name in DEEPENED and 0 < theirs < ours)
     ]
     if differ:
         raise SafaError(
@@ -66,6 +72,12 @@ def start_from(network: Safa, name_or_path: str) -> None:
     state = {name: value for name, value in start.state_dict().items() if not name.startswith("selector.")}
     if start.selector is not None and network.selector is not None:
         state = start.state_dict()
+    for name, module in network.named_modules():
+        if isinstance(module, ResidualBlock) and f"{name}.beta" not in state:
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)  # type: ignore[arg-type]
+            nn.init.ones_(module.beta)
+            nn.init.ones_(module.act.weight)
     network.load_state_dict(state, strict=False)
 
 
