@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,9 +101,12 @@ def test_an_engine_that_was_asked_for_must_run(without_native: None, bench: Any)
 def test_engines_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which need not be here: nothing is computed."""
     monkeypatch.setattr("safa.bench.networks.pick_device", str)
-    monkeypatch.setattr("safa.engine.torch.TorchEngine", lambda *_: None)
+    monkeypatch.setattr(
+        "safa.engine.torch.TorchEngine",
+        lambda network, device, precision, threads: SimpleNamespace(precision=precision),
+    )
     usable, (obstacle,) = usable_engines("cuda")
-    assert usable == ["torch"]
+    assert usable == ["torch:float32", "torch:float16"]
     assert "runs on the CPU, not on 'cuda'" in obstacle
 
 
