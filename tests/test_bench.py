@@ -103,7 +103,7 @@ def test_engines_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.bench.networks.pick_device", str)
     monkeypatch.setattr(
         "safa.engine.torch.TorchEngine",
-        lambda network, device, precision, threads: SimpleNamespace(precision=precision),
+        lambda *given: SimpleNamespace(precision=given[2]),
     )
     usable, (obstacle,) = usable_engines("cuda")
     assert usable == ["torch:float32", "torch:float16"]

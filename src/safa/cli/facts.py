@@ -105,6 +105,7 @@ def installation_rows(facts: dict[str, Any], default: str) -> Rows:
         ("PyTorch", facts["torch"] or "not installed"),
         ("PyAV", facts["av"]),
         ("engines", facts["engines"]),
+        ("precision", facts["precision"]),
         ("processor threads", str(facts["threads"])),
         ("NVIDIA GPU (cuda)", facts["cuda"]),
         ("Apple GPU (mps)", facts["mps"]),

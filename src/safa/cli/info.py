@@ -87,7 +87,7 @@ def _installation() -> tuple[Facts, Tables]:
 
     from safa.checkpoint import DEFAULT, shipped_names
     from safa.cli.facts import installation_rows
-    from safa.engine import availability
+    from safa.engine import availability, usual_precision
     from safa.engine.device import processor_threads
 
     facts = {
@@ -97,6 +97,7 @@ def _installation() -> tuple[Facts, Tables]:
         "av": av.__version__,
         "threads": processor_threads(),
         "engines": availability(),
+        "precision": usual_precision(),
         "cuda": "not available",
         "mps": "not available",
         "weights": ", ".join(shipped_names()),

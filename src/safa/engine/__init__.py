@@ -1,6 +1,6 @@
 """How a network runs: PyTorch on any device, or this package's own C++ on the CPU, behind one interface."""
 
 from safa.engine.base import Engine
-from safa.engine.choice import ENGINES, availability, pick_engine
+from safa.engine.choice import ENGINES, availability, pick_engine, usual_precision
 
-__all__ = ["ENGINES", "Engine", "availability", "pick_engine"]
+__all__ = ["ENGINES", "Engine", "availability", "pick_engine", "usual_precision"]

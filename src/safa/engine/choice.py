@@ -53,14 +53,22 @@ def native_precision() -> str:
 
 
 def availability() -> str:
-    """Which engines there are here, with which precision if nothing is said, and why not, in one line."""
+    """Which engines there are here, and why not, in one line."""
     torch = "torch" if find_spec("torch") is not None else "no torch (PyTorch is not installed)"
     try:
-        build, precision = library.usable_builds()[0], native_precision()
+        return f"{torch}, native ({library.usable_builds()[0]})"
     except SafaError as error:
         return f"{torch}; not native: {error}"
-    reason = "the processor multiplies" if precision == "bfloat16" else "the processor has no instruction for"
-    return f"{torch}, native ({build}; {precision}, as {reason} bfloat16)"
+
+
+def usual_precision() -> str:
+    """What "auto" means on this processor, and why, in a few words."""
+    try:
+        if native_precision() == "bfloat16":
+            return "bfloat16 (the processor multiplies it)"
+    except SafaError:
+        return "float32 (there is no native engine)"
+    return "float32 (the processor has no AVX512-BF16)"
 
 
 def _obstacle(device: str, precision: str) -> str:
