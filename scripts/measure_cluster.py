@@ -26,7 +26,8 @@ import av
 import cv2
 
 from safa.cluster.plan import Planner
-from safa.jobs.job import UpscaleSettings, conclude, prepare_job
+from safa.jobs.job import UpscaleSettings, conclude
+from safa.jobs.prepare import prepare_job
 from safa.jobs.upscale import SEGMENT_FRAMES
 from safa.network.config import SCALE
 from safa.video.read.folder import open_reader

@@ -14,7 +14,7 @@ from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Needed, PicturePlan, Planner, SegmentPlan
 from safa.cluster.worker import PROBE, Failed, FilmContext, InputMissing, Rendered, Worker, save_segment
-from safa.jobs.job import prepare_job
+from safa.jobs.prepare import prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.video.files import appearance
 from safa.video.read.folder import open_reader

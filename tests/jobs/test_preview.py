@@ -15,7 +15,7 @@ import pytest
 from safa.checkpoint import save_checkpoint
 from safa.errors import OutOfMemory, SafaError
 from safa.jobs import preview as module
-from safa.jobs.job import prepare_job
+from safa.jobs.prepare import prepare_job
 from safa.jobs.preview import preview
 from safa.jobs.proportion import in_frame, in_time
 from safa.jobs.settings import UpscaleSettings

@@ -252,7 +252,7 @@ def test_settings_are_written_one_way() -> None:
 
 
 def test_smaller_results_take_smaller_encoders(tmp_path: Path) -> None:
-    from safa.jobs.job import prepare_job
+    from safa.jobs.prepare import prepare_job
     from safa.video.read.folder import open_reader
 
     source = write_clip(tmp_path / "in.mp4", 1, size=(640, 360))

@@ -11,7 +11,8 @@ import numpy as np
 
 from safa.checkpoint import save_checkpoint
 from safa.web.choices import DEFAULTS
-from safa.web.jobs import JobStore, WebJob
+from safa.web.job_record import WebJob
+from safa.web.job_store import JobStore
 from safa.web.material import Limits, describe_upload
 from safa.web.worker import Workers
 from tests.conftest import tiny_network

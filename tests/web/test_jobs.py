@@ -16,9 +16,10 @@ from safa.errors import SafaError
 from safa.jobs import pipeline
 from safa.jobs import upscale as convert
 from safa.video.write.journal import work_folder
-from safa.web import markup
+from safa.web import job_markup
 from safa.web.choices import DEFAULTS, checked, made_size, output_frames
-from safa.web.jobs import CANCELLED, DONE, DRAFT, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
+from safa.web.job_record import CANCELLED, DONE, DRAFT, FAILED, QUEUED, RUNNING
+from safa.web.job_store import DRAFT_AGE, JobStore
 from safa.web.material import describe_upload
 from safa.web.worker import Speeds, Workers
 from tests.media import HEIGHT, WIDTH, video_frames, write_clip
@@ -82,7 +83,7 @@ def test_a_trial_does_not_wait_for_jobs_and_leaves_the_upload(
     assert (place / "result.png").exists()
     assert Image.open(place / "after.webp").width <= 640
     assert store.input_of(draft, 1).exists()
-    shown = markup.stage(trial) + markup.job_list([trial], {}, trial.id, 60)
+    shown = job_markup.stage(trial) + job_markup.job_list([trial], {}, trial.id, 60)
     assert "whole file: about" in shown
     assert f"jobs/{trial.id}/sheet" in shown
     store.remove(trial)
@@ -158,7 +159,7 @@ def test_a_damaged_record_costs_its_job_only(store: JobStore, clip: Path) -> Non
 
 
 def test_a_browser_cannot_fill_the_queue(store: JobStore, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safa.web.jobs.MOST_WAITING", 2)
+    monkeypatch.setattr("safa.web.job_store.MOST_WAITING", 2)
     make_job(store, clip), make_job(store, clip)
     make_job(store, clip, owner=OTHER)
     with pytest.raises(SafaError, match="waiting already"):
@@ -284,7 +285,7 @@ def test_a_full_disk_stops_no_worker(
         raise OSError(28, "No space left on device")
 
     job = make_job(store, clip)
-    monkeypatch.setattr("safa.web.jobs.write_json", full)
+    monkeypatch.setattr("safa.web.job_store.write_json", full)
     monkeypatch.setattr("safa.web.worker.write_json", full)
     monkeypatch.setattr("safa.web.worker.upscale", full)
     workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from safa.errors import SafaError
 from safa.web import guard
 from safa.web.guard import BROWSER
-from safa.web.jobs import DRAFT, MOST_DRAFTS, JobStore
+from safa.web.job_record import DRAFT
+from safa.web.job_store import MOST_DRAFTS, JobStore
 from safa.web.server import ServerSettings, application
 from safa.web.worker import Workers
 from tests.media import write_clip

@@ -15,7 +15,8 @@ from safa.checkpoint import Checkpoint, arrays_of
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import load_picture, side_by_side
-from safa.web.jobs import DONE, JobStore
+from safa.web.job_record import DONE
+from safa.web.job_store import JobStore
 from safa.web.stills import make_between, save_stills
 from tests.conftest import tiny_network
 from tests.video.making import make_video

@@ -12,7 +12,8 @@ import pytest
 from safa.jobs.job import Report
 from safa.jobs.upscale import upscale
 from safa.web.choices import upscale_settings
-from safa.web.jobs import DONE, ENDED, JobStore
+from safa.web.job_record import DONE, ENDED
+from safa.web.job_store import JobStore
 from safa.web.worker import Workers
 from tests.media import audio_packets, video_frames, write_clip
 from tests.web.making import make_job, tiny_weights

@@ -19,7 +19,8 @@ from safa.cluster.worker import PROBE, Failed, FilmContext, Rendered, save_segme
 from safa.errors import OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.finished import record_finished
-from safa.jobs.job import Job, Report, check_request, conclude, prepare_job, request_of
+from safa.jobs.job import Job, Report, conclude, request_of
+from safa.jobs.prepare import check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
 from safa.video.files import appearance, disk_errors

@@ -13,7 +13,8 @@ from safa.cluster.job import ClusterJob, Listeners
 from safa.cluster.pool import Pool, WorkerShape
 from safa.errors import SafaError
 from safa.jobs.batch import Outcome, settled_before
-from safa.jobs.job import PIPE, check_request, expected_frames, prepare_job
+from safa.jobs.job import PIPE
+from safa.jobs.prepare import check_request, expected_frames, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import span_of
 from safa.video.read.folder import open_reader

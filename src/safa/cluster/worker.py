@@ -33,7 +33,7 @@ from safa.video.files import atomic_write
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import Numbered, Window
 from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import segment_name
+from safa.video.write.segment_record import segment_name
 from safa.video.write.segments import SegmentEncoder, encoder_errors
 
 PROBE = "probe.part"

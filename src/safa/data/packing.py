@@ -1,28 +1,21 @@
-"""Making a training pack: which windows and photographs of a folder are taken.
+"""Making a training pack from a folder with clips and photographs, or from a published data set.
 
-Windows must be sharp and must move; cuts, still pictures, blurred places and repeated frames are left out. Every clip
-gets an equal share of the size; what one does not use goes to those after it.
+Every clip gets an equal share of the size; what one does not use goes to those after it.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from safa.data.clips import LEAST_CHANGE, LEAST_FRAMES, MOST_CHANGE, scaled_frames
+from safa.data.candidates import Candidate, find_candidates
+from safa.data.clips import LEAST_FRAMES
 from safa.data.layouts import folders, read_names, reds, video_inr, vimeo90k
 from safa.data.material import find_material
 from safa.data.pack import PackWriter, encode_still, encode_window
-from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
 from safa.engine.images import to_8_bits
 from safa.errors import SafaError
@@ -39,14 +32,6 @@ LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
 
 MEBIBYTE = 2**20
 STILL_QUALITY = 90
-# Mean absolute Laplacian (of 255 grey levels) below which a place counts as blurred or empty.
-LEAST_SHARPNESS = 1.2
-# A step between two frames this many times the window's median step, and this large at least, is a cut.
-CUT_RATIO, CUT_LEAST = 3.5, 10.0
-# A step below this part of the median is a repeated frame, as frame-rate conversion leaves it.
-REPEATED = 0.15
-# Motion beyond this change per window counts no further: otherwise flicker would be preferred to motion.
-ENOUGH_CHANGE = 12.0
 # What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
 MOST_WAITING = 2**29
 # Bytes a pixel of a window takes, roughly, at the default quality.
@@ -103,23 +88,6 @@ class PackSummary:
     stills: int
     held_out_stills: int
     mebibytes: float
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A window that may go into the pack."""
-
-    start: int
-    top: int
-    left: int
-    frames: list[Image]
-    sharpness: float
-    change: float
-
-    @property
-    def score(self) -> float:
-        """Detail counts in full, motion with diminishing returns."""
-        return self.sharpness * min(self.change, ENOUGH_CHANGE) ** 0.5
 
 
 def pack(
@@ -196,7 +164,7 @@ def _encoded(sequence: FrameSequence, settings: PackSettings, allowance: float) 
     """A clip's best windows, the best first, until ``allowance`` bytes are used."""
     best: list[tuple[float, int, Candidate]] = []
     most = max(1, MOST_WAITING // (settings.frames * settings.side**2 * 3))
-    for number, candidate in enumerate(_candidates(sequence, settings)):
+    for number, candidate in enumerate(find_candidates(sequence, settings.frames, settings.side)):
         heapq.heappush(best, (candidate.score, -number, candidate))
         if len(best) > most:
             heapq.heappop(best)
@@ -206,52 +174,3 @@ def _encoded(sequence: FrameSequence, settings: PackSettings, allowance: float) 
             return
         allowance -= len(data)
         yield candidate, data
-
-
-def _candidates(sequence: FrameSequence, settings: PackSettings) -> Iterator[Candidate]:
-    frames = scaled_frames(sequence)
-    for chunk in itertools.count():
-        run = list(itertools.islice(frames, settings.frames))
-        # Published septuplets are shorter than a window; the end of a longer clip does not make a short one.
-        if len(run) < LEAST_FRAMES or (chunk > 0 and len(run) < settings.frames):
-            return
-        if _runs_smoothly(run):
-            yield from _places(run, chunk * settings.frames, settings.side)
-
-
-def _runs_smoothly(run: list[Image]) -> bool:
-    """Neither a cut nor a repeated frame among consecutive frames."""
-    small = [cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), None, fx=0.25, fy=0.25) for frame in run]
-    steps = [float(cv2.absdiff(a, b).mean()) for a, b in itertools.pairwise(small)]
-    median = float(np.median(steps))
-    is_cut = max(steps) > max(CUT_RATIO * median, CUT_LEAST)
-    return not is_cut and min(steps) > REPEATED * median
-
-
-def _places(run: list[Image], start: int, side: int) -> Iterator[Candidate]:
-    """The best places of a run of frames that do not overlap."""
-    height, width = run[0].shape[:2]
-    rows, columns = min(side, height // 8 * 8), min(side, width // 8 * 8)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (run[0], run[len(run) // 2], run[-1])]
-    detail = cv2.integral(np.abs(cv2.Laplacian(grey[1], cv2.CV_32F)))
-    change = cv2.integral(cv2.absdiff(grey[0], grey[2]).astype(np.float32))
-    found = []
-    for top in sorted({*range(0, height - rows + 1, max(8, rows // 2)), height - rows}):
-        for left in sorted({*range(0, width - columns + 1, max(8, columns // 2)), width - columns}):
-            sharpness, moved = (_mean(table, top, left, rows, columns) for table in (detail, change))
-            if sharpness > LEAST_SHARPNESS and LEAST_CHANGE < moved < MOST_CHANGE:
-                found.append(Candidate(start, top, left, [], sharpness, moved))
-    taken: list[Candidate] = []
-    for place in sorted(found, key=lambda candidate: -candidate.score):
-        if all(abs(place.top - one.top) >= rows or abs(place.left - one.left) >= columns for one in taken):
-            taken.append(place)
-            near = slice(place.top, place.top + rows), slice(place.left, place.left + columns)
-            frames = [np.ascontiguousarray(frame[near]) for frame in run]
-            yield Candidate(start, place.top, place.left, frames, place.sharpness, place.change)
-
-
-def _mean(table: NDArray[Any], top: int, left: int, rows: int, columns: int) -> float:
-    """Mean over a rectangle from its integral image."""
-    bottom, right = top + rows, left + columns
-    total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
-    return float(total / (rows * columns))

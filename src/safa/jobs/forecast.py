@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from safa.jobs.job import Job, check_request, prepare_job
+from safa.jobs.job import Job
+from safa.jobs.prepare import check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, estimate
 from safa.upscaler.upscaler import Upscaler

@@ -17,7 +17,8 @@ from safa.errors import OutputError, SafaError
 from safa.jobs.batch import KEPT_SUFFIXES
 from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
-from safa.jobs.job import PIPE, Job, prepare_job
+from safa.jobs.job import PIPE, Job
+from safa.jobs.prepare import prepare_job
 from safa.jobs.proportion import Whole, in_frame, in_time
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from safa.errors import OutputError
-from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of, prepare_job, put_aside
+from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of, put_aside
+from safa.jobs.prepare import prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import is_numbered

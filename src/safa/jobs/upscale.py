@@ -15,9 +15,10 @@ from pathlib import Path
 
 from safa.errors import SafaError
 from safa.jobs.forecast import Forecast, forecast_of
-from safa.jobs.job import PIPE, Job, Report, check_request, conclude, engine_of, interrupted, prepare_job
+from safa.jobs.job import PIPE, Job, Report, conclude, engine_of, interrupted
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
+from safa.jobs.prepare import check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.weights import Networks, Pick
 from safa.upscaler.memory_budget import Share

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp
 from safa.errors import SafaError
 from safa.web.choices import FORMATS
 from safa.web.guard import LOCAL, Guard, browser_of
-from safa.web.jobs import DRAFT, JobStore, WebJob
+from safa.web.job_record import DRAFT, WebJob
+from safa.web.job_store import JobStore
 from safa.web.markup import FAVICON, saved_name, size_of
 from safa.web.material import Limits
 from safa.web.trial import SHEET
@@ -102,7 +103,7 @@ def application(settings: ServerSettings, store: JobStore, workers: Workers) -> 
     # Read when gradio is imported: no usage statistics, and no folder outside ours.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.folder / "gradio")
-    from safa.web.page import mount_page
+    from safa.web.layout import mount_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 

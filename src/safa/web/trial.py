@@ -14,7 +14,7 @@ from safa.jobs.weights import AUTO
 from safa.video.read.pictures import load_picture
 from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, upscale_settings
-from safa.web.jobs import WebJob
+from safa.web.job_record import WebJob
 
 SHEET, THUMBNAIL = "result.png", 320
 

@@ -23,7 +23,8 @@ from safa.upscaler.upscaler import Upscaler, load
 from safa.video.files import write_json
 from safa.video.read.reader import VideoReader
 from safa.web.choices import FORMATS, named_weights, output_frames, output_megapixels, upscale_settings
-from safa.web.jobs import CANCELLED, DONE, FAILED, JobStore, WebJob
+from safa.web.job_record import CANCELLED, DONE, FAILED, WebJob
+from safa.web.job_store import JobStore
 from safa.web.stills import make_between, save_stills
 from safa.web.trial import do_trial
 

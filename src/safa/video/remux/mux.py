@@ -23,7 +23,7 @@ from safa.video.write.animation import write_animation, write_pictures
 from safa.video.write.beginning import Joinable
 from safa.video.write.codecs import codec_entry
 from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import Segment
+from safa.video.write.segment_record import Segment
 from safa.video.write.segments import FRAME_MS
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from safa.errors import OutputError
 from safa.video.files import publish, sync_folder
 from safa.video.names import is_numbered, whole_output
-from safa.video.write.journal import Journal, Segment
+from safa.video.write.journal import Journal
+from safa.video.write.segment_record import Segment
 
 
 class Beginning:

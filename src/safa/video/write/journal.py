@@ -15,7 +15,6 @@ and a run that was killed loses only those it was working on.
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,35 +22,11 @@ from typing import Any
 from safa.errors import JournalMismatch, OutputError
 from safa.video.files import FolderLock, publish, sync_folder, write_json
 from safa.video.names import whole_output
+from safa.video.write.segment_record import Segment, read_record, segment_name, write_record
 
 VERSION = 2
 WORK_SUFFIX = ".safa-work"
 JOURNAL = "journal.json"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A finished segment: how many frames, and the first and last one's ticks of the output's time base.
-
-    `reorder` is how many frames the encoder delays presentation by (0 without B-frames), `bytes` the file's size.
-    """
-
-    path: Path
-    frames: int
-    first: int
-    last: int
-    reorder: int
-    bytes: int
-
-    @property
-    def record(self) -> Path:
-        """The file that says all this, and the time of every frame."""
-        return self.path.with_suffix(".json")
-
-    def times(self) -> list[int]:
-        """Ticks of all its frames in the order shown, read from the record: in memory they would grow with the film."""
-        times: list[int] = json.loads(self.record.read_text())["times"]
-        return times
 
 
 class Journal:
@@ -116,9 +91,7 @@ class Journal:
 
     def add(self, path: Path, times: list[int], reorder: int) -> None:
         """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
-        segment = Segment(path, len(times), times[0], times[-1], reorder, path.stat().st_size)
-        write_json(segment.record, {"times": times, "reorder": reorder, "bytes": segment.bytes})
-        self._segments[int(path.stem)] = segment
+        self._segments[int(path.stem)] = write_record(path, times, reorder)
 
     def close(self, end: Fraction) -> None:
         """Record that all frames are there; the last one is shown until `end` seconds."""
@@ -202,19 +175,9 @@ class Journal:
         self._published, self.share = published, share
         numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
         for number in numbers:
-            segment = self._load_segment(number)
+            segment = read_record(self.segment_path(number))
             if segment is not None and (segment.frames == self.frames_per_segment or number == numbers[-1]):
                 self._segments[number] = segment
-
-    def _load_segment(self, number: int) -> Segment | None:
-        path = self.segment_path(number)
-        try:
-            stored = json.loads(path.with_suffix(".json").read_text())
-            times = stored["times"]
-            segment = Segment(path, len(times), times[0], times[-1], stored["reorder"], stored["bytes"])
-            return segment if path.stat().st_size == segment.bytes else None
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
-            return None  # it is made again
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
@@ -226,11 +189,6 @@ class Journal:
                 if not (path.suffix == ".part" or path.stem.isdigit()):
                     raise OutputError(f"{self.folder} holds {path.name}, which safa did not make; move it away.")
                 path.unlink()
-
-
-def segment_name(number: int) -> str:
-    """The name of a segment's file in the work folder."""
-    return f"{number:06d}.mkv"
 
 
 def is_published(output: Path) -> bool:

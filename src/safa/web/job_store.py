@@ -9,7 +9,6 @@ Names of uploaded files are for display only; paths are never made from them.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -17,15 +16,13 @@ import secrets
 import shutil
 import threading
 import time
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError, SafaError
 from safa.video.files import FolderLock, write_json
+from safa.web.job_record import CANCELLED, DRAFT, ENDED, FAILED, QUEUED, RUNNING, WebJob, read_job
 
-DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", "done", "failed", "cancelled"
-ENDED = (DONE, FAILED, CANCELLED)
 # Uploads that were never started are kept this long, in seconds.
 DRAFT_AGE = 3600.0
 # Starts without a single frame after which a job is given up.
@@ -35,47 +32,8 @@ MOST_WAITING = 20
 # Uploads of one browser that are not started: the page only shows the newest, so older ones are deleted.
 MOST_DRAFTS = 5
 
-# What belongs to a run of the server and is not written down.
-PASSING = "progress", "stop_asked", "is_arriving"
 
 _log = logging.getLogger("safa.web")
-
-
-@dataclass
-class WebJob:
-    """One job. What is not in ``job.json`` is reset when the server starts."""
-
-    id: str
-    owner: str
-    """Random id of the browser that sent it."""
-    kind: str = "video"
-    """video or pictures."""
-    names: list[str] = field(default_factory=list)
-    """Of the uploaded files, for display only."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What was found in them; see ``material``."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """What was chosen on the page."""
-    is_trial: bool = False
-    """Only a second of it is made, with every network, while the upload waits for its choices."""
-    state: str = DRAFT
-    created: float = 0.0
-    ended: float = 0.0
-    result: dict[str, Any] = field(default_factory=dict)
-    """Size, number of frames, seconds of work."""
-    warnings: list[str] = field(default_factory=list)
-    error: str = ""
-    attempts: int = 0
-    """Starts since it last made a frame: a job that ends the server each time is given up."""
-    progress: Any = None
-    """``Progress`` of a running job."""
-    stop_asked: bool = False
-    is_arriving: bool = False
-    """An upload is being written into its folder."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without what belongs to a run."""
-        return {name: value for name, value in asdict(self).items() if name not in PASSING}
 
 
 class JobStore:
@@ -101,7 +59,7 @@ class JobStore:
         except OSError as error:
             raise SafaError(f"The folder {folder} cannot be used: {error.strerror}; choose another --folder.") from None
         for path in folder.glob("*/job.json"):
-            job = _read(path)
+            job = read_job(path)
             if job is not None:
                 self._jobs[job.id] = job
                 if job.state == RUNNING:  # the server was stopped; its finished segments are still there
@@ -282,13 +240,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _read(path: Path) -> WebJob | None:
-    """The job of a record; None for one that is damaged, which ``sweep`` deletes in time."""
-    try:
-        stored = json.loads(path.read_text())
-        job = WebJob(**{item.name: stored[item.name] for item in fields(WebJob) if item.name in stored})
-    except (OSError, ValueError, TypeError):
-        return None
-    return job if job.id == path.parent.name else None
