@@ -62,7 +62,7 @@ def frame_hashes(path: Path) -> list[str]:
 
 
 def parts(source: Path, folder: Path) -> dict[str, Any]:
-    """Processor seconds a frame of planning, decoding, encoding and proving, and bytes a frame and a second."""
+    """Processor seconds a frame of planning, decoding, encoding and checking, and bytes a frame and a second."""
     settings, output = UpscaleSettings(rate=1), folder / "parts.mp4"
     with open_reader(source) as reader:
         job = prepare_job(reader, source, output, settings)
@@ -87,14 +87,14 @@ def parts(source: Path, folder: Path) -> dict[str, Any]:
     journal.close(Fraction(len(images)) * job.spec.time_base)
     began = time.process_time()
     conclude(job, journal, 0, time.monotonic(), [])
-    proving = (time.process_time() - began) / len(images)
+    checking = (time.process_time() - began) / len(images)
     return {
         "source": f"{size[0] // SCALE}x{size[1] // SCALE}",
         "segments planned": len(planned),
         "plan": planning,
         "decode": decoding,
         "encode": encoding,
-        "join and prove": proving,
+        "join and check": checking,
         "bytes": size_a_frame,
     }
 

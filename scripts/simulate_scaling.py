@@ -4,7 +4,7 @@
     python scripts/simulate_scaling.py --synthesis 0.02 --plan 0.004 --segment 48
 
 Every segment is followed through the driver's plan, a worker, shared storage and the journal; then the output is joined
-and proven. All times are in seconds. Parameters that are marked "assumed" below are no measurements.
+and checked. All times are in seconds. Parameters that are marked "assumed" below are no measurements.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Model:
     storage: float = 2e9  # assumed: bytes a second that all workers together can write to shared storage
     record: float = 0.02  # assumed: taking a segment into the journal, on the driver
     join: float = 1e9  # assumed: bytes a second the driver reads segments and writes the output with
-    prove: float = 0.019  # decoding an output frame for the check, on one core of the driver
+    check: float = 0.019  # decoding an output frame for the check, on one core of the driver
     driver: float = 8.0  # assumed: cores of the driver that decode for the check
     start: float = 30.0  # assumed: until all workers have loaded the network
     price: float = 2.5  # assumed: dollars a GPU hour, paid from the start to the end of the last segment
@@ -72,16 +72,16 @@ def simulate(model: Model, workers: int) -> Result:
         heapq.heappush(free, max(made, written))
         recorded = max(recorded, written) + model.record
     joining = 2 * size * segments / model.join
-    proving = output_frames * model.prove / model.driver
+    checking = output_frames * model.check / model.driver
     parts = {
         "workers": model.start + segments * max(stages) / workers,
         "plan": source_frames * model.plan,
         "storage": size * segments / model.storage,
         "journal": segments * model.record,
         "join": joining,
-        "check": proving,
+        "check": checking,
     }
-    return Result(recorded + joining + proving, recorded, parts)
+    return Result(recorded + joining + checking, recorded, parts)
 
 
 def table(model: Model) -> str:

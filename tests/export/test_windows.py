@@ -72,7 +72,7 @@ def test_archives_of_a_window_move_to_a_device_whole(stream_archives: Path) -> N
 def test_the_documented_way_through_a_stream(
     exported_stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(exported_stream, tmp_path / "best-onnx")
+    shutil.copytree(exported_stream, tmp_path / "fast-onnx")
     monkeypatch.chdir(tmp_path)
     frames = [picture(k, 8, 16) for k in range(20)]
     names: dict[str, Any] = {"frames": frames}

@@ -17,7 +17,7 @@ from safa.video.files import disk_errors
 from safa.video.names import for_ffmpeg
 from safa.video.remux.mastering_data import open_mastered
 from safa.video.remux.stream_plan import StreamPlan, kept_metadata
-from safa.video.remux.streams import CopiedStream, OtherStreams, TimedPacket
+from safa.video.remux.streams import CopiedStream, StreamCopier, TimedPacket
 from safa.video.verify import Expected, ExpectedStream
 from safa.video.write.animation import write_animation, write_pictures
 from safa.video.write.beginning import Joinable
@@ -91,11 +91,11 @@ def _write(path: Path, journal: Joinable, spec: OutputSpec, plan: StreamPlan) ->
         video = _add_video(container, journal.segments, spec)
         video.metadata.update(plan.video_metadata)
         video.disposition = Disposition(plan.video_disposition)
-        others = None if plan.is_empty else OtherStreams(container, plan, journal.end)
-        beside = others.packets() if others else iter(())
+        copier = None if plan.is_empty else StreamCopier(container, plan, journal.end)
+        beside = copier.packets() if copier else iter(())
         for _, packet in heapq.merge(_video_packets(journal, spec, video), beside, key=lambda timed: timed[0]):
             container.mux(packet)
-    return others.copied if others else []
+    return copier.copied if copier else []
 
 
 def _container_options(spec: OutputSpec, plan: StreamPlan) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The packets of the source's other streams on their way into the output: untouched, only moved in time."""
+"""Copies the source's other streams into the output: packets keep their bytes, only their times are moved."""
 
 import hashlib
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ class CopiedStream:
         self.digest.update(data)
 
 
-class OtherStreams:
-    """The planned streams of a source, added to an output. `copied` is complete once `packets` is exhausted."""
+class StreamCopier:
+    """Copies the planned streams of a source into an output. `copied` is complete once `packets` is exhausted."""
 
     def __init__(self, container: OutputContainer, plan: StreamPlan, end: Fraction) -> None:
         """Add the streams and chapters; `end` is the end of the video on the output's clock."""
