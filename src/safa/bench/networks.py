@@ -34,10 +34,10 @@ def usable_engines(device: str) -> tuple[list[str], list[str]]:
     Raises:
         SafaError: there is no such device here.
     """
-    place, usable, obstacles = pick_device(device), [], []
+    place, checkpoint, usable, obstacles = pick_device(device), load_checkpoint(), [], []
     for name in ENGINES:
         try:
-            usual = pick_engine(name, load_checkpoint(), place, "auto").precision
+            usual = pick_engine(name, checkpoint, place, "auto").precision
         except SafaError as error:
             obstacles.append(str(error))
         else:

@@ -166,7 +166,7 @@ class Journal:
             if fingerprint.get(name) != self._fingerprint.get(name)
         ]
         if changed:
-            named = [f"{name} ({fingerprint['engine']})" if name == "engine" else name for name in changed]
+            named = [f"{name} ({fingerprint.get(name)})" if name == "engine" else name for name in changed]
             raise JournalMismatch(
                 f"the kept work in {self.folder} was made with another {' and '.join(named)}; "
                 "run the earlier command again to go on, or give --restart to start afresh."
