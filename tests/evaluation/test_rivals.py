@@ -15,6 +15,7 @@ import torch
 
 from safa.errors import SafaError
 from safa.evaluation import rivals
+from safa.evaluation.ncnn_costs import ncnn_costs
 from safa.evaluation.rivals import RIVALS, rival_method
 
 NETWORK = """
@@ -101,3 +102,18 @@ def test_unknown_routes_and_missing_packages(packages: None, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "ncnn", None)
     with pytest.raises(SafaError, match="need more packages"):
         rival_method("SPAN > RIFE")
+
+
+def test_costs_of_a_network_for_ncnn_are_those_of_its_layers() -> None:
+    description = """7767517
+6 6
+Input       input 0 1 data
+Convolution first 1 1 data a 0=8 1=3 4=1 5=1 6=216
+PReLU       act   1 1 a b 0=8
+Interp      twice 1 1 b c 0=1 1=2.000000e+00 2=2.000000e+00
+Convolution last  1 1 c d 0=12 1=3 4=1 5=0 6=864 9=2 -23310=1,2.000000e-01
+PixelShuffle up   1 1 d output 0=2
+"""
+    costs = ncnn_costs(description)
+    assert costs.parameters == 216 + 8 + 8 + 864
+    assert costs.operations == 2 * 216 + 2 * 864 * 4

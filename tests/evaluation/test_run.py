@@ -11,8 +11,9 @@ from torch import Tensor
 
 from safa.errors import SafaError
 from safa.evaluation.baselines import BASELINES, Method
+from safa.evaluation.costs import count_operations
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.run import EvaluationProgress, count_operations, evaluate, worst_frames
+from safa.evaluation.run import EvaluationProgress, evaluate, worst_frames
 from tests.evaluation.footage import Held, moving
 
 

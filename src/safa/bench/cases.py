@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from safa.bench.memory import peak_bytes
 from safa.bench.networks import ENGINES, Work, engine_called, network_called, stream_work
 from safa.checkpoint import Checkpoint
 from safa.engine import Engine, pick_engine
 from safa.engine.device import CPU, pick_device, processor_threads, synchronize
+from safa.engine.peak_memory import peak_bytes
 
 
 @dataclass

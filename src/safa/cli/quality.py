@@ -44,6 +44,16 @@ def evaluate_command(
         str | None,
         typer.Option(metavar="A,B", help='Ready-made routes, such as "SPAN > RIFE", or all.'),
     ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COMMAND",
+            help="Another program, such as 'mine=run.sh {input} {output}'; may be given again. See docs/rivals.md.",
+        ),
+    ] = None,
+    rival_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Most time that such a program may take for a sequence.")
+    ] = 1800,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
@@ -65,10 +75,12 @@ def evaluate_command(
     from safa.evaluation.report import as_json as to_json
     from safa.evaluation.report import markdown as to_markdown
     from safa.evaluation.report import terminal_tables
+    from safa.evaluation.rival_command import RivalCommand
     from safa.evaluation.rivals import RIVALS, rival_method
     from safa.evaluation.run import evaluate as run
     from safa.evaluation.run import find_windows
 
+    commands = [RivalCommand.parse(text, rival_timeout) for text in rival or []]
     subjects = [_methods(name, device) for name in (weights or ["fast"])]
     routes = [] if rivals is None else RIVALS if rivals == "all" else rivals.split(",")
     against = [*(BASELINES if baselines else ()), *map(rival_method, routes)]
@@ -78,7 +90,7 @@ def evaluate_command(
     )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
     for part in sets:  # all of them, before the first is measured
-        find_windows(methods, part, windows)
+        find_windows([*methods, *(command.method(part.factor) for command in commands)], part, windows)
     further = [name for name in PERCEPTUAL if perceptual or (tof and name == "tof")]
     missing = [name for name in further if name not in installed_metrics()]
     further = [name for name in further if name not in missing]
@@ -92,7 +104,8 @@ def evaluate_command(
             def show(progress: EvaluationProgress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
 
-            every.append(run(methods, part, protocol, windows, further, show))  # type: ignore[arg-type]
+            programs = [command.method(part.factor) for command in commands]
+            every.append(run([*methods, *programs], part, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
         print(json.dumps([to_json(results) for results in every]))
     else:

@@ -16,9 +16,9 @@ from safa.data.sequences import FrameSequence
 from safa.engine.device import synchronize
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
+from safa.evaluation.costs import count_operations
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.protocols import to_tensor, window_starts
-from safa.evaluation.run import count_operations
 from safa.network.config import SCALE
 from safa.network.operations import pad_to_multiple
 from safa.network.safa import Safa

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from safa.engine.images import Array
+from safa.errors import SafaError
 from safa.network.config import SCALE
 from safa.network.operations import bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
@@ -31,6 +32,19 @@ Interpolate = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
 Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
 
 
+@dataclass
+class Usage:
+    """What another program has taken."""
+
+    seconds: float = 0.0
+    """Wall time."""
+    frames: int = 0
+    processor_seconds: float | None = None
+    """Time of all its threads; None where the system does not tell."""
+    peak_bytes: int | None = None
+    """The most that it held."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to get from two low-resolution frames to large ones at any time."""
@@ -45,8 +59,20 @@ class Method:
     stream: Stream | None = None
     """``(inputs, place, times)`` for a method that looks along the stream: all inputs of the sequence, and which of
     them the pair begins with; it is measured instead of ``interpolate``."""
+    pairs: int = 1
+    """Consecutive pairs that ``stream`` computes most of its work for at once."""
     any_time: bool = True
     """Whether it makes pictures at any time, not in the middle alone."""
+    usage: Usage | None = None
+    """Of a method that is another program: what it has taken so far. Its operations cannot be counted."""
+    operations_elsewhere: Callable[[], float] = lambda: 0.0
+    """Floating-point operations done so far outside of PyTorch, 2 a multiply-add."""
+    licence: str = ""
+    """Of its code and weights, where it is known."""
+
+
+class MethodFailed(SafaError):
+    """A method did not do what it was asked for; the message names it and says why. The others can go on."""
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
@@ -99,7 +125,7 @@ def network_method(network: Safa, name: str) -> Method:
             yield network.synthesize(pair, t).image[..., : SCALE * height, : SCALE * width]
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Method(name, interpolate, parameters, str(device))
+    return Method(name, interpolate, parameters, str(device), licence="MIT")
 
 
 def stream_method(upscaler: Upscaler, name: str) -> Method:
@@ -109,7 +135,8 @@ def stream_method(upscaler: Upscaler, name: str) -> Method:
         return upscaler.window([upscaler.encode(frame) for frame in frames])
 
     pairs = network_method(upscaler.checkpoint.network, name)
-    return replace(pairs, stream=along_stream(upscaler.span, join, upscaler.pictures))
+    stream = along_stream(upscaler.span, join, upscaler.pictures)
+    return replace(pairs, stream=stream, pairs=upscaler.span.length)
 
 
 def along_stream(

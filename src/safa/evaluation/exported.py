@@ -66,7 +66,10 @@ def exported_methods(folder: Path) -> list[Method]:
         return (window.at(place, t) for place, t in asks)
 
     stream = along_stream(span, network.window, pictures)
-    return [Method(name, interpolate, None, stream=stream), Method(f"{name}, 2 frames", interpolate, None)]
+    return [
+        Method(name, interpolate, None, stream=stream, pairs=span.length),
+        Method(f"{name}, 2 frames", interpolate, None),
+    ]
 
 
 class _Graphs(Graphs):

@@ -67,7 +67,7 @@ def find_window(dataset: Dataset, sequence: str, start: int) -> EvaluationWindow
     """
     for candidate in dataset.sequences:
         if candidate.name == sequence:
-            return next(windows(candidate, dataset.factor, [start], dataset.compression))
+            return next(windows(candidate, dataset.factor, [start], dataset.compression, with_stream=False))
     raise SafaError(f"There is no sequence {sequence} in {dataset.name}.")
 
 

@@ -66,6 +66,9 @@ def html_report(
     """
     first = results[0]
     sections = [_section(title, _table(cells)) for title, cells in tables(first)]
+    if first.failures:
+        sentences = (f"<p>{escape(sentence)}</p>\n" for sentence in first.failures.values())
+        sections.append(_section("Not measured", *sentences))
     sections.append(_section("PSNR-Y of every frame", *(_frame_plot(first, name) for name in first.windows)))
     if len(results) > 1:
         sections.append(_section("Time factors", _factor_plot(results), _factor_table(results)))

@@ -118,9 +118,9 @@ def windows(
     factor: int,
     starts: list[int],
     compression: Compression | None = None,
-    with_stream: bool = False,
+    with_stream: bool = True,
 ) -> Iterator[EvaluationWindow]:
-    """The windows of ``sequence`` that begin at ``starts``, perhaps with all inputs of the sequence."""
+    """The windows of ``sequence`` that begin at ``starts``; without the stream they come sooner."""
     stream: tuple[Tensor, ...] = ()
     if starts and (with_stream or compression is not None):
         numbers = [range(number, number + 1) for number in range(0, sequence.count(), factor)]

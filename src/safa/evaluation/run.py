@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from safa.engine.device import synchronize
 from safa.errors import SafaError
-from safa.evaluation.baselines import Method
+from safa.evaluation.baselines import Method, MethodFailed
+from safa.evaluation.costs import Cost, first_cost
 from safa.evaluation.datasets import Dataset
 from safa.evaluation.further import OF_VIDEOS, FrameMetric, Measured, make_metrics
 from safa.evaluation.metrics import measure
@@ -44,26 +44,6 @@ class FrameScore:
 
 
 @dataclass
-class Cost:
-    """What one method takes."""
-
-    parameters: int | None
-    operations: float
-    """Floating-point operations per frame (convolutions and matrix products, 2 a multiply-add) on the first window,
-    all counted times together."""
-    operations_size: tuple[int, int]
-    """Width and height of the frames that ``operations`` is for."""
-    seconds: float = 0.0
-    """Wall time of computing all frames."""
-    frames: int = 0
-
-    @property
-    def seconds_per_frame(self) -> float:
-        """Mean wall time of a frame over all windows."""
-        return self.seconds / max(self.frames, 1)
-
-
-@dataclass
 class Results:
     """Everything one evaluation found."""
 
@@ -75,6 +55,8 @@ class Results:
     costs: dict[str, Cost] = field(default_factory=dict)
     """By method, in the order the methods were given."""
     scores: list[FrameScore] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Methods that could not be measured, and why in one sentence; they have no scores."""
 
     def metrics(self) -> list[str]:
         """Names of all metrics measured."""
@@ -89,6 +71,12 @@ class Results:
             if wanted and metric in score.values:
                 values.setdefault(score.sequence, []).append(score.values[metric])
         return combine(values, self.variant)
+
+    def forget(self, method: str, why: str) -> None:
+        """Leave a method out that failed: means over fewer sequences than the others' would mislead."""
+        self.failures[method] = why
+        self.costs.pop(method, None)
+        self.scores = [score for score in self.scores if score.method != method]
 
 
 @dataclass(frozen=True)
@@ -130,18 +118,31 @@ def evaluate(
     results = Results(name, dataset.factor, variant, {name: len(some) for name, some in starts.items() if some})
     done = 0
     for sequence in dataset.sequences:
-        gathered, first = Gathered() if video_metrics else None, len(results.scores)
-        with_stream = any(method.stream is not None for method in methods)
-        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression, with_stream):
+        gathered = Gathered() if video_metrics else None
+        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression):
             for method in methods:
-                if method.name not in results.costs:
-                    results.costs[method.name] = _first_cost(method, window)
-                results.scores += _score(method, window, variant, metrics, results.costs[method.name], gathered)
+                if method.name in results.failures:
+                    continue
+                try:
+                    if method.name not in results.costs:
+                        results.costs[method.name] = first_cost(method, window)
+                    results.scores += list(
+                        _score(method, window, variant, metrics, results.costs[method.name], gathered)
+                    )
+                except MethodFailed as error:
+                    results.forget(method.name, str(error))
             done += 1
             if on_progress is not None:
                 on_progress(EvaluationProgress(done, total, sequence.name))
         if gathered is not None:
-            _add_video_values(results.scores[first:], gathered, video_metrics)
+            for name in results.failures:
+                gathered.forget(name)
+            _add_video_values([one for one in results.scores if one.sequence == sequence.name], gathered, video_metrics)
+    for method in methods:
+        if method.usage is not None and method.name in results.costs:
+            results.costs[method.name].of_program(method.usage)
+    if not results.scores:
+        raise SafaError(" ".join(results.failures.values()))
     return results
 
 
@@ -169,20 +170,6 @@ def find_windows(
     return starts
 
 
-def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> int:
-    """Floating-point operations of all ``times`` of one pair: convolutions and matrix products, 2 a multiply-add."""
-    with FlopCounterMode(display=False) as counter:
-        for _ in method.interpolate(frame0, frame1, times):
-            pass
-    return int(counter.get_total_flops())
-
-
-def _first_cost(method: Method, window: EvaluationWindow) -> Cost:
-    operations = count_operations(method, *window.inputs(), window.times)
-    height, width = window.frames[0].shape[:2]
-    return Cost(method.parameters, operations / len(window.times), (width, height))
-
-
 def _score(
     method: Method,
     window: EvaluationWindow,
@@ -205,21 +192,25 @@ def _score(
 
 def _timed(method: Method, window: EvaluationWindow, cost: Cost) -> Iterator[Tensor]:
     """The method's frames of a window; only the time spent inside the method is added to ``cost``."""
-    frame0, frame1 = window.inputs()
-    if method.stream is not None:
-        pictures = method.stream(window.stream, window.place, window.times)
-    else:
-        pictures = method.interpolate(frame0, frame1, window.times)
+    pictures = frames_of(method, window)
     expected = (1, 3, *window.frames[0].shape[:2])
     for _ in window.times:
-        begin = time.perf_counter()
+        begin, processor = time.perf_counter(), time.process_time()
         image = next(pictures)
         synchronize(method.device)
         cost.seconds += time.perf_counter() - begin
+        cost.processor_seconds = (cost.processor_seconds or 0) + time.process_time() - processor
         cost.frames += 1
         if image.shape != expected:
             raise SafaError(f"{method.name} gives pictures of shape {tuple(image.shape)} instead of {expected}.")
         yield image
+
+
+def frames_of(method: Method, window: EvaluationWindow) -> Iterator[Tensor]:
+    """What ``method`` makes at the window's times, from all it may see."""
+    if method.stream is not None:
+        return method.stream(window.stream, window.place, window.times)
+    return method.interpolate(*window.inputs(), window.times)
 
 
 def worst_frames(results: Results, method: str, count: int, metric: str = "psnr_y") -> list[FrameScore]:

@@ -47,6 +47,11 @@ class Gathered:
         self._images.setdefault(measured.method, []).append(image_of(measured.image))
         self._truths.setdefault(measured.method, []).append(image_of(measured.truth))
 
+    def forget(self, method: str) -> None:
+        """Leave out a method that failed."""
+        self._images.pop(method, None)
+        self._truths.pop(method, None)
+
     def measure(self, metrics: dict[str, VideoMetric]) -> dict[str, list[dict[str, float]]]:
         """The values of each method's frames, in their order, and a fresh start."""
         found: dict[str, list[dict[str, float]]] = {}
@@ -74,7 +79,8 @@ def _vmaf() -> VideoMetric:
         with tempfile.TemporaryDirectory(prefix="safa-") as place:
             folder = Path(place)
             for name, frames in (("result", images), ("truth", truths)):
-                _write(folder / f"{name}.mkv", frames)
+                # BT.601, which VMAF reads the luma of.
+                write_lossless(folder / f"{name}.mkv", frames, "yuv444p")
             # Relative paths: a filter's options have characters of their own.
             command = [program, "-v", "error", "-i", "result.mkv", "-i", "truth.mkv"]
             command += ["-lavfi", "libvmaf=log_fmt=json:log_path=vmaf.json", "-f", "null", "-"]
@@ -100,12 +106,12 @@ def _jod() -> VideoMetric:
     return values
 
 
-def _write(path: Path, frames: Frames) -> None:
-    """As 4:4:4 YUV without loss, BT.601, which VMAF reads the luma of."""
+def write_lossless(path: Path, frames: Frames, pixel_format: str) -> None:
+    """Frames as an FFV1 video."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=Fraction(RATE))
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv444p"
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
