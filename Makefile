@@ -16,10 +16,12 @@ demo: $(VENV)/.installed ## upscale the shipped sample clip
 test: $(VENV)/.installed-test ## run the test suite
 	$(BIN)/python -m pytest
 
-# VID4 is a folder with the four sequences as folders of pictures.
-report: $(VENV)/.installed-torch ## quality on Vid4 as one HTML page: make report VID4=path
+# Without VID4, a folder with the four sequences as folders of pictures, on a shipped clip alone. RIVALS=installed adds
+# ready-made networks, where their packages are.
+report: $(VENV)/.installed-torch ## quality as one HTML page: make report, or make report VID4=path RIVALS=installed
 	@mkdir -p demo
-	$(BIN)/safa evaluate fast --on vid4 --data $(VID4) --times 2,4,8 --windows 6 --tof --html demo/report.html
+	$(BIN)/safa evaluate fast $(if $(VID4),--on vid4 --data $(VID4) --windows 6,--on samples/city.mp4 --windows 4) \
+		--times 2,4,8 --tof $(if $(RIVALS),--rivals $(RIVALS)) --html demo/report.html
 
 check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

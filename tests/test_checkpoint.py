@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 import safa.checkpoint
-from safa.checkpoint import import_released, load_checkpoint, save_checkpoint, shipped_names
+from safa.checkpoint import load_checkpoint, save_checkpoint, shipped_names
 from safa.errors import SafaError
+from safa.network.released import import_released
 from tests.conftest import tiny_network
 
 

@@ -1,7 +1,6 @@
 """Network files: configuration, weights and provenance in one safetensors file.
 
-Reading one needs NumPy alone: PyTorch is loaded when its module is asked for. This is the only place that knows the key
-names of the authors' release.
+Reading one needs NumPy alone: PyTorch is loaded when its module is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,24 +19,18 @@ from numpy.typing import NDArray
 
 from safa.errors import SafaError, needs_pytorch
 from safa.network.config import SafaConfig
+from safa.network.parameters import BUFFERS, Tensors, arrays_of, fill
 
 if TYPE_CHECKING:
-    from torch import Tensor
 
     from safa.network.safa import Safa
 
 FORMAT = "safa/1"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "fast"
-BUFFERS = (".running_mean", ".running_var")
-"""How names of tensors end that are not parameters."""
 SHARPENED = {"fast": "vivid", "real": "vivid"}
 """Shipped weights, and those of the same layout that were trained to look sharp. Names such as "real@0.3" mean what
 lies between the two, here three tenths of the way."""
-
-
-Tensors = Mapping[str, NDArray[Any]]
-"""Parameters and buffers by name, as in the module's state."""
 
 
 class Checkpoint:
@@ -82,7 +74,7 @@ class Checkpoint:
             with needs_pytorch("These weights as a PyTorch module"):
                 from safa.network.safa import Safa
             network = Safa(self.config)
-            _fill(network, self.tensors, self.name)
+            fill(network, self.tensors, self.name)
             self._network = network.eval()
         return self._network
 
@@ -207,111 +199,6 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
         raise SafaError(f"The weights cannot be written to {path}: {error.strerror}.") from error
     return hashlib.sha256(data).hexdigest()
-
-
-def import_released(pickle_path: str | Path) -> Safa:
-    """Read the authors' ``flownet.pkl`` (a pickled state dict, keys with or without ``module.``).
-
-    The width, the number of blocks and the depth of the decoder are read off the tensors.
-
-    Raises:
-        SafaError: not such a file, or keys missing or left over (all are named).
-    """
-    path = Path(pickle_path)
-    if not path.is_file():
-        raise SafaError(f"There is no file {path}.")
-    with needs_pytorch("Reading the authors' file"):
-        import torch
-
-        from safa.network.safa import Safa
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not a safe pickle
-        raise SafaError(f"{path} cannot be read as a pickled state dict of plain tensors.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise SafaError(f"{path} is not a state dict: it must map names to tensors.")
-    released = {str(name).removeprefix("module."): tensor.float().numpy() for name, tensor in state.items()}
-    released = {name: tensor for name, tensor in released.items() if not name.endswith("num_batches_tracked")}
-    try:
-        channels = released["block.convimg.out0.weight"].shape[0]
-        blocks = 1 + max(int(m[1]) for name in released if (m := re.match(r"block\.convblock\.(\d+)\.", name)))
-        decoder_blocks = sum(1 for name in released if re.fullmatch(r"lastconv\.\d+\.beta", name))
-    except (KeyError, ValueError) as error:
-        raise SafaError(
-            f"{path} does not hold the authors' SAFA network (no block.convimg, block.convblock)."
-        ) from error
-    network = Safa(SafaConfig(grid="paper", channels=channels, blocks=blocks, decoder_blocks=decoder_blocks))
-    names = {released_name(name, decoder_blocks): name for name in _persistent(network)}
-    tensors = {names.get(name, f"released:{name}"): tensor for name, tensor in released.items()}
-    _fill(network, tensors, str(path))
-    network.eval()
-    return network
-
-
-# The authors' key of each of our parts; patterns are tried in this order.
-_RELEASED = [
-    (r"extractor\.normalize\.", r"block.convimg.normalize."),
-    (r"extractor\.stem\.", r"block.convimg.cnn0."),
-    (r"extractor\.stages\.0\.(\d)\.", r"block.convimg.cnn1.1.\1."),
-    (r"extractor\.stages\.1\.(\d)\.", r"block.convimg.cnn2.0.\1."),
-    (r"extractor\.fuse\.(\d)\.", r"block.convimg.out\1."),
-    (r"first_hidden\.", r"block.shuffle."),
-    (r"selector\.squeeze\.", r"block.getscale.0."),
-    (r"selector\.look\.", r"block.getscale.1."),
-    (r"selector\.decide\.", r"block.getscale.4."),
-    (r"flow_head\.0\.", r"block.convflow.0."),
-    (r"blocks\.(\d+)\.branches\.0\.stem\.", r"block.convblock.\1.conv_stem."),
-    (r"blocks\.(\d+)\.branches\.0\.body\.", r"block.convblock.\1.conv_backbone."),
-    (r"decoder\.stem\.", r"lastconv.0."),
-]
-
-
-def released_name(name: str, decoder_blocks: int) -> str:
-    """The authors' key (without ``module.``) of one of our parameters."""
-    result = name
-    for pattern, replacement in _RELEASED:
-        result, changed = re.subn(f"^{pattern}", replacement, result)
-        if changed:
-            break
-    if match := re.match(r"decoder\.body\.(\d+)\.", name):
-        result = f"lastconv.{int(match[1]) + 1}.{name[match.end() :]}"
-    result = result.replace("decoder.widen.", f"lastconv.{decoder_blocks + 1}.")
-    result = result.replace("decoder.head.", f"lastconv.{decoder_blocks + 3}.")
-    if name.startswith("extractor.stages."):
-        return result.replace(".norm", ".bn").replace(".shortcut.", ".downsample.")
-    residual = re.search(r"(conv_backbone|lastconv)\.\d+\.(conv1|conv2|act)\.", result)
-    if residual and (".body." in name):
-        result = result.replace(".conv1.conv.", ".conv.0.").replace(".conv1.act.", ".conv.1.")
-        return result.replace(".conv2.", ".conv.2.").replace(".act.", ".prelu.")
-    if ".beta" in name or name.startswith(("extractor.", "flow_head.", "decoder.head.", "selector.decide.")):
-        return result
-    return result.replace(".conv.", ".0.").replace(".act.", ".1.")
-
-
-def _persistent(network: Safa) -> dict[str, Tensor]:
-    """The state that makes the network: batch counters are of no use to frozen batch normalisation."""
-    return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-
-
-def arrays_of(network: Safa) -> dict[str, NDArray[np.float32]]:
-    """A copy of what makes the module, in float32."""
-    return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in _persistent(network).items()}
-
-
-def _fill(network: Safa, tensors: Tensors, source: str) -> None:
-    import torch
-
-    wanted = _persistent(network)
-    missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    wrong = sorted(name for name in set(wanted) & set(tensors) if wanted[name].shape != tensors[name].shape)
-    problems = [
-        f"{what} {', '.join(names)}"
-        for what, names in (("missing:", missing), ("left over:", surplus), ("of another shape:", wrong))
-        if names
-    ]
-    if problems:
-        raise SafaError(f"The tensors in {source} do not fit the network; {'; '.join(problems)}.")
-    network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in tensors.items()}, strict=False)
 
 
 def _parse(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:

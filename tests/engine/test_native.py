@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from safa.checkpoint import import_released
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
+from safa.network.released import import_released
 from safa.network.safa import Safa
 from tests.engine.nets import builds, compare, lively_network, native_engine, psnr, random_pair
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from safa.checkpoint import import_released, load_checkpoint, save_checkpoint
+from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.errors import SafaError
+from safa.network.released import import_released
 from safa.network.safa import Safa
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"

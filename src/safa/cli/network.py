@@ -30,7 +30,8 @@ def import_checkpoint_command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
 ) -> None:
     """Convert the authors' released weights."""
-    from safa.checkpoint import import_released, save_checkpoint
+    from safa.checkpoint import save_checkpoint
+    from safa.network.released import import_released
 
     network = import_released(pickle)
     save_checkpoint(network, output, {"imported_from": pickle.name})

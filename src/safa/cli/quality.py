@@ -42,7 +42,10 @@ def evaluate_command(
     ] = False,
     rivals: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help='Ready-made routes, such as "SPAN > RIFE", or all.'),
+        typer.Option(
+            metavar="A,B",
+            help='Ready-made routes, such as "SPAN > RIFE"; all; or installed: those that are, but for the slowest.',
+        ),
     ] = None,
     rival: Annotated[
         list[str] | None,
@@ -76,13 +79,14 @@ def evaluate_command(
     from safa.evaluation.report import markdown as to_markdown
     from safa.evaluation.report import terminal_tables
     from safa.evaluation.rival_command import RivalCommand
-    from safa.evaluation.rivals import RIVALS, rival_method
+    from safa.evaluation.rivals import RIVALS, installed_rivals, rival_method
     from safa.evaluation.run import evaluate as run
     from safa.evaluation.run import find_windows
 
     commands = [RivalCommand.parse(text, rival_timeout) for text in rival or []]
     subjects = [_methods(name, device) for name in (weights or ["fast"])]
-    routes = [] if rivals is None else RIVALS if rivals == "all" else rivals.split(",")
+    named = {"all": RIVALS, "installed": installed_rivals()}
+    routes = [] if rivals is None else named[rivals] if rivals in named else rivals.split(",")
     against = [*(BASELINES if baselines else ()), *map(rival_method, routes)]
     methods = [*against, *(method for some, _ in subjects for method in some)]
     dataset = dataclasses.replace(
@@ -110,7 +114,8 @@ def evaluate_command(
         print(json.dumps([to_json(results) for results in every]))
     else:
         for results in every:
-            stdout.print(terminal_tables(results))
+            # Where nobody watches, as wide as the tables are.
+            stdout.print(terminal_tables(results), width=None if stdout.is_terminal else 240)
     if markdown is not None:
         markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
     if html is not None:

@@ -18,6 +18,7 @@ from safa.evaluation.run import Results
 Cells = tuple[list[str], list[list[str]]]
 """The header of a table and its rows."""
 
+# Of metrics in a table; others go by their own names.
 TITLES = {
     "psnr_y": "PSNR-Y",
     "ssim_y": "SSIM-Y",
@@ -117,7 +118,7 @@ def quality_cells(results: Results) -> Cells:
         for part in shown_parts(results)
         for name in results.costs
     ]
-    return ["frames", "method", *(TITLES[metric] for metric in metrics)], rows
+    return ["frames", "method", *(TITLES.get(metric, metric) for metric in metrics)], rows
 
 
 def sequence_cells(results: Results, metric: str = "psnr_y", part: FrameGroup = "average") -> Cells:

