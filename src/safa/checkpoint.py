@@ -22,7 +22,6 @@ from safa.network.config import SafaConfig
 from safa.network.parameters import BUFFERS, Tensors, arrays_of, fill
 
 if TYPE_CHECKING:
-
     from safa.network.safa import Safa
 
 FORMAT = "safa/1"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from safa.network.dis_flow import classical_flow, shared_shifts
+from safa.network.dis_flow import classical_flow, flow_both_ways, reconciled, shared_shifts
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,6 +34,32 @@ def test_pans_up_to_two_fifths_of_the_width_are_found(width: int, share: float) 
         seen = error[:, pan:] if motion < 0 else error[:, : width - pan]
         assert np.median(seen) < 0.25
         assert np.mean(seen < 1) > 0.85
+
+
+@pytest.mark.parametrize("width", [96, 160, 320])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4])
+def test_in_a_pan_what_enters_and_leaves_has_the_motion_of_the_rest(width: int, share: float) -> None:
+    height, pan = width * 9 // 16, round(share * width)
+    picture = textured(height, width + pan)
+    forward, backward = flow_both_ways(picture[:, :width], picture[:, pan:])
+    for flow, motion in ((forward, -pan), (backward, pan)):
+        # All of the frame now, also what the other one does not show.
+        assert np.mean(np.hypot(flow[..., 0] - motion, flow[..., 1]) < 1) > 0.9
+
+
+def test_sure_flow_is_left_alone_and_unsure_flow_is_the_opposite_of_the_other() -> None:
+    forward, backward = np.full((40, 60, 2), (3, -1), np.float32), np.full((40, 60, 2), (-3, 1), np.float32)
+    forward[10:20, 20:30] = (11, 5)  # leads to where the other flow does not come from
+    backward[:, :2] = (-30, 0)  # leaves the frame
+    there, back = reconciled(forward, backward)
+    # Further right the other flow leads into the wrong part, so it is not sure either.
+    assert np.array_equal(there[10:20, 20:23], np.full((10, 3, 2), (3, -1), np.float32))
+    assert np.array_equal(back[1:, :2], np.full((39, 2, 2), (-3, 1), np.float32))
+    # Where neither is sure, both stay: the top right leaves the frame one way, and nothing comes from there.
+    wrong = forward.copy()
+    wrong[:] = (100, 100)
+    assert all(np.array_equal(*pair) for pair in zip(reconciled(wrong, wrong), (wrong, wrong), strict=True))
+    assert np.array_equal(there[25:35, 10:50], forward[25:35, 10:50])
 
 
 def test_what_moves_on_its_own_keeps_its_motion_in_a_pan() -> None:

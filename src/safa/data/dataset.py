@@ -28,7 +28,7 @@ from safa.data.scene import Image, Scene, reduce_quarter
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.config import SCALE
-from safa.network.dis_flow import classical_flow
+from safa.network.dis_flow import flow_both_ways
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
 # neighbours of the patch. Neighbouring frames of a window are nearer to each other than the two of a pair.
@@ -153,7 +153,7 @@ class TrainingData(Dataset[Sample]):
         far = slice(top * SCALE, (top + low) * SCALE), slice(left * SCALE, (left + low) * SCALE)
         prior = None
         if settings.with_prior:
-            steps = [(classical_flow(a, b), classical_flow(b, a)) for a, b in itertools.pairwise(lows)]
+            steps = list(itertools.starmap(flow_both_ways, itertools.pairwise(lows)))
             prior = torch.stack([torch.stack([_channels_first(flow[near]) for flow in both]) for both in steps])
         flow = None
         if settings.with_flow:

@@ -152,7 +152,7 @@ class Network:
     Args:
         folder: the exported folder; where this file lies if None.
         runtime: ``Graphs(folder, providers)`` or ``Archives(folder, device)``; on the CPU if None.
-        classical_flow: ``H,W,3`` uint8 twice -> flow from the first to the second, ``H,W,2`` in pixels; the
+        flow_both_ways: ``H,W,3`` uint8 twice -> flow from the first to the second and back, ``H,W,2`` in pixels; the
             function of that name in the folder's flow.py if None.
     """
 
@@ -160,14 +160,14 @@ class Network:
         self,
         folder: str | Path | None = None,
         runtime: Any = None,
-        classical_flow: Callable[[Array, Array], Array] | None = None,
+        flow_both_ways: Callable[[Array, Array], tuple[Array, Array]] | None = None,
     ) -> None:
         folder = Path(__file__).parent if folder is None else Path(folder)
         self.model: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         self.runtime = runtime or (Graphs if self.model["kind"] == "onnx" else Archives)(folder)
-        if classical_flow is None and self.model["needs_flow"]:
-            classical_flow = runpy.run_path(str(folder / self.model["flow"]))["classical_flow"]
-        self.classical_flow = classical_flow
+        if flow_both_ways is None and self.model["needs_flow"]:
+            flow_both_ways = runpy.run_path(str(folder / self.model["flow"]))["flow_both_ways"]
+        self.flow_both_ways = flow_both_ways
 
     def window(self, frames: Sequence[Array]) -> FrameWindow:
         """Consecutive frames of one scene, ``H,W,3`` RGB, uint8, uint16 or floating point in [0, 1], all alike.
@@ -228,9 +228,8 @@ class FrameWindow:
         """Classical flow from the frame at ``place`` to the next and back, computed once."""
         if place not in self._known:
             first, second = self._low[place], self._low[min(place + 1, self._count - 1)]
-            flow = self._network.classical_flow
-            assert flow is not None
-            self._known[place] = [self._put(flow(a, b)) for a, b in ((first, second), (second, first))]
+            assert self._network.flow_both_ways is not None
+            self._known[place] = [self._put(flow) for flow in self._network.flow_both_ways(first, second)]
         return self._known[place]
 
     def _put(self, array: Array) -> Any:

@@ -2,7 +2,8 @@
 
 DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
 more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
-as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better.
+as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better. What leaves the
+frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure.
 
 Exported networks carry a copy of this file, so it needs NumPy and OpenCV alone.
 """
@@ -24,6 +25,8 @@ SMALL_SHIFT = 2
 MOTIONS, LEAST_SHARE = 4, 0.02
 # Side of the window in which two flows are compared, in pixels.
 WINDOW = 9
+# How far there and back may end from where it began: pixels, or as a share of the way.
+ASTRAY, ASTRAY_SHARE = 1.0, 0.1
 
 Grey = NDArray[np.uint8]
 Flow = NDArray[np.float32]
@@ -76,6 +79,35 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
         np.copyto(flow, shifted, where=(error_shifted < error)[..., None])
         error = np.minimum(error, error_shifted)
     return np.ascontiguousarray(flow[:height, :width])
+
+
+def flow_both_ways(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> tuple[Flow, Flow]:
+    """Classical flow from ``frame0`` to ``frame1`` and from that back, ``reconciled``; as in ``classical_flow``."""
+    return reconciled(classical_flow(frame0, frame1), classical_flow(frame1, frame0))
+
+
+def reconciled(forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
+    """Two flows of opposite direction, ``H,W,2`` each, with each one's unsure places taken from the other.
+
+    A place is sure if its flow stays inside the frame and the other flow leads back from there. Where one is not and
+    the other is at the same place, it becomes the other's opposite: in a pan that is most of what enters and leaves.
+    """
+    sure, sure_back = _leads_back(forward, backward), _leads_back(backward, forward)
+    return (
+        np.where((sure_back & ~sure)[..., None], -backward, forward),
+        np.where((sure & ~sure_back)[..., None], -forward, backward),
+    )
+
+
+def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:
+    """Where ``flow`` ends inside the frame at a place from which ``back`` leads to about where it began, ``H,W``."""
+    height, width = flow.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    returned = flow + cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    astray = np.hypot(returned[..., 0], returned[..., 1])
+    return inside & (astray <= np.maximum(ASTRAY, ASTRAY_SHARE * np.hypot(flow[..., 0], flow[..., 1])))  # type: ignore[no-any-return]
 
 
 def shared_shifts(frame0: Grey, frame1: Grey) -> list[tuple[int, int]]:

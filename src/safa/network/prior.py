@@ -6,12 +6,14 @@ SloMo's quadratic (Jiang et al., CVPR 2018, equation 4); the network's blocks re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safa.network.dis_flow import Flow, classical_flow
+from safa.network.dis_flow import Flow, flow_both_ways
 
 
 def classical_flow_pair(frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,12 +22,11 @@ def classical_flow_pair(frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]
     def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
         return (frames.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
-    def to_tensor(flows: list[Flow]) -> Tensor:
+    def to_tensor(flows: Sequence[Flow]) -> Tensor:
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(frame0.device)
 
-    first, second = to_uint8(frame0), to_uint8(frame1)
-    forward = [classical_flow(a, b) for a, b in zip(first, second, strict=True)]
-    backward = [classical_flow(b, a) for a, b in zip(first, second, strict=True)]
+    pairs = zip(to_uint8(frame0), to_uint8(frame1), strict=True)
+    forward, backward = zip(*(flow_both_ways(first, second) for first, second in pairs), strict=True)
     return to_tensor(forward), to_tensor(backward)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safa.engine import Engine
 from safa.engine.images import Array, crop, max_value
 from safa.network import dis_flow
-from safa.network.dis_flow import Flow, classical_flow
+from safa.network.dis_flow import Flow, classical_flow, flow_both_ways, reconciled
 from safa.upscaler.tiling import Tile
 
 
@@ -99,13 +99,13 @@ class StateCache:
         known = self._flows.setdefault(first, WeakKeyDictionary())
         if second not in known:
             if first is second:
-                there = back = classical_flow(first.low, first.low)
+                there = classical_flow(first.low, first.low)
+                known[second] = there, there
             elif first.low[..., 0].size <= BESIDE:
                 waiting = self._beside.submit(classical_flow, second.low, first.low)
-                there, back = classical_flow(first.low, second.low), waiting.result()
+                known[second] = reconciled(classical_flow(first.low, second.low), waiting.result())
             else:
-                there, back = classical_flow(first.low, second.low), classical_flow(second.low, first.low)
-            known[second] = there, back
+                known[second] = flow_both_ways(first.low, second.low)
         return known[second]
 
     def release_flow(self) -> None:
