@@ -61,7 +61,7 @@ def test_released_layout_equals_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_flow_far_out_of_the_picture(grid: str) -> None:
-    compare(lively_network(**{**GRIDS[grid], "flow_prior": "dis"}), 16, 32, reach=50.0)
+    compare(lively_network(**{**GRIDS[grid], "flow_prior": "dis", "blend_prior": True}), 16, 32, reach=50.0)
 
 
 @settings(max_examples=8, deadline=None)

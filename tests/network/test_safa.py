@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.network.operations import bicubic_upsample
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.network.selector import branch_weights, sample_straight_through
@@ -120,6 +121,22 @@ def test_image_fusion_alone_reproduces_the_inputs_with_the_blend_prior() -> None
     for t, frame in ((0.0, pair.frame0), (1.0, pair.frame1)):
         error = (network.synthesize(pair, t).image - frame.enlarged.clamp(0, 1)).abs().max()
         assert error < 0.05
+
+
+def test_what_only_one_frame_shows_is_taken_from_that_one() -> None:
+    network = Safa(SafaConfig(**TINY, grid="input", fusion="image", flow_prior="dis", blend_prior=True)).eval()  # type: ignore[arg-type]
+    torch.nn.init.zeros_(network.flow_head[0].weight)
+    torch.nn.init.zeros_(network.flow_head[0].bias)
+    scene = torch.rand(1, 3, 32, 64 + 16, generator=torch.Generator().manual_seed(3))
+    first, middle, second = (scene[..., start : start + 64] for start in (0, 8, 16))
+    motion = torch.zeros(1, 2, 32, 64)
+    motion[:, 0] = -16
+    with torch.no_grad():
+        made = network.synthesize(network.encode(first, second, (motion, -motion)), 0.5).image
+    # Half of the wrong frame would be off by a tenth and more; what is left is where enlarged frames end elsewhere.
+    error = (made - bicubic_upsample(middle).clamp(0, 1)).abs()
+    for part in (error[..., :24], error[..., -24:], error[..., 64:-64]):
+        assert part.mean() < 0.02
 
 
 def test_classical_flow_finds_a_shift() -> None:

@@ -40,7 +40,8 @@ class SafaConfig:
         fixed_scale: index into ``scales`` used by every block instead of the selector's choice (ablation c).
         shared_branches: one set of weights for all scales of a block (ablation c; paper: True).
         decoder_blocks: residual blocks of the decoder (paper: 12).
-        blend_prior: start the blend mask at the time's own weighting instead of one half.
+        blend_prior: start the blend mask at the time's own weighting instead of one half, and with a classical flow in
+            favour of the frame that a place is in, where that leads out of the other one.
         flow_prior: "dis" starts the flow from a classical estimate instead of zero.
         propagation: residual blocks in each of the two passes that carry features along a window of frames; 0 for a
             network that looks at the two frames of a pair alone, as the paper's does.

@@ -38,6 +38,15 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return warped.to(image.dtype)
 
 
+def beyond(flow: Tensor) -> Tensor:
+    """How far outside of the frame a flow ``B,2,H,W`` leads, in pixels, at most 1: ``B,1,H,W``."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device, dtype=torch.float32) + flow[:, 0:1]
+    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1) + flow[:, 1:2]
+    outside = torch.maximum(torch.maximum(-x, x - (width - 1)), torch.maximum(-y, y - (height - 1)))
+    return outside.clamp(0, 1)
+
+
 def resize_flow(flow: Tensor, factor: float) -> Tensor:
     """Resize a flow field ``B,2,H,W`` bilinearly by ``factor`` and rescale its vectors to the new pixels."""
     if factor == 1:

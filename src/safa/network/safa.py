@@ -25,12 +25,15 @@ from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
-from safa.network.operations import bicubic_upsample, resize_bilinear, resize_flow, warp
+from safa.network.operations import beyond, bicubic_upsample, resize_bilinear, resize_flow, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
 from safa.network.states import FrameState, PairState, Synthesis
 from safa.network.synthesis import Decoder, LightDecoder
+
+# What a frame counts less in the blend mask's logit where flow leads out of it, by a pixel or more.
+OUTSIDE = 6.0
 
 
 class Safa(nn.Module):
@@ -182,6 +185,8 @@ class Safa(nn.Module):
             flows = torch.zeros(batch, 4, *sides, device=hidden.device)
         logit = torch.log((1 - t + 0.02) / (t + 0.02)) if self.config.blend_prior else torch.zeros_like(t)
         logit = logit.view(-1, 1, 1, 1).expand(-1, 1, *sides)
+        if prior is not None and self.config.blend_prior:
+            logit = logit + OUTSIDE * (beyond(flows[:, 2:4]) - beyond(flows[:, 0:2]))
         return torch.cat((flows, logit, torch.zeros_like(logit)), dim=1)
 
     def block_input(self, hidden: Tensor, feature0: Tensor, feature1: Tensor, flow: Tensor, t: Tensor) -> Tensor:

@@ -268,7 +268,7 @@ class Network {
         const Tensor prior = machine_.workspace.tensor(PRIOR, pair.height, pair.width, 4);
         const bool given = pair.prior[0] && pair.prior[1];
         if (given) flow_from_time(pair.prior[0], pair.prior[1], t, prior);
-        start_flow(machine_, flow, given ? &prior : nullptr, first_logit(t));
+        start_flow(machine_, flow, given ? &prior : nullptr, first_logit(t), settings_.blend_prior != 0);
         return flow;
     }
 

@@ -2,6 +2,7 @@
 // Pictures hold four floats a pixel: red, green, blue and an unused one.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -101,9 +102,17 @@ inline void flow_from_time(const float* forward, const float* backward, float t,
         }
 }
 
-// First flow state: `prior` (4 floats a pixel, on the low-resolution grid) or zero, and the logit of the blend mask.
-inline void start_flow(Machine& machine, const FlowState& flow, const Tensor* prior, float logit) {
+// What a frame counts less in the blend mask's logit where flow leads out of it, by a pixel or more.
+constexpr float OUTSIDE = 6;
+
+// How far outside of a line of `size` pixels a place is, at most 1.
+inline float beyond(float place, int size) { return std::min(1.0f, std::max({0.0f, -place, place - (size - 1)})); }
+
+// First flow state: `prior` (4 floats a pixel, on the low-resolution grid) or zero, and the logit of the blend mask, with
+// `edges` in favour of the frame that a place is in.
+inline void start_flow(Machine& machine, const FlowState& flow, const Tensor* prior, float logit, bool edges) {
     const int finer = flow.finer, cell = finer == 2 ? 8 : CHANNEL_STEP;
+    const int height = finer * flow.data.height, width = finer * flow.data.width;
     machine.pool.run(flow.data.height, [&](int y, int) {
         for (int x = 0; x < flow.data.width; ++x)
             for (int sub = 0; sub < finer * finer; ++sub) {
@@ -115,6 +124,13 @@ inline void start_flow(Machine& machine, const FlowState& flow, const Tensor* pr
                     store4(to, static_cast<float>(SCALE) * bilinear(*prior, v, u));
                 }
                 to[4] = logit;
+                if (prior && edges) {
+                    const float at_y = finer * y + sub / finer, at_x = finer * x + sub % finer;
+                    float outside[2];
+                    for (int k = 0; k < 2; ++k)
+                        outside[k] = std::max(beyond(at_x + to[2 * k], width), beyond(at_y + to[2 * k + 1], height));
+                    to[4] += OUTSIDE * (outside[1] - outside[0]);
+                }
             }
     });
 }
