@@ -60,6 +60,8 @@ class TrainConfig:
             the picture is made so many times as long as the pixel loss's; needs ``perceptual_weights``.
         adversarial_share: of windows: the same for a discriminator that is trained beside the network, on frames and on
             their differences, so that results look sharp and do not flicker.
+        dotting_loss: of windows: weight of a term against regular dots every four pixels, which the discriminator alone
+            lets grow.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
         teacher: shipped name or file of weights whose flow real scenes are taught with, or None.
@@ -116,6 +118,7 @@ class TrainConfig:
     perceptual_weights: str | None = None
     perceptual_share: float = 0.0
     adversarial_share: float = 0.0
+    dotting_loss: float = 0.0
     flow_loss: float = 0.0
     teacher: str | None = None
     scale_choice: ScaleMode = "selector"
@@ -179,8 +182,10 @@ class TrainConfig:
                 f"frames is {self.frames}, but a network without propagation looks at two frames only: set frames to "
                 "2, or network.propagation to 1 or more."
             )
-        if self.frames == 2 and (self.perceptual_share or self.adversarial_share):
-            raise SafaError("perceptual_share and adversarial_share are for windows: set frames to 3 or more.")
+        if self.frames == 2 and (self.perceptual_share or self.adversarial_share or self.dotting_loss):
+            raise SafaError(
+                "perceptual_share, adversarial_share and dotting_loss are for windows: set frames to 3 or more."
+            )
         if self.frames > 2 and (self.flow_loss or self.teacher is not None):
             raise SafaError("Windows have no exact flow: flow_loss and teacher are for frames = 2.")
 

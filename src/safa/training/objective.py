@@ -16,7 +16,7 @@ from safa.network.safa import Safa
 from safa.network.selector import branch_weights
 from safa.network.states import PairState
 from safa.training.config import TrainConfig
-from safa.training.losses import PIXEL_LOSSES, Perceptual, flow_error, frequency, imbalance, to_low_resolution
+from safa.training.losses import PIXEL_LOSSES, Perceptual, dotting, flow_error, frequency, imbalance, to_low_resolution
 from safa.training.sharpness import Sharpness
 from safa.training.views import encode, encode_first
 
@@ -75,8 +75,8 @@ class Objective(nn.Module):
             between, made = self._at(pair, sample.t, sample.between, None, scale)
             total = _sum(inputs) + self.config.between_loss * between.pop("loss")
             sharp = self._sharpness(enlarged, made, sample)
-            for name in ("sharpness", "discriminator"):
-                total = total + sharp.get(name, 0.0)
+            for name, weight in (("sharpness", 1.0), ("discriminator", 1.0), ("dotting", self.config.dotting_loss)):
+                total = total + weight * sharp.get(name, 0.0)
             return {"loss": total, **{f"inputs_{name}": term for name, (_, term) in inputs.items()}, **between, **sharp}
         guide = self._guide(sample)
         times = torch.stack((torch.zeros_like(sample.t), sample.t, torch.ones_like(sample.t)))  # 3,B
@@ -96,7 +96,7 @@ class Objective(nn.Module):
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
-        if self.sharpness is None:
+        if self.sharpness is None and not self.config.dotting_loss:
             return {}
         batch = torch.arange(len(sample.t), device=sample.t.device)
         ends = [(frames[batch, sample.pair], frames[batch, sample.pair + 1]) for frames in (enlarged, sample.truths)]
@@ -104,7 +104,10 @@ class Objective(nn.Module):
             torch.stack((before.float(), middle.float(), after.float()))
             for (before, after), middle in zip(ends, (made, sample.between), strict=True)
         )
-        return self.sharpness(results, truths)  # type: ignore[no-any-return]
+        values = {} if self.sharpness is None else self.sharpness(results, truths)
+        if self.config.dotting_loss:
+            values["dotting"] = dotting(results.flatten(0, 1), truths.flatten(0, 1))
+        return values
 
     def _at(
         self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale
