@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from safa.errors import SafaError
-from safa.training.losses import Perceptual, charbonnier, flow_error, frequency, imbalance, l1, psnr_loss
+from safa.training.losses import Perceptual, charbonnier, dotting, flow_error, frequency, imbalance, l1, psnr_loss
 
 
 def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
@@ -18,6 +18,19 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
     assert float(charbonnier(a, b).detach()) == pytest.approx(float(l1(a, b).detach()), abs=1e-5)
     (gradient,) = torch.autograd.grad(charbonnier(a, torch.zeros_like(b)), a)
     assert not gradient.any()
+
+
+def test_dotting_is_what_repeats_every_four_pixels_beyond_the_truth() -> None:
+    truth = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(4))
+    dots = torch.zeros_like(truth)
+    dots[..., 1::4, 2::4] = 0.1
+    # One of 16 pixels is 15/16 of the dots' height above the mean of all, the others 1/16 below it.
+    assert float(dotting(truth + dots, truth)) == pytest.approx(0.1 * 30 / 256, rel=1e-4)
+    assert float(dotting(truth + dots, truth + dots)) == 0
+    assert float(dotting(truth + 0.3, truth)) == pytest.approx(0, abs=1e-6)
+    uneven = torch.zeros_like(truth)
+    uneven[..., :8] = 0.1
+    assert float(dotting(truth + uneven, truth)) == pytest.approx(0, abs=1e-6)
 
 
 def test_psnr_loss_falls_by_as_much_for_every_decibel() -> None:

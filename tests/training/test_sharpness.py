@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,24 @@ def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
         assert float(network_loss(discriminator, made, real).detach()) > before
 
 
+@pytest.mark.parametrize("beside", ["sharpness", "nothing"])
+def test_dotting_counts_by_its_weight(data: Path, features: Path, beside: str) -> None:
+    with_it = sharp(features, dotting_loss=3.0) if beside == "sharpness" else changed(dotting_loss=3.0)
+    network, batch = lively_network(with_it.network), batch_of(data, with_it)
+    found = []
+    for config in (with_it, dataclasses.replace(with_it, dotting_loss=0.0)):
+        torch.manual_seed(5)
+        perceptual = Perceptual(features) if beside == "sharpness" else None
+        found.append(Objective(network, config, None, perceptual)(batch, ANY))
+    assert float(found[0]["dotting"]) > 0
+    difference = float((found[0]["loss"] - found[1]["loss"]).detach())
+    assert difference == pytest.approx(3 * float(found[0]["dotting"].detach()), rel=1e-3)
+
+
 def test_shares_are_for_windows(features: Path) -> None:
     with pytest.raises(SafaError, match="are for windows"):
         TrainConfig(adversarial_share=0.5)
+    with pytest.raises(SafaError, match="are for windows"):
+        TrainConfig(dotting_loss=0.5)
     with pytest.raises(SafaError, match="perceptual_share needs perceptual_weights"):
         changed(perceptual_share=1.0)

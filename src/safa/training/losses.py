@@ -55,8 +55,8 @@ def frequency(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def dotting(image: Tensor, truth: Tensor) -> Tensor:
-    """How much more than the truth a picture repeats itself every four pixels: the mark of a last layer that makes the 4
-    x 4 pixels of one low-resolution pixel at once. A discriminator takes it for texture.
+    """How much more than the truth a picture repeats itself every four pixels: the mark of a last layer that makes the
+    4 x 4 pixels of one low-resolution pixel at once. A discriminator takes it for texture.
 
     Means are taken of each of these 16 pixels over 6 x 6 low-resolution pixels, and compared after their own mean is
     taken off.
