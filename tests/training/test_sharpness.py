@@ -117,7 +117,7 @@ def test_dotting_counts_by_its_weight(data: Path, features: Path, beside: str) -
         torch.manual_seed(5)
         perceptual = Perceptual(features) if beside == "sharpness" else None
         found.append(Objective(network, config, None, perceptual)(batch, ANY))
-    assert float(found[0]["dotting"]) > 0
+    assert float(found[0]["dotting"].detach()) > 0
     difference = float((found[0]["loss"] - found[1]["loss"]).detach())
     assert difference == pytest.approx(3 * float(found[0]["dotting"].detach()), rel=1e-3)
 

@@ -31,7 +31,9 @@ AutoWeights = Annotated[
 Detail = Annotated[
     float | None,
     typer.Option(
-        metavar="D", help="How sharp the result looks, from 0 (true to the source) to 1; for shipped weights."
+        metavar="D",
+        help="How sharp the result looks, from 0 (true to the source) to 1; for shipped weights. If not given, 0.5 "
+        "where auto finds compression, else 0.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]

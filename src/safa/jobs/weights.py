@@ -21,8 +21,9 @@ COARSE = {"h264": 25.0, "mpeg2video": 4.0, "mpeg1video": 4.0, "mpeg4": 4.0, "vp9
 FEW_BITS = 0.2
 """The same for other codecs: bits per pixel below which it is visible."""
 
-COMPRESSED = "real"
-"""The weights for footage that compression has damaged."""
+COMPRESSED, COMPRESSED_DETAIL = "real", 0.5
+"""The weights for footage that compression has damaged, and how much detail they are given if nothing else is said:
+nearly as true as without it, and closer to what people see (the README's table)."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Networks:
 
     Args:
         weights: a name or file for all sources, or ``AUTO``.
-        detail: 0 to 1, see ``safa.checkpoint.SHARPENED``; None leaves the weights as they are.
+        detail: 0 to 1, see ``safa.checkpoint.SHARPENED``; None leaves weights as they are, but for those
+            that are chosen for compressed footage.
         device, engine, precision, memory: see ``Upscaler``.
         on_pick: called with every choice.
 
@@ -102,7 +104,8 @@ class Networks:
             return self._named(self._weights)
         if source not in self._picked:
             pick = pick_weights(source)
-            self._picked[source] = self._named(pick.name)
+            added = self._detail is None and pick.name == COMPRESSED
+            self._picked[source] = with_detail(COMPRESSED, COMPRESSED_DETAIL) if added else self._named(pick.name)
             if self._on_pick is not None:
                 self._on_pick(Pick(self._picked[source], pick.reason))
         return self._picked[source]
