@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,16 +86,19 @@ def evaluate_command(
 
     commands = [RivalCommand.parse(text, rival_timeout) for text in rival or []]
     subjects = [_methods(name, device) for name in (weights or ["fast"])]
-    named = {"all": RIVALS, "installed": installed_rivals()}
-    routes = [] if rivals is None else named[rivals] if rivals in named else rivals.split(",")
+    if rivals is None:
+        routes: Sequence[str] = ()
+    else:
+        routes = RIVALS if rivals == "all" else installed_rivals() if rivals == "installed" else rivals.split(",")
     against = [*(BASELINES if baselines else ()), *map(rival_method, routes)]
     methods = [*against, *(method for some, _ in subjects for method in some)]
     dataset = dataclasses.replace(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
-    for part in sets:  # all of them, before the first is measured
-        find_windows([*methods, *(command.method(part.factor) for command in commands)], part, windows)
+    asked = [(part, [*methods, *(command.method(part.factor) for command in commands)]) for part in sets]
+    for part, compared in asked:  # all of them, before the first is measured
+        find_windows(compared, part, windows)
     further = [name for name in PERCEPTUAL if perceptual or (tof and name == "tof")]
     missing = [name for name in further if name not in installed_metrics()]
     further = [name for name in further if name not in missing]
@@ -102,14 +106,13 @@ def evaluate_command(
         stdout.print(f"left out: {', '.join(missing)}; install them with: {to_install('perceptual')}")
     every = []
     with progress_bar("windows") as bar:
-        for part in sets:
+        for part, compared in asked:
             task = bar.add_task(f"x{part.factor}", total=None, speed="-")
 
             def show(progress: EvaluationProgress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
 
-            programs = [command.method(part.factor) for command in commands]
-            every.append(run([*methods, *programs], part, protocol, windows, further, show))  # type: ignore[arg-type]
+            every.append(run(compared, part, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
         print(json.dumps([to_json(results) for results in every]))
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,11 +54,15 @@ class Cost:
 
 def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> int:
     """Floating-point operations of all ``times`` of one pair: convolutions and matrix products, 2 a multiply-add."""
+    return int(_operations(method, method.interpolate(frame0, frame1, times)))
+
+
+def _operations(method: Method, pictures: Iterable[Tensor]) -> float:
+    """What it takes ``method`` to make ``pictures``, which are made while it is counted."""
     before = method.operations_elsewhere()
     with FlopCounterMode(display=False) as counter:
-        for _ in method.interpolate(frame0, frame1, times):
-            pass
-    return int(counter.get_total_flops() + method.operations_elsewhere() - before)
+        deque(pictures, maxlen=0)
+    return float(counter.get_total_flops() + method.operations_elsewhere() - before)
 
 
 def first_cost(method: Method, window: EvaluationWindow) -> Cost:
@@ -72,19 +78,14 @@ def first_cost(method: Method, window: EvaluationWindow) -> Cost:
 
     def count() -> None:
         if method.stream is None:
-            known = window.stream[window.place - 1] if window.place else None
-            if known is not None:  # the pair before, so that what neighbouring pairs share is there as usual
-                for _ in method.interpolate(known, window.inputs()[0], window.times):
-                    pass
+            if window.stream and window.place:  # the pair before, so that what neighbours share is there as usual
+                before = window.stream[window.place - 1]
+                deque(method.interpolate(before, window.inputs()[0], window.times), maxlen=0)
             counted.append(count_operations(method, *window.inputs(), window.times))
             return
         places = range(min(method.pairs, len(window.stream) - 1))
-        before = method.operations_elsewhere()
-        with FlopCounterMode(display=False) as counter:
-            for place in places:
-                for _ in method.stream(window.stream, place, window.times):
-                    pass
-        counted.append((counter.get_total_flops() + method.operations_elsewhere() - before) / len(places))
+        pictures = (method.stream(window.stream, place, window.times) for place in places)
+        counted.append(_operations(method, chain.from_iterable(pictures)) / len(places))
 
     cost.peak_bytes = peak_bytes(count, method.device)
     cost.operations = counted[0] / len(window.times)

@@ -41,6 +41,7 @@ from safa.video.names import VIDEO_SUFFIXES
 from safa.video.read.pictures import load_picture
 from safa.video.read.reader import VideoReader
 
+PLACE = r"\{(\w+)\}"
 PLACES = ("input", "input_video", "output", "times", "scale", "fps")
 TIMEOUT = 1800.0
 """Seconds that a program may take for a sequence, if nothing else is said."""
@@ -67,7 +68,7 @@ class RivalCommand:
         except ValueError as error:
             raise SafaError(f"--rival '{text}' cannot be read as a command: {error}.") from error
         wanted = f"--rival '{text}': give NAME=COMMAND with the places {{input}} or {{input_video}}, and {{output}}"
-        places = set(re.findall(r"\{(\w+)\}", command))
+        places = _places_in(command)
         if not name.strip() or not words or "output" not in places or not places & {"input", "input_video"}:
             raise SafaError(f"{wanted}.")
         if places - set(PLACES):
@@ -75,6 +76,11 @@ class RivalCommand:
         if shutil.which(words[0]) is None:
             raise SafaError(f"--rival {name.strip()}: there is no program '{words[0]}' that can be run.")
         return cls(name.strip(), words, timeout)
+
+    @property
+    def places(self) -> set[str]:
+        """Those that the command has."""
+        return _places_in(" ".join(self.words))
 
     def method(self, factor: int) -> Method:
         """The program as a method at a time factor; what it takes is in the method's ``usage``."""
@@ -84,6 +90,11 @@ class RivalCommand:
             return runs.frames((frame0, frame1), 0, times)
 
         return Method(self.name, pair, None, stream=runs.frames, usage=runs.usage)
+
+
+def _places_in(command: str) -> set[str]:
+    """The names in braces."""
+    return set(re.findall(PLACE, command))
 
 
 class _Runs:
@@ -120,13 +131,14 @@ class _Runs:
         pictures, video, output = folder / "input", folder / "input.mkv", folder / "output"
         for place in (pictures, output):
             place.mkdir()
-        for number, frame in enumerate(frames):
-            PillowImage.fromarray(frame).save(pictures / f"{number:08d}.png", compress_level=1)
-        if any("{input_video}" in word for word in self.command.words):
+        if "input" in self.command.places:
+            for number, frame in enumerate(frames):
+                PillowImage.fromarray(frame).save(pictures / f"{number:08d}.png", compress_level=1)
+        if "input_video" in self.command.places:
             write_lossless(video, np.stack(frames), "bgr0")
         values = {"input": pictures, "input_video": video, "output": output, "scale": SCALE}
         values |= {"times": self.factor, "fps": self.factor * RATE}
-        words = [re.sub(r"\{(\w+)\}", lambda place: str(values[place[1]]), word) for word in self.command.words]
+        words = [re.sub(PLACE, lambda place: str(values[place[1]]), word) for word in self.command.words]
         self._start(words, folder)
         count = (len(frames) - 1) * self.factor + 1
         made = self._found(output, folder / "frames", count)

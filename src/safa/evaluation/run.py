@@ -119,7 +119,8 @@ def evaluate(
     done = 0
     for sequence in dataset.sequences:
         gathered = Gathered() if video_metrics else None
-        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression):
+        with_stream = any(method.stream is not None for method in methods)
+        for window in windows(sequence, dataset.factor, starts[sequence.name], dataset.compression, with_stream):
             for method in methods:
                 if method.name in results.failures:
                     continue

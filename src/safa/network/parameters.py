@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,15 @@ Tensors = Mapping[str, NDArray[Any]]
 """Parameters and buffers by name, as in the module's state."""
 BUFFERS = (".running_mean", ".running_var")
 """How names of tensors end that are not parameters."""
+
+
+def renamed(name: str, rules: Sequence[tuple[str, str]]) -> str:
+    """``name`` with its beginning changed by the first of ``rules`` (pattern, replacement) that fits; else as it is."""
+    for pattern, replacement in rules:
+        result, changed = re.subn(f"^{pattern}", replacement, name)
+        if changed:
+            return result
+    return name
 
 
 def persistent(network: Safa) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safa.errors import SafaError, needs_pytorch
 from safa.network.config import SafaConfig
-from safa.network.parameters import fill, persistent
+from safa.network.parameters import fill, persistent, renamed
 
 if TYPE_CHECKING:
     from safa.network.safa import Safa
@@ -73,11 +73,7 @@ _RELEASED = [
 
 def released_name(name: str, decoder_blocks: int) -> str:
     """The authors' key (without ``module.``) of one of our parameters."""
-    result = name
-    for pattern, replacement in _RELEASED:
-        result, changed = re.subn(f"^{pattern}", replacement, result)
-        if changed:
-            break
+    result = renamed(name, _RELEASED)
     if match := re.match(r"decoder\.body\.(\d+)\.", name):
         result = f"lastconv.{int(match[1]) + 1}.{name[match.end() :]}"
     result = result.replace("decoder.widen.", f"lastconv.{decoder_blocks + 1}.")

@@ -15,6 +15,7 @@ from safa.checkpoint import load_checkpoint
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.layers import ResidualBlock
+from safa.network.parameters import renamed
 from safa.network.safa import Safa
 
 # torchvision's names of a ResNet and ours.
@@ -105,9 +106,8 @@ def load_extractor(network: Safa, path: Path) -> None:
 
 
 def _our_name(name: str) -> str:
-    for pattern, replacement in _RESNET:
-        renamed, changed = re.subn(f"^{pattern}", replacement, name)
-        if changed:
-            # torchvision counts stages from 1.
-            return re.sub(r"^stages\.(\d)", lambda match: f"stages.{int(match[1]) - 1}", renamed)
-    return name
+    ours = renamed(name, _RESNET)
+    if ours == name:
+        return name
+    # torchvision counts stages from 1.
+    return re.sub(r"^stages\.(\d)", lambda match: f"stages.{int(match[1]) - 1}", ours)
