@@ -24,6 +24,7 @@ INSTRUCTIONS = {
     "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"],
 }
 INSTRUCTIONS["avx512bf16"] = [*INSTRUCTIONS["avx512"], "-mavx512bf16"]
+INSTRUCTIONS["amx"] = [*INSTRUCTIONS["avx512bf16"], "-mamx-tile", "-mamx-bf16"]
 SOURCE = Path("src/safa/engine/native")
 
 builds = list(INSTRUCTIONS) if platform.machine().lower() in ("x86_64", "amd64") else ["baseline"]

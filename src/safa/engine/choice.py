@@ -49,7 +49,7 @@ def pick_engine(
 
 def native_precision() -> str:
     """What "auto" means for the native engine on this processor. Raises ``SafaError`` where it was not built."""
-    return "bfloat16" if library.usable_builds()[0] == library.BFLOAT16_BUILD else "float32"
+    return "bfloat16" if library.usable_builds()[0] in library.BFLOAT16_BUILDS else "float32"
 
 
 def availability() -> str:
@@ -68,7 +68,7 @@ def usual_precision() -> str:
             return "bfloat16 (the processor multiplies it)"
     except SafaError:
         return "float32 (there is no native engine)"
-    return "float32 (the processor has no AVX512-BF16)"
+    return "float32 (the processor gains nothing by bfloat16)"
 
 
 def _obstacle(device: str, precision: str) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from safa.errors import OutOfMemory, SafaError
 
 VERSION = 5
-BUILDS = ("baseline", "avx2", "avx512", "avx512bf16")
+BUILDS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
 """From plain to wide; ``safa_best_build`` answers with an index of these."""
 
-BFLOAT16_BUILD = "avx512bf16"
-"""That of the processors which multiply bfloat16."""
+BFLOAT16_BUILDS = ("avx512bf16", "amx")
+"""Those that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
 
 STAGES = (
     "enlarging",

@@ -80,8 +80,8 @@ class NativeEngine:
         threads: how many threads to use; None for as many as there are cores.
         build: one of ``library.BUILDS``; None for the best that this processor can run.
         precision: "bfloat16" rounds what 3x3 convolutions multiply, except those that give flow and pictures; sums,
-            warps, image fusion and all else stay "float32". Any build can, but it is faster on that of
-            ``library.BFLOAT16_BUILD`` alone.
+            warps, image fusion and all else stay "float32". Any build can, but only ``library.BFLOAT16_BUILDS`` are
+            faster with it.
 
     Raises:
         SafaError: the engine was not built or cannot be loaded.

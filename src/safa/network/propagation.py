@@ -19,6 +19,9 @@ from safa.network.operations import warp
 
 FLOW_WIDTH = 16
 """Channels between the two convolutions that change the flow."""
+LARGEST_SEEN = 8.0
+"""What convolutions are told of a flow on an axis, at most, in input pixels; warps follow it however large it is. Windows
+of training hold hardly any larger motion, and the answers to numbers never seen spoiled the pictures."""
 
 
 class PropagationPass(nn.Module):
@@ -53,7 +56,8 @@ class PropagationPass(nn.Module):
         else:
             state, flow = neighbour
             warped = warp(state, flow)
-            change = self.flow_change(torch.cat((own[0], warped, flow.to(warped.dtype)), dim=1))
+            seen = flow.clamp(-LARGEST_SEEN, LARGEST_SEEN).to(warped.dtype)
+            change = self.flow_change(torch.cat((own[0], warped, seen), dim=1))
             warped = warp(state, flow + change.float())
         return self.body(self.join(torch.cat((*own, warped), dim=1)))
 

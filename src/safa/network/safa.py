@@ -27,7 +27,7 @@ from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
 from safa.network.operations import beyond, bicubic_upsample, resize_bilinear, resize_flow, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
-from safa.network.propagation import Propagation
+from safa.network.propagation import LARGEST_SEEN, Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
 from safa.network.states import FrameState, PairState, Synthesis
 from safa.network.synthesis import Decoder, LightDecoder
@@ -192,6 +192,8 @@ class Safa(nn.Module):
     def block_input(self, hidden: Tensor, feature0: Tensor, feature1: Tensor, flow: Tensor, t: Tensor) -> Tensor:
         """What the selector and every block look at, ``B,3c+7,Hf,Wf``."""
         coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
+        if self.propagation is not None:
+            coarse = torch.cat((coarse[:, :4].clamp(-LARGEST_SEEN, LARGEST_SEEN), coarse[:, 4:]), dim=1)
         return torch.cat((hidden, coarse.to(hidden.dtype), warped0, warped1, _map_of(t, hidden)), dim=1)
 
     def compose(

@@ -32,7 +32,7 @@ from safa.training.config import TrainConfig
 from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
-from safa.training.objective import Objective
+from safa.training.objective import Objective, fuse_operations
 from safa.training.pretrained import load_extractor, start_from, start_near_identity
 from safa.training.state import RunParts, load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
@@ -128,10 +128,10 @@ def train(
     run = RunParts(network, average, optimizer, plain.shares, plain.sharpness)
     step, seconds = load_state(state_path, run) if resume else (0, 0.0)
     averaged = Safa(config.network).to(fabric.device)
-    objective: nn.Module = plain
     if config.compile:
-        objective = torch.compile(objective)  # type: ignore[assignment]
-    objective, prepared = fabric.setup(objective, optimizer)
+        fuse_operations(network)
+    prepared: Any
+    objective, prepared = fabric.setup(plain, optimizer)
 
     last = config.steps if config.hours is None else ENDLESS
     total = last * config.batch * fabric.world_size

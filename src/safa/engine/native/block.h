@@ -15,12 +15,13 @@ struct Hidden {
 
 // The concatenated input of a block, never written to memory: hidden, both warped features, flow state and t.
 struct BlockInput {
+    // `most`: of the flows that are seen.
     BlockInput(const Hidden& hidden, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t,
-               Sampling sampling)
+               Sampling sampling, float most)
         : state(hidden.tensor, hidden.factor, sampling),
           warped0(features0, flow, 0, sampling),
           warped1(features1, flow, 1, sampling),
-          tail(flow, t, sampling),
+          tail(flow, t, sampling, most),
           end(warped1, tail) {}
     BlockInput(const BlockInput&) = delete;
     BlockInput& operator=(const BlockInput&) = delete;

@@ -6,6 +6,7 @@
 
 #include "direct.h"
 #include "stages.h"
+#include "tile_products.h"
 
 namespace safa {
 
@@ -36,11 +37,17 @@ enum Slot {
     RESIDUAL,
 };
 
+#if defined(__AMX_BF16__)
+using Rounded = TileProducts;
+#else
+using Rounded = Winograd<RoundedF4>;
+#endif
+
 class Convolution {
    public:
     Convolution(const Filter& filter, const std::vector<ChannelMap>& sources, const ChannelMap& out, int stride = 1) {
         if (filter.size == 3 && stride == 1 && filter.rounded) {
-            rounded_ = std::make_unique<Winograd<RoundedF4>>(filter, sources, out);
+            rounded_ = std::make_unique<Rounded>(filter, sources, out);
         } else if (filter.size == 3 && stride == 1 && large_tiles_pay(filter)) {
             large_ = std::make_unique<Winograd<F6>>(filter, sources, out);
         } else if (filter.size == 3 && stride == 1) {
@@ -66,7 +73,7 @@ class Convolution {
 
     // Pixels across the tiles of a layer that gains by being run in parts, else 0: products of float32 take longer than
     // memory does, and run a twentieth slower in parts.
-    int tile() const { return rounded_ ? Winograd<RoundedF4>::TILE : 0; }
+    int tile() const { return rounded_ ? Rounded::TILE : 0; }
     void run(Machine& machine, const std::vector<const Source*>& sources, const Output& output,
              const Rectangle& part) const {
         if (rounded_) {
@@ -86,7 +93,7 @@ class Convolution {
         return weights <= 1 << 18 || filter.in_channels >= 2 * filter.out_channels;
     }
 
-    std::unique_ptr<Winograd<RoundedF4>> rounded_;
+    std::unique_ptr<Rounded> rounded_;
     std::unique_ptr<Winograd<F6>> large_;
     std::unique_ptr<Winograd<F4>> small_;
     std::unique_ptr<Direct> direct_;

@@ -208,16 +208,17 @@ class Network {
         const FlowState flow = first_flow(pair, t, features0.height, features0.width);
         const auto looked = [&](int k) { return pair.region[k] * finer_ / 2; };  // the selector skips every second pixel
         const Region region{looked(0), looked(1), looked(2), looked(3)};
+        const float most = settings_.propagation ? LARGEST_SEEN : std::numeric_limits<float>::infinity();
         for (int block = 0; block < settings_.blocks; ++block) {
             int scale = forced[block] < 0 ? std::max(0, settings_.fixed_scale) : forced[block];
             if (forced[block] < 0 && selector_) {
                 const StageTimer timer(machine_.seconds, SELECTOR);
-                const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2));
+                const BlockInput seen(hidden, features0, features1, flow, t, Sampling::every(2), most);
                 scale = selector_->choose(machine_, seen, region, logits + block * (settings_.scales - 1));
             }
             chosen[block] = scale;
             const int factor = settings_.factors[scale];
-            const BlockInput input(hidden, features0, features1, flow, t, Sampling::reduce(factor));
+            const BlockInput input(hidden, features0, features1, flow, t, Sampling::reduce(factor), most);
             hidden = {workspace.tensor(block % 2 ? OTHER_HIDDEN : HIDDEN, features0.height / factor,
                                        features0.width / factor, features0.channels),
                       factor};

@@ -93,7 +93,7 @@ class PropagationPass {
 
     void change_flow(Machine& machine, const Source& own, const Source& warped, const FlowState& flow) const {
         const Tensor looked = machine.workspace.tensor(LOOKED, flow.data.height, flow.data.width, FLOW_WIDTH);
-        const Plain vectors(flow.data);
+        const Tail vectors(flow, 0.0f, Sampling{}, LARGEST_SEEN);
         const Joined end(warped, vectors);
         look_->run(machine, {&own, &end}, {looked});
         change_->run(machine, looked, {flow.data, flow.data.data});

@@ -1,6 +1,8 @@
 // Backward warping (bilinear, edges held) as a source: warped features are made where the convolution wants them.
 #pragma once
 
+#include <algorithm>
+
 #include "source.h"
 
 namespace safa {
@@ -95,15 +97,21 @@ class Warped final : public Source {
     const Sampling sampling_;
 };
 
-// The narrow end of a concatenated input, CHANNEL_STEP channels: with a flow state its 6 channels and t, else t alone.
+// What convolutions of a network with propagation are told of a flow on an axis, at most, in input pixels
+// (`propagation.LARGEST_SEEN`).
+constexpr float LARGEST_SEEN = 8.0f;
+
+// The narrow end of a concatenated input, CHANNEL_STEP channels: with a flow state its 6 channels, the flows no larger than
+// `most`, and t, else t alone.
 class Tail final : public Source {
    public:
     Tail(int height, int width, float t) : Source(height, width, CHANNEL_STEP), flow_{}, t_(t), with_flow_(false) {}
-    Tail(const FlowState& flow, float t, Sampling sampling)
+    Tail(const FlowState& flow, float t, Sampling sampling, float most)
         : Source(flow.data.height / sampling.step, flow.data.width / sampling.step, CHANNEL_STEP),
           flow_(flow),
           t_(t),
           sampling_(sampling),
+          most_(most),
           with_flow_(true) {}
 
     void row(int y, int x0, int x1, float* out, long stride) const override {
@@ -115,7 +123,7 @@ class Tail final : public Source {
                 Vec4 a, b;
                 flow_.coarse(y * sampling_.step + sampling_.first + k / count,
                              x * sampling_.step + sampling_.first + k % count, a, b);
-                head += a / static_cast<float>(count * count);
+                for (int axis = 0; axis < 4; ++axis) head[axis] += std::clamp(a[axis], -most_, most_) / (count * count);
                 rest += b / static_cast<float>(count * count);
             }
             if (with_flow_) {
@@ -135,6 +143,7 @@ class Tail final : public Source {
     const FlowState flow_;
     const float t_;
     const Sampling sampling_{};
+    const float most_{};
     const bool with_flow_;
 };
 

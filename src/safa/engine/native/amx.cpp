@@ -1,0 +1,2 @@
+// See interface.h; setup.py gives this file its instruction set.
+#include "interface.h"
