@@ -39,7 +39,7 @@ def test_auto_is_native_where_it_can_run() -> None:
 def test_precision_follows_the_processor_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = Checkpoint.of(tiny_network(), "tiny")
     loaded = library.load(builds()[0])
-    for build, usual in (("avx512bf16", "bfloat16"), ("avx2", "float32")):
+    for build, usual in (("amx", "bfloat16"), ("avx512bf16", "bfloat16"), ("avx512", "float32"), ("avx2", "float32")):
         monkeypatch.setattr(library, "usable_builds", lambda build=build: (build,))
         monkeypatch.setattr(library, "load", lambda build: loaded)
         assert native_precision() == usual

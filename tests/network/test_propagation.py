@@ -8,6 +8,7 @@ from tests.conftest import streaming_network, tiny_network
 
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.network.propagation import LARGEST_SEEN
 
 
 def window(count: int, batch: int = 1) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
@@ -54,6 +55,18 @@ def test_states_are_fetched_along_the_flow() -> None:
     unaligned = network.carry([first, second], [(still, still)])[1]
     error = (aligned - shifted)[inside].abs().mean()
     assert error < 0.3 * (aligned - unaligned)[inside].abs().mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reach", [2.0, 40.0])
+def test_convolutions_are_told_of_flow_within_what_training_shows(reach: float) -> None:
+    network = streaming_network()
+    flow = torch.full((1, 6, 16, 24), reach)
+    features = torch.rand(1, network.config.channels, 16, 24)
+    seen = network.block_input(features, features, features, flow, torch.tensor([0.5]))
+    flows = seen[:, network.config.channels :][:, :6]
+    assert float(flows[:, :4].max()) == min(reach, LARGEST_SEEN)
+    assert float(flows[:, 4].max()) == reach  # the mask's logit is no flow
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress
 from safa.training.losses import PIXEL_LOSSES
+from safa.training.objective import fuse_operations
 from safa.training.pretrained import start_from, start_near_identity
 from safa.training.views import synthesize_all
 
@@ -47,6 +48,25 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, tmp_path: Path
     whole = resumed_to_the_last_bit(changed(**changes), data, tmp_path)
     moved = not torch.equal(whole["shares"], torch.full((2, 3), 1 / 3))
     assert moved == ("network" in changes)
+
+
+def test_compiled_chains_give_the_same(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, compiled = (Objective(lively_network(NETWORK), CONFIG) for _ in range(2))
+    chains = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: chains.append(self))
+    fuse_operations(compiled.network)
+    propagation = compiled.network.propagation
+    assert chains == [propagation.backward_pass.body, propagation.forward_pass.body, compiled.network.decoder.body]
+    for chain in chains:
+        chain._compiled_call_impl = torch.compile(chain._call_impl, dynamic=False, backend="aot_eager")
+    sample, losses = batch_of(data, CONFIG), []
+    for objective in (plain, compiled):
+        torch.manual_seed(1)  # scales are drawn
+        losses.append(objective(sample, ANY)["loss"])
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    for ours, theirs in zip(plain.network.parameters(), compiled.network.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_a_run_in_half_precision_leaves_weights_and_a_log(data: Path, tmp_path: Path) -> None:

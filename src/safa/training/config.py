@@ -84,8 +84,8 @@ class TrainConfig:
             from (ablation d), or None.
 
         precision: as Lightning Fabric names it ("32-true", "bf16-mixed", "16-mixed").
-        compile: fuse the operations between the convolutions of the longest chains of residual blocks with torch.compile
-            (wants a C++ compiler, and some seconds at the start); on two CPU cores it makes steps 1.4 times as fast.
+        compile: fuse the operations between the convolutions of the longest chains of residual blocks with
+            torch.compile: a C++ compiler and some seconds at the start for faster steps.
         checkpointing: compute activations again on the way back instead of keeping them: about a third slower, a
             fraction of the memory.
         workers: loader processes of each device.

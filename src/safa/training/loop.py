@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
 from torch.utils.data import DataLoader
 
 from safa.checkpoint import load_checkpoint, save_checkpoint

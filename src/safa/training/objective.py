@@ -199,8 +199,8 @@ def recompute_activations(network: Safa) -> None:
 def fuse_operations(network: Safa) -> None:
     """Compile the chains of residual blocks that most of a training step is spent in.
 
-    PReLU and what is added and multiplied around convolutions take a third of a step on a CPU. Chains alone are compiled:
-    all the rest gains little, and what is drawn at random around them is not for a compiler.
+    PReLU and what is added and multiplied around convolutions take a third of a step on a CPU. Chains alone are
+    compiled: all the rest gains little, and what is drawn at random around them is not for a compiler.
     """
     chains = []
     if network.propagation is not None:
