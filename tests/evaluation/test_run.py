@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -94,6 +95,29 @@ def test_operations_of_a_frame_are_a_share_of_the_pair() -> None:
 
     results = evaluate([Method("x", interpolate)], Dataset("made up", (Held("x", moving(5)),), factor=4))
     assert results.costs["x"].operations == 2 * 3 * 48 * 12 * 16
+
+
+@pytest.mark.parametrize("windows", [None, 1])
+def test_what_neighbouring_pairs_share_is_counted_once_wherever_one_begins(windows: int | None) -> None:
+    convolution, known = torch.nn.Conv2d(3, 48, 1, bias=False), {}
+
+    @torch.no_grad()
+    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        for frame in (frame0, frame1):
+            key = float(frame.sum())
+            if key not in known:
+                known[key] = torch.nn.functional.pixel_shuffle(convolution(frame), 4)
+        for _ in times:
+            yield known[float(frame0.sum())]
+
+    def along(frames: Sequence[Tensor], place: int, times: Sequence[float]) -> Iterator[Tensor]:
+        return constant(0).interpolate(frames[place], frames[place + 1], times)
+
+    dataset = Dataset("made up", (Held("x", moving(9)),), factor=2)
+    methods = [Method("x", interpolate), dataclasses.replace(constant(0), name="stream", stream=along)]
+    results = evaluate(methods, dataset, windows_per_sequence=windows)
+    # One new frame a pair, two pictures of it.
+    assert results.costs["x"].operations == 2 * 3 * 48 * 12 * 16 / 2
 
 
 def test_costs_are_noted_for_every_method() -> None:

@@ -78,10 +78,12 @@ def first_cost(method: Method, window: EvaluationWindow) -> Cost:
 
     def count() -> None:
         if method.stream is None:
-            if window.stream and window.place:  # the pair before, so that what neighbours share is there as usual
-                before = window.stream[window.place - 1]
-                deque(method.interpolate(before, window.inputs()[0], window.times), maxlen=0)
-            counted.append(count_operations(method, *window.inputs(), window.times))
+            first, last = window.inputs()
+            if len(window.stream) > 2:  # first the pair before, so that what neighbours share is there as usual
+                second = max(1, window.place)
+                before, first, last = window.stream[second - 1 : second + 2]
+                deque(method.interpolate(before, first, window.times), maxlen=0)
+            counted.append(count_operations(method, first, last, window.times))
             return
         places = range(min(method.pairs, len(window.stream) - 1))
         pictures = (method.stream(window.stream, place, window.times) for place in places)
