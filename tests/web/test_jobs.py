@@ -17,7 +17,7 @@ from safa.jobs import pipeline
 from safa.jobs import upscale as convert
 from safa.video.write.journal import work_folder
 from safa.web import job_markup
-from safa.web.choices import DEFAULTS, checked, made_size, output_frames
+from safa.web.choices import DEFAULTS, DETAIL, checked, made_size, named_weights, output_frames
 from safa.web.job_record import CANCELLED, DONE, DRAFT, FAILED, QUEUED, RUNNING
 from safa.web.job_store import DRAFT_AGE, JobStore
 from safa.web.material import describe_upload
@@ -290,6 +290,13 @@ def test_a_full_disk_stops_no_worker(
     monkeypatch.setattr("safa.web.worker.upscale", full)
     workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
     assert job.state == FAILED
+
+
+def test_how_sharp_it_looks_is_left_to_the_footage_unless_chosen() -> None:
+    found = {detail: named_weights("auto", {**DEFAULTS, "detail": detail})[1] for detail in DETAIL}
+    assert found == {"auto": None, "0": 0.0, "0.5": 0.5, "1": 1.0}
+    assert named_weights("auto", DEFAULTS) == ("auto", None)
+    assert named_weights("mine.safetensors", {**DEFAULTS, "detail": "1"}) == ("mine.safetensors", None)
 
 
 def test_a_choice_that_is_not_on_offer_is_refused() -> None:

@@ -33,14 +33,14 @@ SMOOTHNESS = {
 }
 SPEED = {"1": "Normal speed", "2": "Half speed", "4": "Quarter speed", "8": "One eighth"}
 QUALITY = {"high": "High", "smaller": "Smaller file"}
-DETAIL = {"0": "True to the footage", "0.5": "Sharper", "1": "Sharpest"}
+DETAIL = {AUTO: "As suits the footage", "0": "True to the footage", "0.5": "Sharper", "1": "Sharpest"}
 COUNTS = {"1": "1 picture", "3": "3 pictures", "7": "7 pictures", "15": "15 pictures", "31": "31 pictures"}
 DEFAULTS: dict[str, Any] = {
     "smoothness": "2",
     "speed": "1",
     "format": "mp4",
     "quality": "high",
-    "detail": "0",
+    "detail": AUTO,
     "sound": True,
     "cuts": True,
     "dedup": False,
@@ -64,9 +64,9 @@ def offered_weights() -> list[str]:
 
 
 def named_weights(weights: str, choices: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The weights to load, or ``AUTO``, and how much detail, None where there are no sharper ones for them."""
-    can_be_sharper = weights == AUTO or weights in SHARPENED
-    return weights, float(choices.get("detail", 0)) if can_be_sharper else None
+    """The weights to load, or ``AUTO``, and how much detail, as ``safa.jobs.weights.Networks`` takes them."""
+    detail, can_be_sharper = choices.get("detail", AUTO), weights == AUTO or weights in SHARPENED
+    return weights, float(detail) if can_be_sharper and detail != AUTO else None
 
 
 def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
