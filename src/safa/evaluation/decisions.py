@@ -173,12 +173,14 @@ def inspect_pair(
 
 
 def read_pair(path: Path, at: Fraction | None = None) -> tuple[Image, Image]:
-    """Two consecutive frames of a video, the first at ``at`` seconds or right after; by default in the middle."""
+    """Two consecutive frames of a video as players show them, the first at ``at`` seconds or right after; by default in
+    the middle."""
     with VideoReader(path) as reader:
         start = (reader.info.duration or Fraction(0)) / 2 if at is None else at
     with VideoReader(path, start=start) as reader:
         for first, second in pairwise(reader.frames()):
-            return to_8_bits(first.image), to_8_bits(second.image)
+            turns = reader.info.rotation // 90
+            return to_8_bits(np.rot90(first.image, turns)), to_8_bits(np.rot90(second.image, turns))
     raise MediaError(f"{path} has no two frames from {float(start):g} s on; choose an earlier time.")
 
 
