@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,3 +76,17 @@ def test_without_the_library_torch_does_it() -> None:
     assert availability().startswith("torch; not native: The native engine (baseline) was not built")
     with pytest.raises(SafaError, match=r"C\+\+ compiler"):
         pick_engine("native", checkpoint, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("best", "missing", "first"),
+    [(4, None, "amx"), (4, "amx", "avx512"), (3, None, "avx512bf16"), (2, None, "avx512"), (0, None, "baseline")],
+)
+def test_the_fastest_build_comes_first(
+    monkeypatch: pytest.MonkeyPatch, best: int, missing: str | None, first: str
+) -> None:
+    monkeypatch.setattr(library, "load", lambda build: SimpleNamespace(safa_best_build=lambda: best))
+    monkeypatch.setattr(library, "find", lambda build: None if build == missing else Path(build))
+    found = library.usable_builds.__wrapped__()
+    assert found[0] == first
+    assert set(found) == set(library.BUILDS[: best + 1]) - {missing}

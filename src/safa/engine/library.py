@@ -12,7 +12,7 @@ from safa.errors import OutOfMemory, SafaError
 
 VERSION = 5
 BUILDS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
-"""From plain to wide; ``safa_best_build`` answers with an index of these."""
+"""From plain to wide; ``safa_best_build`` answers with an index of these. Older compilers leave out the last."""
 
 BFLOAT16_BUILDS = ("avx512bf16", "amx")
 """Those that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
@@ -178,13 +178,16 @@ def load(build: str) -> ctypes.CDLL:
 
 @cache
 def usable_builds() -> tuple[str, ...]:
-    """Those of ``BUILDS`` that are here and that this processor can run, widest first.
+    """Those of ``BUILDS`` that are here and that this processor can run, the fastest first.
 
     Raises:
         SafaError: there is none, with the reason.
     """
-    best = load("baseline").safa_best_build()
-    return tuple(build for build in reversed(BUILDS[: best + 1]) if find(build) is not None)
+    builds = list(reversed(BUILDS[: load("baseline").safa_best_build() + 1]))
+    if builds[0] == "amx":  # an Intel processor: without AMX its products of bfloat16 are slower than those of float32
+        builds.remove("avx512bf16")
+        builds.insert(builds.index("avx512") + 1, "avx512bf16")
+    return tuple(build for build in builds if find(build) is not None)
 
 
 def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ignore[name-defined]
