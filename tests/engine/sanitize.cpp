@@ -156,6 +156,7 @@ void convolve() {
 }  // namespace
 
 int main(int count, char** arguments) {
+    safa_best_build();  // asks the system for AMX, which a build for it needs
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
     for (int round = 0; round < rounds; ++round) {
         const Settings settings = random_settings();
