@@ -108,7 +108,7 @@ class TileProducts {
                     for (int m = 0; m < std::min(GRAIN, x1 - x); ++m)
                         for (int n = 0; n < vectors; ++n) {
                             const float* sum = sums + ((m / PIXELS * vectors + n) * PIXELS + m % PIXELS) * LANES;
-                            store_pixel(output, y - 1, x + m, first + n * LANES, load(sum));
+                            output.store_pixel(epilogue_, y - 1, x + m, first + n * LANES, load(sum));
                         }
                 }
                 weights += static_cast<size_t>(vectors) * 3 * chunks_ * TILE_FLOATS;
@@ -188,17 +188,6 @@ class TileProducts {
             _tile_stored(3, sums + NV * TILE_FLOATS, 64);
             if constexpr (NV > 1) _tile_stored(4, sums + (NV + 1) * TILE_FLOATS, 64);
             if constexpr (NV > 2) _tile_stored(5, sums + (NV + 2) * TILE_FLOATS, 64);
-        }
-    }
-
-    void store_pixel(const Output& output, int y, int x, int c, Vec value) const {
-        const Tensor& to = output.tensor;
-        if (output.shuffled) {
-            const int cell = c / to.channels;
-            store(to.at(2 * y + cell / 2, 2 * x + cell % 2) + c % to.channels, epilogue_.apply(value, c, nullptr));
-        } else {
-            const size_t at = (static_cast<size_t>(y) * to.width + x) * to.channels + c;
-            store(to.data + at, epilogue_.apply(value, c, output.residual ? output.residual + at : nullptr));
         }
     }
 

@@ -19,6 +19,17 @@ struct Output {
     Tensor tensor;
     const float* residual = nullptr;
     bool shuffled = false;
+
+    // A pixel's channels from `c` on: bias, residual and PReLU, then where they belong.
+    void store_pixel(const Epilogue& epilogue, int y, int x, int c, Vec value) const {
+        if (shuffled) {
+            const int cell = c / tensor.channels;
+            store(tensor.at(2 * y + cell / 2, 2 * x + cell % 2) + c % tensor.channels, epilogue.apply(value, c, nullptr));
+        } else {
+            const size_t at = (static_cast<size_t>(y) * tensor.width + x) * tensor.channels + c;
+            store(tensor.data + at, epilogue.apply(value, c, residual ? residual + at : nullptr));
+        }
+    }
 };
 
 // Part of a result, in its pixels: multiples of the layer's tile, or the result's own ends.
@@ -236,19 +247,8 @@ class Winograd {
             for (int i = 0; i < high; ++i) {
                 Vec result[TILE];
                 Transform::inverse(middle[i], result);
-                for (int j = 0; j < wide; ++j) store_pixel(output, TILE * ty + i, TILE * tx + j, c, result[j]);
+                for (int j = 0; j < wide; ++j) output.store_pixel(epilogue_, TILE * ty + i, TILE * tx + j, c, result[j]);
             }
-        }
-    }
-
-    void store_pixel(const Output& output, int y, int x, int c, Vec value) const {
-        const Tensor& to = output.tensor;
-        if (output.shuffled) {
-            const int cell = c / to.channels;
-            store(to.at(2 * y + cell / 2, 2 * x + cell % 2) + c % to.channels, epilogue_.apply(value, c, nullptr));
-        } else {
-            const size_t at = (static_cast<size_t>(y) * to.width + x) * to.channels + c;
-            store(to.data + at, epilogue_.apply(value, c, output.residual ? output.residual + at : nullptr));
         }
     }
 
