@@ -113,7 +113,8 @@ def compare(
             shown.append(engine.array(engine.picture(first)))  # type: ignore[attr-defined]
         else:
             first, second = (engine.encode_frame(frame) for frame in (frame0, frame1))  # type: ignore[attr-defined]
-        pairs.append(engine.encode_pair(first, second, prior))  # type: ignore[attr-defined]
+        known = (*prior, 2 * prior[0] - prior[1]) if network.config.propagation else prior
+        pairs.append(engine.encode_pair(first, second, known))  # type: ignore[attr-defined]
     if shown:
         np.testing.assert_allclose(*shown, atol=1e-4, rtol=0)
     for scale in (None, *range(len(network.config.scales))):

@@ -77,7 +77,7 @@ void run(const Settings& s, Context* context, int height, int width) {
     const int factor = s.paper_grid ? 2 : 1, state = s.paper_grid ? 4 : 1;
     const size_t grid = static_cast<size_t>(factor * height) * factor * width * ((s.channels + 15) / 16 * 16);
     const size_t low = static_cast<size_t>(height) * width, high = 16 * low;
-    std::vector<float> frames[2], pictures[2], features[2], prior[2], hidden(grid);
+    std::vector<float> frames[2], pictures[2], features[2], prior[3], hidden(grid);
     const int64_t steps[3] = {static_cast<int64_t>(low), width, 1};
     for (int k = 0; k < 2; ++k) {
         const std::vector<float> frame = random_values(3 * low, 0, 1);
@@ -91,8 +91,10 @@ void run(const Settings& s, Context* context, int height, int width) {
             check(safa_encode_frame(context, frame.data(), height, width, steps, pictures[k].data(),
                                     features[k].data(), message, sizeof message), message);
         }
-        prior[k] = random_values(2 * low, -200, 200);
-        for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) prior[k][pick(0, 2 * static_cast<int>(low) - 1)] = odd;
+    }
+    for (std::vector<float>& flow : prior) {
+        flow = random_values(2 * low, -200, 200);
+        for (const float odd : {NAN, INFINITY, -INFINITY, 3e38f}) flow[pick(0, 2 * static_cast<int>(low) - 1)] = odd;
     }
     if (s.propagation) {
         std::vector<float> backward[2], forward[2], shown(3 * high);
@@ -122,7 +124,8 @@ void run(const Settings& s, Context* context, int height, int width) {
         still[k].resize(grid / s.factors[k] / s.factors[k]);
     const safa::Pair pair{height, width, {pictures[0].data(), pictures[1].data()},
                           {features[0].data(), features[1].data()}, hidden.data(),
-                          {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr},
+                          {given ? prior[0].data() : nullptr, given ? prior[1].data() : nullptr,
+                           given && pick(0, 1) ? prior[2].data() : nullptr},
                           {still[0].data(), still[1].data(), still[2].data(), still[3].data()}, prepared,
                           {0, 0, height, width}};
     std::vector<float> image(3 * high), fused(3 * high), flow(4 * low * state * state), mask(low * state * state);

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from safa.network.dis_flow import classical_flow, flow_both_ways, reconciled, shared_shifts
+from safa.network.dis_flow import (
+    STEADY,
+    FlowPair,
+    acceleration,
+    classical_flow,
+    flow_both_ways,
+    reconciled,
+    shared_shifts,
+)
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -94,3 +105,36 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda k: classical_flow(*pairs[k % 4]), range(64)))
     assert all(np.array_equal(flow, expected[k % 4]) for k, flow in enumerate(found))
+
+
+def between(early: float, late: float) -> FlowPair:
+    """Flow both ways between two frames of what is at ``early`` and ``late`` pixels."""
+    flow = np.full((32, 96, 2), (late - early, 0), np.float32)
+    return flow, -flow
+
+
+@given(
+    speed=st.floats(-3, 3),
+    change=st.floats(-1, 1),
+    gaps=st.tuples(st.floats(0.3, 3), st.floats(0.3, 3)),
+    known=st.sampled_from([(True, True), (True, False), (False, True)]),
+)
+def test_acceleration_is_found_however_far_the_frames_are_apart(
+    speed: float, change: float, gaps: tuple[float, float], known: tuple[bool, bool]
+) -> None:
+    first, last = -gaps[0], 1 + gaps[1]
+    places = [speed * time + change * time**2 / 2 for time in (first, 0, 1, last)]
+    before, pair, after = itertools.starmap(between, itertools.pairwise(places))
+    found = acceleration(before if known[0] else None, pair, after if known[1] else None, gaps)
+    middle = found[14:18, 46:50]  # from all around, nothing has left the frame
+    np.testing.assert_allclose(middle[..., 0], change / (1 + STEADY), atol=1e-4)
+    assert not middle[..., 1].any()
+
+
+def test_what_cannot_be_told_has_no_acceleration() -> None:
+    pair = between(0, 1)
+    assert not acceleration(None, pair, None).any()
+    # What comes from outside, and what another frame does not lead back to, is not believed.
+    assert not acceleration(between(-120, 0), pair, None).any()
+    wrong = pair[0], pair[0]
+    assert not acceleration(wrong, pair, wrong).any()

@@ -155,6 +155,19 @@ def test_flow_from_time_is_exact_for_constant_motion() -> None:
     torch.testing.assert_close(to_1, torch.full((1, 2, 4, 4), 3.0))
 
 
+@pytest.mark.parametrize("t", [0.0, 0.25, 0.5, 1.0])
+def test_flow_from_time_is_exact_for_constant_acceleration(t: float) -> None:
+    speed, change = 3.0, 2.0
+
+    def way(time: float) -> float:
+        return speed * time + change * time**2 / 2
+
+    forward, acceleration = torch.full((1, 2, 4, 4), way(1)), torch.full((1, 2, 4, 4), change)
+    to_0, to_1 = flow_from_time(forward, -forward, torch.tensor([t]), acceleration)
+    torch.testing.assert_close(to_0, torch.full((1, 2, 4, 4), -way(t)))
+    torch.testing.assert_close(to_1, torch.full((1, 2, 4, 4), way(1) - way(t)))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

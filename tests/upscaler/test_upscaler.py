@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,3 +177,30 @@ def test_engines_agree(upscaler: Upscaler) -> None:
         for name in ("torch", "auto")
     ]
     assert np.abs(results[0] - results[1]).max() <= 1
+
+
+def test_motion_that_only_seems_uneven_because_frames_are_missing_is_even() -> None:
+    """At constant speed a longer way in a longer time is no acceleration."""
+    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
+    whole = cv2.resize(np.random.default_rng(0).random((12, 30, 3), np.float32), None, fx=8, fy=8)
+    places = [0, 1, 4, 10]
+    frames = [upscaler.encode((255 * whole[:, 2 * place : 2 * place + 160]).astype(np.uint8)) for place in places]
+
+    def found(times: list[int] | None) -> float:
+        window = upscaler.window(frames, None if times is None else [Fraction(time, 7) for time in times])
+        return float(np.median(upscaler._cache.acceleration(window, 1)[20:-20, 40:-40, 0]))
+
+    assert abs(found(places)) < 0.1
+    assert found([0, 1, 2, 3]) == found(None) < -3
+
+
+def test_a_picture_follows_the_motion_around_its_pair() -> None:
+    """Between the same two frames, of one scene with other frames around, motion is at another place."""
+    upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
+    seen = [upscaler.encode(picture(seed)) for seed in range(4)]
+    window = upscaler.window(seen)
+    change = upscaler._cache.acceleration(window, 1)
+    assert change.shape == (*picture(0).shape[:2], 2)
+    assert upscaler._cache.acceleration(window, 1) is change
+    assert not upscaler._cache.acceleration(upscaler.window(seen[:2]), 0).any()
+    assert not upscaler._cache.acceleration(upscaler.window(seen[:1]), 0).any()

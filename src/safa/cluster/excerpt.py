@@ -89,4 +89,4 @@ def _checked(found: Iterator[tuple[Needed, Frame]], plan: SegmentPlan, check: bo
             raise DecodeMismatch(f"source frame {wanted.number} at {float(wanted.time):.3f} s is not there")
         if check and checksum(frame.image) != wanted.checksum:
             raise DecodeMismatch(f"source frame {wanted.number} at {float(wanted.time):.3f} s looks different")
-        yield Numbered(wanted.number, frame.image)
+        yield Numbered(wanted.number, wanted.time, frame.image)

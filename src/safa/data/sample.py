@@ -22,16 +22,18 @@ class Sample:
     prior: Tensor | None
     """``N-1,2,2,h,w``: classical flow from a frame to the next, and from the next back to it; None for networks that do
     not start from it."""
+    acceleration: Tensor | None
+    """``2,h,w``: how the motion between the frames of ``pair`` changes (``dis_flow.acceleration``); None without
+    ``prior``."""
     flow: Tensor | None
     """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
     pixels, NaN where it is not known; None when it was not asked for."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
-        prior = None if self.prior is None else change(self.prior)
-        flow = None if self.flow is None else change(self.flow)
+        given = (None if one is None else change(one) for one in (self.prior, self.acceleration, self.flow))
         frames, truths, between = change(self.frames), change(self.truths), change(self.between)
-        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, flow)
+        return Sample(frames, truths, between, change(self.pair), change(self.t), *given)
 
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
@@ -44,16 +46,20 @@ class Sample:
 
 def collate(samples: list[Sample]) -> Sample:
     """Stack samples along a new first axis."""
-    priors = [sample.prior for sample in samples if sample.prior is not None]
-    flows = [sample.flow for sample in samples if sample.flow is not None]
+
+    def stacked(tensors: list[Tensor | None]) -> Tensor | None:
+        given = [tensor for tensor in tensors if tensor is not None]
+        return torch.stack(given) if given else None
+
     return Sample(
         torch.stack([sample.frames for sample in samples]),
         torch.stack([sample.truths for sample in samples]),
         torch.stack([sample.between for sample in samples]),
         torch.stack([sample.pair for sample in samples]),
         torch.stack([sample.t for sample in samples]),
-        torch.stack(priors) if priors else None,
-        torch.stack(flows) if flows else None,
+        stacked([sample.prior for sample in samples]),
+        stacked([sample.acceleration for sample in samples]),
+        stacked([sample.flow for sample in samples]),
     )
 
 

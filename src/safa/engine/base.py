@@ -79,8 +79,11 @@ class Engine(Protocol):
     def picture(self, frame: Any) -> Any:
         """The picture of a frame from ``finish_frame``, as ``Rendering.image``."""
 
-    def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Flow, Flow] | None = None) -> Any:
-        """Join two encoded frames; ``prior``: classical flow 0->1 and 1->0, each ``h,w,2`` in pixels."""
+    def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Flow, ...] | None = None) -> Any:
+        """Join two encoded frames.
+
+        ``prior``: classical flow 0->1 and 1->0 and, where known, its acceleration, each ``h,w,2`` in pixels.
+        """
 
     def synthesize(self, pair: Any, t: float, scale: Scale = None, region: Region | None = None) -> Rendering:
         """The frame at time ``t`` in [0, 1].

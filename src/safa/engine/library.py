@@ -67,7 +67,7 @@ class Pair(ctypes.Structure):
         ("pictures", c_void_p * 2),
         ("features", c_void_p * 2),
         ("hidden", c_void_p),
-        ("prior", c_void_p * 2),
+        ("prior", c_void_p * 3),
         ("still", c_void_p * 4),
         ("prepared", POINTER(c_int32)),
         ("region", c_int * 4),

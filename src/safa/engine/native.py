@@ -64,8 +64,8 @@ class NativePair:
     frame1: NativeFrame
     hidden: Floats
     """``Hf,Wf,c padded``."""
-    prior: tuple[Floats, Floats] | None
-    """Each ``2,h,w``, contiguous."""
+    prior: tuple[Floats, ...] | None
+    """Two or three, each ``2,h,w``, contiguous."""
     still: list[Floats]
     """Without ``prior``: what the first block's stem makes of the pair at each scale, for all times."""
     prepared: ctypes.Array[c_int32]
@@ -172,7 +172,7 @@ class NativeEngine:
         return image
 
     def encode_pair(
-        self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Flow, Flow] | None = None
+        self, frame0: NativeFrame, frame1: NativeFrame, prior: tuple[Flow, ...] | None = None
     ) -> NativePair:
         height, width = frame0.height, frame0.width
         if (frame1.height, frame1.width) != (height, width):
@@ -188,7 +188,7 @@ class NativeEngine:
         hidden = self._grid(height, width)
         features = frame0.features.ctypes.data, frame1.features.ctypes.data
         self._run("safa_encode_pair", height, width, *features, hidden.ctypes.data)
-        planes = None if prior is None else (_planes(prior[0]), _planes(prior[1]))
+        planes = None if prior is None else tuple(map(_planes, prior))
         still: list[Floats] = []
         if planes is None:
             rows, columns, channels = hidden.shape
@@ -208,7 +208,8 @@ class NativeEngine:
         for index, frame in enumerate((pair.frame0, pair.frame1)):
             seen.pictures[index] = frame.picture.ctypes.data
             seen.features[index] = frame.features.ctypes.data
-            seen.prior[index] = pair.prior[index].ctypes.data if pair.prior is not None else None
+        for index, flow_planes in enumerate(pair.prior or ()):
+            seen.prior[index] = flow_planes.ctypes.data
         seen.hidden = pair.hidden.ctypes.data
         seen.still[: len(pair.still)] = [tensor.ctypes.data for tensor in pair.still]
         seen.prepared = pair.prepared

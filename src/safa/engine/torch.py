@@ -66,8 +66,8 @@ class TorchEngine:
     def picture(self, frame: FrameState) -> Tensor:
         return frame.enlarged.clamp(0, 1)
 
-    def encode_pair(self, frame0: FrameState, frame1: FrameState, prior: tuple[Flow, Flow] | None = None) -> PairState:
-        flows = None if prior is None else (self._flow(prior[0]), self._flow(prior[1]))
+    def encode_pair(self, frame0: FrameState, frame1: FrameState, prior: tuple[Flow, ...] | None = None) -> PairState:
+        flows = None if prior is None else tuple(map(self._flow, prior))
         with torch.inference_mode(), self._autocast():
             return self.network.encode_pair(frame0, frame1, flows)
 

@@ -16,8 +16,8 @@ from safa.errors import SafaError
 from safa.evaluation.baselines import Method, along_stream
 from safa.export.folder import FORMAT, read_card
 from safa.export.run import FrameWindow, Graphs, Network
+from safa.network import dis_flow
 from safa.network.config import SCALE, SafaConfig
-from safa.network.dis_flow import flow_both_ways
 from safa.video.schedule.windows import Span
 
 
@@ -44,7 +44,7 @@ def exported_methods(folder: Path) -> list[Method]:
     try:
         missing = [name for name in card["parts"] if not (folder / name).is_file()]
         config, span = SafaConfig.from_dict(card["config"]), Span(card["window"]["length"], card["window"]["margin"])
-        network = Network(folder, _Graphs(folder), flow_both_ways)
+        network = Network(folder, _Graphs(folder), dis_flow)
         if (card["multiple"], card["enlargement"]) != (config.multiple, SCALE):
             raise ValueError("sizes")
     except (KeyError, TypeError, ValueError) as error:

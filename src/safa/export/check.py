@@ -52,10 +52,11 @@ def compare(network: Safa, parts: Sequence[NetworkPart], run: Run) -> Difference
         return expected
 
     for number, (height, width) in enumerate(SIZES):
-        frames, flows = _material(height, width, number, FRAMES if network.propagation is not None else 2)
-        states, pair = _encoded(network, frames, flows)
+        frames, flows, change = _material(height, width, number, FRAMES if network.propagation is not None else 2)
+        states, pair = _encoded(network, frames, flows, change)
         settings, place = network.config.to_dict(), len(frames) - 2
-        steps, there = (Steps(one, settings, frames, flows.__getitem__) for one in (both, run))
+        asked = flows.__getitem__, {place: change}.__getitem__
+        steps, there = (Steps(one, settings, frames, *asked) for one in (both, run))
         for at, state in enumerate(states):
             expected = state.enlarged
             for images in (steps, there):
@@ -75,18 +76,20 @@ def compare(network: Safa, parts: Sequence[NetworkPart], run: Run) -> Difference
 
 
 def _encoded(
-    network: Safa, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]
+    network: Safa, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]], change: Tensor
 ) -> tuple[list[FrameState], PairState]:
     """The frames of a window, and the last two of them joined, in PyTorch."""
     if network.propagation is not None:
         states = network.encode_window(frames, flows)
-    else:
-        states = [network.encode_frame(frame) for frame in frames]
+        return states, network.encode_pair(states[-2], states[-1], (*flows[-1], change))
+    states = [network.encode_frame(frame) for frame in frames]
     return states, network.encode_pair(states[-2], states[-1], flows[-1])
 
 
-def _material(height: int, width: int, seed: int, count: int) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
-    """Frames, and smooth flows of up to 3 pixels both ways between them, some of it out of the picture."""
+def _material(
+    height: int, width: int, seed: int, count: int
+) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]], Tensor]:
+    """Frames, smooth flow of up to 3 pixels both ways between them, some of it out of the picture; its acceleration."""
     generator = torch.Generator().manual_seed(seed)
 
     def flow() -> Tensor:
@@ -94,7 +97,7 @@ def _material(height: int, width: int, seed: int, count: int) -> tuple[list[Tens
         return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=True)
 
     frames = [torch.rand(1, 3, height, width, generator=generator) for _ in range(count)]
-    return frames, [(flow(), flow()) for _ in range(count - 1)]
+    return frames, [(flow(), flow()) for _ in range(count - 1)], flow()
 
 
 def _difference_of_outputs(expected: Sequence[Tensor], given: Sequence[Tensor]) -> float:

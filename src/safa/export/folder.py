@@ -21,7 +21,7 @@ from safa.network.config import SCALE, SafaConfig
 from safa.upscaler.upscaler import span_of
 
 FORMATS = ("onnx", "torch")
-FORMAT = "safa-export/1"
+FORMAT = "safa-export/2"
 CARD = "model.json"
 RUN = "run.py"
 """What runs the parts: a copy of ``safa.export.run``."""

@@ -36,7 +36,9 @@ class NetworkPart:
 def parts_of(network: Safa) -> list[NetworkPart]:
     """All parts of a network in evaluation mode, in the order in which ``safa.export.run`` runs them."""
     config = network.config
-    prior = ("forward", "backward") if config.flow_prior == "dis" else ()
+    prior: tuple[str, ...] = ("forward", "backward") if config.flow_prior == "dis" else ()
+    if prior and network.propagation is not None:
+        prior = *prior, "acceleration"
     decided = ("scale", "probability") if config.selects else ("scale",)
     features = ("features0", "features1")
     pictures = ("enlarged0", "enlarged1")
@@ -101,6 +103,7 @@ def shape_of(name: str, config: SafaConfig) -> tuple[int | str, ...]:
         "frame": (3, 1),
         "forward": (2, 1),
         "backward": (2, 1),
+        "acceleration": (2, 1),
         "enlarged": (3, SCALE),
         "image": (3, SCALE),
         "features": (c, features),
@@ -190,7 +193,7 @@ class _Pair(_NetworkPart):
 
 class _Start(_NetworkPart):
     def forward(self, hidden: Tensor, t: Tensor, *prior: Tensor) -> tuple[Tensor]:
-        return (self.network.initial_flow(hidden, t, (prior[0], prior[1]) if prior else None),)
+        return (self.network.initial_flow(hidden, t, prior or None),)
 
 
 class _Selector(_NetworkPart):

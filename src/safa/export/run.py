@@ -14,6 +14,7 @@ import json
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,20 @@ class Steps:
         frames: consecutive frames ``1,3,h,w`` float32 in [0, 1], sides multiples of the network's.
         flows: for a place, the classical flow from the frame there to the next, and from that back, each ``1,2,h,w``
             in pixels (of the last frame to itself); asked for only where the network uses it.
+        acceleration: for a place, how the motion from the frame there to the next changes, ``1,2,h,w``; not at all if
+            None.
     """
 
     def __init__(
-        self, run: Run, config: dict[str, Any], frames: Sequence[Any], flows: Callable[[int], Sequence[Any]]
+        self,
+        run: Run,
+        config: dict[str, Any],
+        frames: Sequence[Any],
+        flows: Callable[[int], Sequence[Any]],
+        acceleration: Callable[[int], Any] | None = None,
     ) -> None:
         self._run, self._config, self._inputs, self._flows = run, config, frames, flows
+        self._acceleration = acceleration or (lambda place: 0 * flows(place)[0])
         self._carried: list[Any] = []
         self._frames: dict[int, Sequence[Any]] = {}
         self._pair: tuple[int, Any] | None = None
@@ -68,7 +77,9 @@ class Steps:
             (hidden,) = self._run("pair", features0, features1)
             self._pair = place, hidden
         hidden = self._pair[1]
-        prior = self._flows(place) if self._config["flow_prior"] == "dis" else ()
+        prior: Sequence[Any] = self._flows(place) if self._config["flow_prior"] == "dis" else ()
+        if prior and self._config["propagation"]:
+            prior = *prior, self._acceleration(place)
         (flow,) = self._run("start", hidden, t, *prior)
         used = []
         for block in range(self._config["blocks"]):
@@ -152,22 +163,22 @@ class Network:
     Args:
         folder: the exported folder; where this file lies if None.
         runtime: ``Graphs(folder, providers)`` or ``Archives(folder, device)``; on the CPU if None.
-        flow_both_ways: ``H,W,3`` uint8 twice -> flow from the first to the second and back, ``H,W,2`` in pixels; the
-            function of that name in the folder's flow.py if None.
+        flow: a module with the functions ``flow_both_ways`` and ``acceleration`` of the folder's flow.py; that one if
+            None.
     """
 
     def __init__(
         self,
         folder: str | Path | None = None,
         runtime: Any = None,
-        flow_both_ways: Callable[[Array, Array], tuple[Array, Array]] | None = None,
+        flow: Any = None,
     ) -> None:
         folder = Path(__file__).parent if folder is None else Path(folder)
         self.model: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         self.runtime = runtime or (Graphs if self.model["kind"] == "onnx" else Archives)(folder)
-        if flow_both_ways is None and self.model["needs_flow"]:
-            flow_both_ways = runpy.run_path(str(folder / self.model["flow"]))["flow_both_ways"]
-        self.flow_both_ways = flow_both_ways
+        if flow is None and self.model["needs_flow"]:
+            flow = SimpleNamespace(**runpy.run_path(str(folder / self.model["flow"])))
+        self.flow = flow
 
     def window(self, frames: Sequence[Array]) -> FrameWindow:
         """Consecutive frames of one scene, ``H,W,3`` RGB, uint8, uint16 or floating point in [0, 1], all alike.
@@ -200,9 +211,9 @@ class FrameWindow:
         self._network, self._count, self._size = network, len(frames), shape[:2]
         self._white = np.iinfo(self._type).max if self._type.kind == "u" else 1
         self._low = [np.rint(np.clip(frame / self._white, 0, 1) * 255).astype(np.uint8) for frame in frames]
-        self._known: dict[int, Sequence[Any]] = {}
+        self._known: dict[int, tuple[Array, Array]] = {}
         inputs = [self._put(np.asarray(frame, np.float32) / self._white) for frame in frames]
-        self._steps = Steps(network.runtime, network.model["config"], inputs, self._flows)
+        self._steps = Steps(network.runtime, network.model["config"], inputs, self._flows, self._acceleration)
 
     def at(self, place: int, t: float = 0.0, scales: Sequence[int] | None = None) -> Array:
         """The picture at time ``t`` in [0, 1] between the frame at ``place`` and the next, ``4H,4W,3``, of the
@@ -225,11 +236,20 @@ class FrameWindow:
         return (np.rint(picture) if self._white > 1 else picture).astype(self._type)
 
     def _flows(self, place: int) -> Sequence[Any]:
+        return [self._put(flow) for flow in self._both_ways(place)]
+
+    def _acceleration(self, place: int) -> Any:
+        last = self._count - 1
+        before, pair, after = (self._both_ways(k) if 0 <= k < last else None for k in (place - 1, place, place + 1))
+        if pair is None:  # the last frame by itself
+            return self._put(0 * self._both_ways(place)[0])
+        return self._put(self._network.flow.acceleration(before, pair, after))
+
+    def _both_ways(self, place: int) -> tuple[Array, Array]:
         """Classical flow from the frame at ``place`` to the next and back, computed once."""
         if place not in self._known:
             first, second = self._low[place], self._low[min(place + 1, self._count - 1)]
-            assert self._network.flow_both_ways is not None
-            self._known[place] = [self._put(flow) for flow in self._network.flow_both_ways(first, second)]
+            self._known[place] = self._network.flow.flow_both_ways(first, second)
         return self._known[place]
 
     def _put(self, array: Array) -> Any:

@@ -3,7 +3,8 @@
 DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
 more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
 as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better. What leaves the
-frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure.
+frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure. With a frame
+before or after the two, the flows also tell how motion gets faster, slower or turns (``acceleration``).
 
 Exported networks carry a copy of this file, so it needs NumPy and OpenCV alone.
 """
@@ -11,6 +12,7 @@ Exported networks carry a copy of this file, so it needs NumPy and OpenCV alone.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -27,9 +29,12 @@ MOTIONS, LEAST_SHARE = 4, 0.02
 WINDOW = 9
 # How far there and back may end from where it began: pixels, or as a share of the way.
 ASTRAY, ASTRAY_SHARE = 1.0, 0.1
+# Acceleration is the mean of what is sure within about this many pixels, and as if this share of them had none.
+NEARBY, STEADY = 1.5, 0.2
 
 Grey = NDArray[np.uint8]
 Flow = NDArray[np.float32]
+FlowPair = tuple[Flow, Flow]
 
 # OpenCV gives up Python's lock while it computes, and an estimator works in memory of its own: each thread needs one.
 _estimators = threading.local()
@@ -81,12 +86,12 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
     return np.ascontiguousarray(flow[:height, :width])
 
 
-def flow_both_ways(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> tuple[Flow, Flow]:
+def flow_both_ways(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> FlowPair:
     """Classical flow from ``frame0`` to ``frame1`` and from that back, ``reconciled``; as in ``classical_flow``."""
     return reconciled(classical_flow(frame0, frame1), classical_flow(frame1, frame0))
 
 
-def reconciled(forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
+def reconciled(forward: Flow, backward: Flow) -> FlowPair:
     """Two flows of opposite direction, ``H,W,2`` each, with each one's unsure places taken from the other.
 
     A place is sure if its flow stays inside the frame and the other flow leads back from there. Where one is not and
@@ -97,6 +102,38 @@ def reconciled(forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
         np.where((sure_back & ~sure)[..., None], -backward, forward),
         np.where((sure & ~sure_back)[..., None], -forward, backward),
     )
+
+
+def acceleration(
+    before: FlowPair | None, pair: FlowPair, after: FlowPair | None, gaps: Sequence[float] = (1, 1)
+) -> Flow:
+    """How motion between two frames changes on the way, after QVI (Xu et al., NeurIPS 2019): ``H,W,2``, x then y.
+
+    In pixels for the square of the time between the two, 0 where it cannot be told. Both frames' places are taken for
+    the same: motion changes less from place to place than flow does.
+
+    Args:
+        before: flows ``H,W,2`` from the frame before the two to the first of them and back; None if there is none.
+        pair: flows between the two.
+        after: flows from the second to the frame after it and back; None if there is none.
+        gaps: how long it is from the frame before to the first and from the second to the frame after, where it is 1
+            between the two.
+    """
+    there, back = pair
+    total = np.zeros((*there.shape[:2], 3), np.float32)
+    sides = 0
+    views = (there, back, before and before[::-1], gaps[0]), (back, there, after, gaps[1])
+    for onward, returning, beside, gap in views:
+        if beside is not None:
+            away, home = beside
+            sure = _leads_back(onward, returning) & _leads_back(away, home)
+            change = (onward + away / np.float32(gap)) * np.float32(2 / (1 + gap))
+            total[..., :2] += change * sure[..., None]
+            total[..., 2] += sure
+            sides += 1
+    if sides:
+        total = cv2.GaussianBlur(total, (0, 0), NEARBY)
+    return np.ascontiguousarray(total[..., :2] / (total[..., 2:] + STEADY * max(1, sides)))
 
 
 def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """A classical optical flow as the starting point of SAFA's flow (not in the paper).
 
 The flow between two low-resolution frames, both ways (``dis_flow``), is turned into flow from any time t by Super
-SloMo's quadratic (Jiang et al., CVPR 2018, equation 4); the network's blocks refine it.
+SloMo's quadratic (Jiang et al., CVPR 2018, equation 4), bent by the acceleration that the frames around the two tell;
+the network's blocks refine it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,17 @@ def classical_flow_pair(frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]
     return to_tensor(forward), to_tensor(backward)
 
 
-def flow_from_time(forward: Tensor, backward: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow t->0 and t->1 from flow 0->1 and 1->0 (all ``B,2,H,W``) at times ``t`` ``B`` in [0, 1]."""
+def flow_from_time(
+    forward: Tensor, backward: Tensor, t: Tensor, acceleration: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Flow t->0 and t->1 from flow 0->1 and 1->0 and ``dis_flow.acceleration`` (all ``B,2,H,W``) at times ``t`` ``B``
+    in [0, 1]; none of that counts as 0.
+    """
     t = t.view(-1, 1, 1, 1)
     to_0 = -(1 - t) * t * forward + t * t * backward
     to_1 = (1 - t) ** 2 * forward - t * (1 - t) * backward
-    return to_0, to_1
+    if acceleration is None:
+        return to_0, to_1
+    # What starts slowly has not come half of the way by half of the time: it is nearer to where it was.
+    bend = t * (1 - t) / 2 * acceleration
+    return to_0 + bend, to_1 + bend

@@ -108,10 +108,11 @@ class Safa(nn.Module):
         assert self.propagation is not None
         return FrameState(bicubic_upsample(frame) + self.propagation.decoder(features).float(), features)
 
-    def encode_pair(
-        self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, Tensor] | None = None
-    ) -> PairState:
-        """Join two encoded frames. ``prior``: classical flow (0->1, 1->0), needed when ``flow_prior`` is "dis"."""
+    def encode_pair(self, frame0: FrameState, frame1: FrameState, prior: tuple[Tensor, ...] | None = None) -> PairState:
+        """Join two encoded frames.
+
+        ``prior``: classical flow 0->1 and 1->0, needed when ``flow_prior`` is "dis", and its acceleration where known.
+        """
         if self.config.flow_prior == "dis" and prior is None:
             raise SafaError("This network starts from a classical flow: give encode_pair its prior.")
         hidden = self.first_hidden(torch.cat((frame0.features, frame1.features), dim=1))
@@ -174,13 +175,15 @@ class Safa(nn.Module):
 
     # Steps of the above
 
-    def initial_flow(self, hidden: Tensor, t: Tensor, prior: tuple[Tensor, Tensor] | None) -> Tensor:
+    def initial_flow(self, hidden: Tensor, t: Tensor, prior: tuple[Tensor, ...] | None) -> Tensor:
         """The flow state ``B,6,Hs,Ws`` before the first block, at times ``t`` ``B``; ``hidden`` gives its size."""
         batch, _, height, width = hidden.shape
         sides = (height * self._flow_stride, width * self._flow_stride)
         if prior is not None:
             factor = SCALE if self.config.grid == "paper" else 1
-            flows = torch.cat([resize_flow(flow.float(), factor) for flow in flow_from_time(*prior, t)], dim=1)
+            forward, backward, *acceleration = prior
+            ways = flow_from_time(forward, backward, t, *acceleration)
+            flows = torch.cat([resize_flow(flow.float(), factor) for flow in ways], dim=1)
         else:
             flows = torch.zeros(batch, 4, *sides, device=hidden.device)
         logit = torch.log((1 - t + 0.02) / (t + 0.02)) if self.config.blend_prior else torch.zeros_like(t)

@@ -26,8 +26,9 @@ class PairState:
     frame1: FrameState
     hidden: Tensor
     """``B,c,Hf,Wf``: first hidden state."""
-    prior: tuple[Tensor, Tensor] | None
-    """Classical flow 0->1 and 1->0 in input pixels, each ``B,2,h,w``; None without a flow prior."""
+    prior: tuple[Tensor, ...] | None
+    """Classical flow 0->1 and 1->0 in input pixels and, where known, its acceleration, each ``B,2,h,w``; None without
+    a flow prior."""
 
 
 @dataclass

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from safa.engine import Engine
 from safa.engine.images import Array, crop, max_value
 from safa.network import dis_flow
-from safa.network.dis_flow import Flow, classical_flow, flow_both_ways, reconciled
+from safa.network.dis_flow import Flow, acceleration, classical_flow, flow_both_ways, reconciled
 from safa.upscaler.tiling import Tile
 
 
@@ -41,6 +42,10 @@ class EncodedWindow:
     """Consecutive frames of one scene; made by ``Upscaler.window``, ``Upscaler.pair`` makes one of two."""
 
     frames: tuple[EncodedFrame, ...]
+    times: tuple[Fraction, ...]
+    """Of the frames, in seconds."""
+    accelerations: dict[int, Flow] = field(default_factory=dict)
+    """What ``StateCache.acceleration`` has computed, by place."""
 
     @property
     def kind(self) -> tuple[int, int, np.dtype[Any]]:
@@ -77,7 +82,7 @@ class StateCache:
         """The states of whole frames; ``tile`` covers them."""
         if window not in self._windows:
             # Of a copy: a value that holds its key would never be dropped.
-            self._windows[window] = WindowStates(self, EncodedWindow(window.frames), tile, whole=True)
+            self._windows[window] = WindowStates(self, replace(window), tile, whole=True)
         return self._windows[window]
 
     def of_tile(self, window: EncodedWindow, tile: Tile) -> WindowStates:
@@ -107,6 +112,22 @@ class StateCache:
             else:
                 known[second] = flow_both_ways(first.low, second.low)
         return known[second]
+
+    def acceleration(self, window: EncodedWindow, place: int) -> Flow:
+        """``dis_flow.acceleration`` between the frame at ``place`` and the one after it."""
+        if place not in window.accelerations:
+            window.accelerations[place] = self._acceleration(window, place)
+        return window.accelerations[place]
+
+    def _acceleration(self, window: EncodedWindow, place: int) -> Flow:
+        last, times = len(window.frames) - 1, window.times
+        if place == last:  # a frame by itself
+            return np.zeros_like(self.flows(*window.ends(place))[0])
+        known = range(max(0, place - 1), min(last, place + 2))
+        flows = {near: self.flows(*window.ends(near)) for near in known}
+        lasting = {near: float((times[near + 1] - times[near]) / (times[place + 1] - times[place])) for near in known}
+        gaps = lasting.get(place - 1, 1), lasting.get(place + 1, 1)
+        return acceleration(flows.get(place - 1), flows[place], flows.get(place + 1), gaps)
 
     def release_flow(self) -> None:
         """Give back the memory that computing flow keeps between calls; the flow itself stays."""
@@ -149,8 +170,7 @@ class WindowStates:
         if self._pair is None or self._pair[0] != place:
             self._pair = None
             first, second = self.frame(place), self.frame(self._window.after(place))
-            flows = self._flows(place) if self._engine.config.needs_flow else None
-            self._pair = place, self._engine.encode_pair(first, second, flows)
+            self._pair = place, self._engine.encode_pair(first, second, self._prior(place))
         return self._pair[1]
 
     def _carry(self) -> list[Any]:
@@ -164,6 +184,14 @@ class WindowStates:
         if self._whole:
             return self._cache.of_frame(frame, self._tile)
         return self._engine.encode_frame(colour_in(frame, self._tile))
+
+    def _prior(self, place: int) -> tuple[Flow, ...] | None:
+        config = self._engine.config
+        if not config.needs_flow:
+            return None
+        if not config.propagation:
+            return self._flows(place)
+        return *self._flows(place), crop(self._cache.acceleration(self._window, place), self._tile.padded)
 
     def _flows(self, place: int) -> tuple[Flow, Flow]:
         there, back = self._cache.flows(*self._window.ends(place))

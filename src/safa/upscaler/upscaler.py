@@ -10,6 +10,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,7 +133,7 @@ class Upscaler:
         def windows() -> Iterator[Window[None]]:
             for number, frame in enumerate(itertools.chain((head.pop(),), left)):
                 times = [(None, step / rate) for step in range(rate)] if number else []
-                yield from grid.push(Numbered(number, frame), times)
+                yield from grid.push(Numbered(number, Fraction(number), frame), times)
             yield from grid.finish([None])
 
         yield from (picture for picture, _ in self.render(windows(), made))
@@ -154,7 +155,7 @@ class Upscaler:
             if window.frames is not frames:  # the film's last frame comes with those of the window before
                 frames = window.frames
                 encoded = {frame.number: encoded.get(frame.number) or self.encode(frame.image) for frame in frames}
-                joined = self.window(list(encoded.values()))
+                joined = self.window(list(encoded.values()), [frame.time for frame in frames])
             asked = [ask for _, ask in window.pictures]
             # Moments that show the same thing (the held last frame) share one picture.
             different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
@@ -173,10 +174,13 @@ class Upscaler:
         _check_shape(frame)
         return EncodedFrame(frame, to_8_bits(frame))
 
-    def window(self, frames: Sequence[EncodedFrame]) -> EncodedWindow:
+    def window(self, frames: Sequence[EncodedFrame], times: Sequence[Fraction] | None = None) -> EncodedWindow:
         """Consecutive frames of one scene, of one size and type, between any two of which pictures can be made.
 
         A network with propagation looks at all of them for each picture, any other at the two next to it.
+
+        Args:
+            times: of the frames, in seconds, rising; evenly spaced if None.
         """
         for frame in frames:
             if frames[0].kind != frame.kind:
@@ -185,7 +189,7 @@ class Upscaler:
                     f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
                     "have one size and type."
                 )
-        return EncodedWindow(tuple(frames))
+        return EncodedWindow(tuple(frames), tuple(times or map(Fraction, range(len(frames)))))
 
     def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedWindow:
         """A window of two frames, or of one where the two are the same."""
@@ -314,6 +318,9 @@ class Upscaler:
         flows = [flow for pair in pairs for flow in self._cache.flows(*pair)]
         if tiled:
             self._cache.release_flow()
+            if self.config.propagation:
+                for place in dict.fromkeys(place for place, _ in asks):
+                    self._cache.acceleration(window, place)
         return flows
 
 

@@ -106,7 +106,7 @@ struct Pair {
     const float* pictures[2];     // 4h, 4w, 4
     const float* features[2];     // Hf, Wf, padded c
     const float* hidden;          // Hf, Wf, padded c
-    const float* prior[2];        // 2, h, w each, or null
+    const float* prior[3];        // flow 0->1, 1->0 and its acceleration: 2, h, w each, or null
     float* still[4];              // without prior: what `FirstStem` prepares at each scale, Hf, Wf, padded c over factor
     int32_t* prepared;            // 4: which of these it has prepared
     int region[4];                // of the frame, for the selector: top, left, bottom, right; even
@@ -268,7 +268,7 @@ class Network {
         const FlowState flow{machine_.workspace.tensor(FLOW, height, width, FlowState::channels(finer_)), finer_};
         const Tensor prior = machine_.workspace.tensor(PRIOR, pair.height, pair.width, 4);
         const bool given = pair.prior[0] && pair.prior[1];
-        if (given) flow_from_time(pair.prior[0], pair.prior[1], t, prior);
+        if (given) flow_from_time(pair.prior, t, prior);
         start_flow(machine_, flow, given ? &prior : nullptr, first_logit(t), settings_.blend_prior != 0);
         return flow;
     }

@@ -91,14 +91,17 @@ inline Vec4 bilinear(const Tensor& from, const Between& y, const Between& x) {
     return (1 - y.share) * top + y.share * bottom;
 }
 
-// Classical flow 0->1 and 1->0 (planar: x then y, each height x width) turned into flow t->0 and t->1, 4 floats a pixel.
-inline void flow_from_time(const float* forward, const float* backward, float t, const Tensor& to) {
+// Classical flow 0->1 and 1->0 and its acceleration, which may be null (planar: x then y, each height x width), turned into
+// flow t->0 and t->1, 4 floats a pixel.
+inline void flow_from_time(const float* const* prior, float t, const Tensor& to) {
+    const float *forward = prior[0], *backward = prior[1], *acceleration = prior[2];
     const size_t plane = static_cast<size_t>(to.height) * to.width;
     for (size_t p = 0; p < plane; ++p)
         for (int axis = 0; axis < 2; ++axis) {
             const float f = forward[p + axis * plane], b = backward[p + axis * plane];
-            to.data[4 * p + axis] = -(1 - t) * t * f + t * t * b;
-            to.data[4 * p + 2 + axis] = (1 - t) * (1 - t) * f - t * (1 - t) * b;
+            const float bend = acceleration ? t * (1 - t) / 2 * acceleration[p + axis * plane] : 0;
+            to.data[4 * p + axis] = -(1 - t) * t * f + t * t * b + bend;
+            to.data[4 * p + 2 + axis] = (1 - t) * (1 - t) * f - t * (1 - t) * b + bend;
         }
 }
 

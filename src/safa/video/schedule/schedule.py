@@ -44,7 +44,7 @@ def plan_windows(
         moments = [(moment, float(moment.t)) for moment in chosen(timeline.push(frame.time, is_repeat))]
         if is_repeat:
             continue
-        current = Numbered(number, frame.image)
+        current = Numbered(number, frame.time, frame.image)
         if change is Change.NONE:
             yield from grid.push(current, moments)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -40,9 +41,10 @@ PAIR = Span()
 
 @dataclass(frozen=True)
 class Numbered:
-    """A source frame's picture, H,W,3 or H,W,4, and its place in the source, counted from 0."""
+    """A source frame's picture, H,W,3 or H,W,4, its place in the source, counted from 0, and its time in seconds."""
 
     number: int
+    time: Fraction
     image: np.ndarray
 
 
