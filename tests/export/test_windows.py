@@ -64,7 +64,9 @@ def test_archives_of_a_window_move_to_a_device_whole(stream_archives: Path) -> N
     # "meta" stands for the GPU that is not here: nothing may be left behind on the CPU.
     frame, flow = torch.rand(1, 3, 16, 8, device="meta"), torch.rand(1, 2, 16, 8, device="meta")
     config = small_stream().config.to_dict()
-    steps = Steps(Archives(stream_archives, "meta"), config, [frame] * 3, lambda place: (flow, flow))
+    steps = Steps(
+        Archives(stream_archives, "meta"), config, [frame] * 3, lambda place: (flow, flow), lambda place: (flow,) * 3
+    )
     image, _ = steps.between(1, torch.tensor([0.5], device="meta"), scales=[0])
     assert (image.shape, image.device.type) == ((1, 3, 64, 32), "meta")
 

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safa.network.dis_flow import (
-    STEADY,
     FlowPair,
-    acceleration,
     classical_flow,
     flow_both_ways,
+    motion_between,
     reconciled,
     shared_shifts,
 )
@@ -125,16 +124,33 @@ def test_acceleration_is_found_however_far_the_frames_are_apart(
     first, last = -gaps[0], 1 + gaps[1]
     places = [speed * time + change * time**2 / 2 for time in (first, 0, 1, last)]
     before, pair, after = itertools.starmap(between, itertools.pairwise(places))
-    found = acceleration(before if known[0] else None, pair, after if known[1] else None, gaps)
-    middle = found[14:18, 46:50]  # from all around, nothing has left the frame
-    np.testing.assert_allclose(middle[..., 0], change / (1 + STEADY), atol=1e-4)
-    assert not middle[..., 1].any()
+    way = places[2] - places[1]
+    made = motion_between(before if known[0] else None, pair, after if known[1] else None, gaps)
+    for flow, expected in zip(made, (way, -way, change if all(known) else change / 2), strict=True):
+        middle = flow[14:18, 46:50]  # nothing has left the frame there
+        np.testing.assert_allclose(middle[..., 0], expected, atol=1e-4)
+        assert not middle[..., 1].any()
 
 
 def test_what_cannot_be_told_has_no_acceleration() -> None:
     pair = between(0, 1)
-    assert not acceleration(None, pair, None).any()
-    # What comes from outside, and what another frame does not lead back to, is not believed.
-    assert not acceleration(between(-120, 0), pair, None).any()
+    # Nothing around; what comes from outside; what another frame does not lead back to.
     wrong = pair[0], pair[0]
-    assert not acceleration(wrong, pair, wrong).any()
+    for before, after in ((None, None), (between(-120, 0), None), (wrong, wrong)):
+        forward, backward, change = motion_between(before, pair, after)
+        assert np.array_equal(forward, pair[0])
+        assert np.array_equal(backward, pair[1])
+        assert not change.any()
+
+
+def test_what_is_hidden_goes_on_as_it_came() -> None:
+    forward, backward = between(0, 1)
+    forward, backward = forward.copy(), backward.copy()
+    forward[10:20, 40:50] = (9, 9)  # the second frame hides this part
+    backward[10:20, 60:70] = (9, 9)  # and this one the first
+    there, back, _ = motion_between(between(-4, 0), (forward, backward), between(1, 7), (2, 2))
+    assert np.array_equal(there[10:20, 40:50], np.full((10, 10, 2), (2, 0), np.float32))
+    assert np.array_equal(back[10:20, 60:70], np.full((10, 10, 2), (-3, 0), np.float32))
+    # So does what leaves the frame; all else stays.
+    assert np.array_equal(there[:, -1], np.full((32, 2), (2, 0), np.float32))
+    assert np.array_equal(there[:, 8:36], forward[:, 8:36])

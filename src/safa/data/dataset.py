@@ -28,7 +28,7 @@ from safa.data.scene import Image, Scene, reduce_quarter
 from safa.data.stills import draw_motion
 from safa.errors import SafaError
 from safa.network.config import SCALE
-from safa.network.dis_flow import acceleration, flow_both_ways
+from safa.network.dis_flow import flow_both_ways, motion_between
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
 # neighbours of the patch. Neighbouring frames of a window are nearer to each other than the two of a pair.
@@ -151,12 +151,12 @@ class TrainingData(Dataset[Sample]):
         low = settings.patch // SCALE
         near = slice(top, top + low), slice(left, left + low)
         far = slice(top * SCALE, (top + low) * SCALE), slice(left * SCALE, (left + low) * SCALE)
-        prior = change = None
+        prior = motion = None
         if settings.with_prior:
             steps = list(itertools.starmap(flow_both_ways, itertools.pairwise(lows)))
             before, pair, after = [None, *steps, None][scene.pair : scene.pair + 3]
             assert pair is not None
-            change = _channels_first(acceleration(before, pair, after)[near])
+            motion = torch.stack([_channels_first(flow[near]) for flow in motion_between(before, pair, after)])
             prior = torch.stack([torch.stack([_channels_first(flow[near]) for flow in both]) for both in steps])
         flow = None
         if settings.with_flow:
@@ -170,7 +170,7 @@ class TrainingData(Dataset[Sample]):
             torch.tensor(scene.pair),
             torch.tensor(scene.t, dtype=torch.float32),
             prior,
-            change,
+            motion,
             flow,
         )
 

@@ -22,16 +22,15 @@ class Sample:
     prior: Tensor | None
     """``N-1,2,2,h,w``: classical flow from a frame to the next, and from the next back to it; None for networks that do
     not start from it."""
-    acceleration: Tensor | None
-    """``2,h,w``: how the motion between the frames of ``pair`` changes (``dis_flow.acceleration``); None without
-    ``prior``."""
+    motion: Tensor | None
+    """``3,2,h,w``: ``dis_flow.motion_between`` of the frames of ``pair``; None without ``prior``."""
     flow: Tensor | None
     """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
     pixels, NaN where it is not known; None when it was not asked for."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
-        given = (None if one is None else change(one) for one in (self.prior, self.acceleration, self.flow))
+        given = (None if one is None else change(one) for one in (self.prior, self.motion, self.flow))
         frames, truths, between = change(self.frames), change(self.truths), change(self.between)
         return Sample(frames, truths, between, change(self.pair), change(self.t), *given)
 
@@ -58,7 +57,7 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([sample.pair for sample in samples]),
         torch.stack([sample.t for sample in samples]),
         stacked([sample.prior for sample in samples]),
-        stacked([sample.acceleration for sample in samples]),
+        stacked([sample.motion for sample in samples]),
         stacked([sample.flow for sample in samples]),
     )
 

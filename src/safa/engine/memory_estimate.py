@@ -37,9 +37,9 @@ def native_bytes(config: SafaConfig, held: int = 2) -> int:
     decoder = 0 if config.fusion == "image" else 2 * c + 4 * OUTPUT
     if not config.propagation and config.fusion != "image":
         decoder += 4 * padded(config.channels // 2)
-    # A window's frames, the flow both ways and its acceleration, features of all and their backward states; one forward
-    # state and the next.
-    window = held * (3 + 6 + 2 * c) + 2 * c + 16 if config.propagation else 0
+    # A window's frames, the flow both ways, what the frames around make of it, features of all and backward states;
+    # one forward state and the next.
+    window = held * (3 + 10 + 2 * c) + 2 * c + 16 if config.propagation else 0
     frame = 4 * OUTPUT + grid * c + 3
     still = 0 if config.flow_prior == "dis" else sum(scale**2 for scale in config.scales)
     pair = grid * c * (1 + still) + 10
@@ -62,9 +62,9 @@ def torch_bytes(config: SafaConfig, held: int = 2) -> int:
     block = grid * (3 * (3 * c + 7) + 3 * c) + 12 * state  # the input's parts, joined, and reordered for the kernels
     fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
     decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
-    # A window's frames, the flow both ways and its acceleration, features before and after propagation; only the latter
-    # stay.
-    window = held * (3 + 6 + 2 * c + 1) if config.propagation else 0
+    # A window's frames, the flow both ways, what the frames around make of it, features before and after
+    # propagation; only the latter stay.
+    window = held * (3 + 10 + 2 * c + 1) if config.propagation else 0
     encoder = 4 * grid * config.stem_channels + 2 * grid * c
     frames = 2 * frame + grid * c
     return round(FLOAT * (frames + window + 6 + max(encoder, block, fusion, 6 * OUTPUT + decoder)))

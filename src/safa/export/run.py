@@ -34,8 +34,8 @@ class Steps:
         frames: consecutive frames ``1,3,h,w`` float32 in [0, 1], sides multiples of the network's.
         flows: for a place, the classical flow from the frame there to the next, and from that back, each ``1,2,h,w``
             in pixels (of the last frame to itself); asked for only where the network uses it.
-        acceleration: for a place, how the motion from the frame there to the next changes, ``1,2,h,w``; not at all if
-            None.
+        motion: for a place, what ``motion_between`` makes of the flows there and around it, ``1,2,h,w`` each; asked for
+            only where the network carries features along the window.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Steps:
         config: dict[str, Any],
         frames: Sequence[Any],
         flows: Callable[[int], Sequence[Any]],
-        acceleration: Callable[[int], Any] | None = None,
+        motion: Callable[[int], Sequence[Any]] | None = None,
     ) -> None:
         self._run, self._config, self._inputs, self._flows = run, config, frames, flows
-        self._acceleration = acceleration or (lambda place: 0 * flows(place)[0])
+        self._motion = motion or flows
         self._carried: list[Any] = []
         self._frames: dict[int, Sequence[Any]] = {}
         self._pair: tuple[int, Any] | None = None
@@ -77,9 +77,9 @@ class Steps:
             (hidden,) = self._run("pair", features0, features1)
             self._pair = place, hidden
         hidden = self._pair[1]
-        prior: Sequence[Any] = self._flows(place) if self._config["flow_prior"] == "dis" else ()
-        if prior and self._config["propagation"]:
-            prior = *prior, self._acceleration(place)
+        prior: Sequence[Any] = ()
+        if self._config["flow_prior"] == "dis":
+            prior = self._motion(place) if self._config["propagation"] else self._flows(place)
         (flow,) = self._run("start", hidden, t, *prior)
         used = []
         for block in range(self._config["blocks"]):
@@ -163,7 +163,7 @@ class Network:
     Args:
         folder: the exported folder; where this file lies if None.
         runtime: ``Graphs(folder, providers)`` or ``Archives(folder, device)``; on the CPU if None.
-        flow: a module with the functions ``flow_both_ways`` and ``acceleration`` of the folder's flow.py; that one if
+        flow: a module with the functions ``flow_both_ways`` and ``motion_between`` of the folder's flow.py; that one if
             None.
     """
 
@@ -213,7 +213,7 @@ class FrameWindow:
         self._low = [np.rint(np.clip(frame / self._white, 0, 1) * 255).astype(np.uint8) for frame in frames]
         self._known: dict[int, tuple[Array, Array]] = {}
         inputs = [self._put(np.asarray(frame, np.float32) / self._white) for frame in frames]
-        self._steps = Steps(network.runtime, network.model["config"], inputs, self._flows, self._acceleration)
+        self._steps = Steps(network.runtime, network.model["config"], inputs, self._flows, self._motion)
 
     def at(self, place: int, t: float = 0.0, scales: Sequence[int] | None = None) -> Array:
         """The picture at time ``t`` in [0, 1] between the frame at ``place`` and the next, ``4H,4W,3``, of the
@@ -238,12 +238,11 @@ class FrameWindow:
     def _flows(self, place: int) -> Sequence[Any]:
         return [self._put(flow) for flow in self._both_ways(place)]
 
-    def _acceleration(self, place: int) -> Any:
+    def _motion(self, place: int) -> Sequence[Any]:
         last = self._count - 1
         before, pair, after = (self._both_ways(k) if 0 <= k < last else None for k in (place - 1, place, place + 1))
-        if pair is None:  # the last frame by itself
-            return self._put(0 * self._both_ways(place)[0])
-        return self._put(self._network.flow.acceleration(before, pair, after))
+        pair = pair or self._both_ways(place)  # of the last frame to itself
+        return [self._put(flow) for flow in self._network.flow.motion_between(before, pair, after)]
 
     def _both_ways(self, place: int) -> tuple[Array, Array]:
         """Classical flow from the frame at ``place`` to the next and back, computed once."""

@@ -3,8 +3,8 @@
 DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
 more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
 as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better. What leaves the
-frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure. With a frame
-before or after the two, the flows also tell how motion gets faster, slower or turns (``acceleration``).
+frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure. Frames before
+and after the two tell more (``motion_between``).
 
 Exported networks carry a copy of this file, so it needs NumPy and OpenCV alone.
 """
@@ -29,8 +29,8 @@ MOTIONS, LEAST_SHARE = 4, 0.02
 WINDOW = 9
 # How far there and back may end from where it began: pixels, or as a share of the way.
 ASTRAY, ASTRAY_SHARE = 1.0, 0.1
-# Acceleration is the mean of what is sure within about this many pixels, and as if this share of them had none.
-NEARBY, STEADY = 1.5, 0.2
+# Acceleration is averaged over about this many pixels.
+NEARBY = 1.5
 
 Grey = NDArray[np.uint8]
 Flow = NDArray[np.float32]
@@ -104,36 +104,34 @@ def reconciled(forward: Flow, backward: Flow) -> FlowPair:
     )
 
 
-def acceleration(
+def motion_between(
     before: FlowPair | None, pair: FlowPair, after: FlowPair | None, gaps: Sequence[float] = (1, 1)
-) -> Flow:
-    """How motion between two frames changes on the way, after QVI (Xu et al., NeurIPS 2019): ``H,W,2``, x then y.
+) -> tuple[Flow, Flow, Flow]:
+    """Flow between two frames and back with what the frames around them tell, and its acceleration; ``H,W,2`` each.
 
-    In pixels for the square of the time between the two, 0 where it cannot be told. Both frames' places are taken for
-    the same: motion changes less from place to place than flow does.
+    What one frame hides goes on as it came: where flow is unsure and that to the frame on the other side is sure, it
+    becomes that one's opposite. How motion gets faster, slower or turns follows from both (after QVI, Xu et al.,
+    NeurIPS 2019), in pixels for the square of the time between the two frames; it is 0 where it cannot be told, and
+    half of what one side alone tells, which is often wrong.
 
     Args:
-        before: flows ``H,W,2`` from the frame before the two to the first of them and back; None if there is none.
+        before: flows from the frame before the two to the first of them and back; None if there is none.
         pair: flows between the two.
         after: flows from the second to the frame after it and back; None if there is none.
         gaps: how long it is from the frame before to the first and from the second to the frame after, where it is 1
             between the two.
     """
-    there, back = pair
-    total = np.zeros((*there.shape[:2], 3), np.float32)
-    sides = 0
-    views = (there, back, before and before[::-1], gaps[0]), (back, there, after, gaps[1])
-    for onward, returning, beside, gap in views:
+    ways = []
+    change: Flow = np.zeros_like(pair[0])
+    for onward, back, beside, gap in ((*pair, before and before[::-1], gaps[0]), (*pair[::-1], after, gaps[1])):
         if beside is not None:
-            away, home = beside
-            sure = _leads_back(onward, returning) & _leads_back(away, home)
-            change = (onward + away / np.float32(gap)) * np.float32(2 / (1 + gap))
-            total[..., :2] += change * sure[..., None]
-            total[..., 2] += sure
-            sides += 1
-    if sides:
-        total = cv2.GaussianBlur(total, (0, 0), NEARBY)
-    return np.ascontiguousarray(total[..., :2] / (total[..., 2:] + STEADY * max(1, sides)))
+            away = beside[0] / np.float32(gap)
+            sure, sure_beside = _leads_back(onward, back), _leads_back(*beside)
+            change += np.where((sure & sure_beside)[..., None], (onward + away) / np.float32(1 + gap), 0)
+            onward = np.where((sure_beside & ~sure)[..., None], -away, onward)
+        ways.append(onward)
+    # Both frames' places are taken for the same: acceleration differs less from place to place than flow does.
+    return ways[0], ways[1], cv2.GaussianBlur(change, (0, 0), NEARBY)  # type: ignore[return-value]
 
 
 def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:

@@ -34,8 +34,8 @@ def classical_flow_pair(frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]
 def flow_from_time(
     forward: Tensor, backward: Tensor, t: Tensor, acceleration: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Flow t->0 and t->1 from flow 0->1 and 1->0 and ``dis_flow.acceleration`` (all ``B,2,H,W``) at times ``t`` ``B``
-    in [0, 1]; none of that counts as 0.
+    """Flow t->0 and t->1 at times ``t`` ``B`` in [0, 1] from flow 0->1 and 1->0 and its acceleration, if it is known
+    (``dis_flow.motion_between``); ``B,2,H,W`` each.
     """
     t = t.view(-1, 1, 1, 1)
     to_0 = -(1 - t) * t * forward + t * t * backward

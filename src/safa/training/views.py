@@ -20,7 +20,7 @@ def encode(network: Safa, sample: Sample) -> tuple[Tensor | None, PairState]:
     if network.propagation is None:
         return None, encode_first(network, sample)
     assert sample.prior is not None  # such a network asks for it
-    assert sample.acceleration is not None
+    assert sample.motion is not None
     flows = [(both[:, 0], both[:, 1]) for both in sample.prior.unbind(dim=1)]
     states = network.encode_window(list(sample.frames.unbind(dim=1)), flows)
     enlarged = torch.stack([state.enlarged for state in states], dim=1)
@@ -29,8 +29,7 @@ def encode(network: Safa, sample: Sample) -> tuple[Tensor | None, PairState]:
     first, second = (
         FrameState(enlarged[batch, number], features[batch, number]) for number in (sample.pair, sample.pair + 1)
     )
-    prior = sample.prior[batch, sample.pair]
-    return enlarged, network.encode_pair(first, second, (prior[:, 0], prior[:, 1], sample.acceleration))
+    return enlarged, network.encode_pair(first, second, sample.motion.unbind(dim=1))
 
 
 def encode_first(network: Safa, sample: Sample) -> PairState:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safa.engine import Engine
 from safa.engine.images import Array, crop, max_value
 from safa.network import dis_flow
-from safa.network.dis_flow import Flow, acceleration, classical_flow, flow_both_ways, reconciled
+from safa.network.dis_flow import Flow, classical_flow, flow_both_ways, motion_between, reconciled
 from safa.upscaler.tiling import Tile
 
 
@@ -37,6 +37,10 @@ class EncodedFrame:
         return (*self.image.shape[:2], self.image.dtype)
 
 
+Motion = tuple[Flow, Flow, Flow]
+"""Flow between two frames, back, and its acceleration."""
+
+
 @dataclass(frozen=True, eq=False)
 class EncodedWindow:
     """Consecutive frames of one scene; made by ``Upscaler.window``, ``Upscaler.pair`` makes one of two."""
@@ -44,8 +48,8 @@ class EncodedWindow:
     frames: tuple[EncodedFrame, ...]
     times: tuple[Fraction, ...]
     """Of the frames, in seconds."""
-    accelerations: dict[int, Flow] = field(default_factory=dict)
-    """What ``StateCache.acceleration`` has computed, by place."""
+    motions: dict[int, Motion] = field(default_factory=dict)
+    """What ``StateCache.motion`` has computed, by place."""
 
     @property
     def kind(self) -> tuple[int, int, np.dtype[Any]]:
@@ -113,21 +117,21 @@ class StateCache:
                 known[second] = flow_both_ways(first.low, second.low)
         return known[second]
 
-    def acceleration(self, window: EncodedWindow, place: int) -> Flow:
-        """``dis_flow.acceleration`` between the frame at ``place`` and the one after it."""
-        if place not in window.accelerations:
-            window.accelerations[place] = self._acceleration(window, place)
-        return window.accelerations[place]
+    def motion(self, window: EncodedWindow, place: int) -> Motion:
+        """``dis_flow.motion_between`` of the frame at ``place`` and the one after it."""
+        if place not in window.motions:
+            window.motions[place] = self._motion(window, place)
+        return window.motions[place]
 
-    def _acceleration(self, window: EncodedWindow, place: int) -> Flow:
+    def _motion(self, window: EncodedWindow, place: int) -> Motion:
         last, times = len(window.frames) - 1, window.times
         if place == last:  # a frame by itself
-            return np.zeros_like(self.flows(*window.ends(place))[0])
+            return motion_between(None, self.flows(*window.ends(place)), None)
         known = range(max(0, place - 1), min(last, place + 2))
         flows = {near: self.flows(*window.ends(near)) for near in known}
         lasting = {near: float((times[near + 1] - times[near]) / (times[place + 1] - times[place])) for near in known}
         gaps = lasting.get(place - 1, 1), lasting.get(place + 1, 1)
-        return acceleration(flows.get(place - 1), flows[place], flows.get(place + 1), gaps)
+        return motion_between(flows.get(place - 1), flows[place], flows.get(place + 1), gaps)
 
     def release_flow(self) -> None:
         """Give back the memory that computing flow keeps between calls; the flow itself stays."""
@@ -191,7 +195,7 @@ class WindowStates:
             return None
         if not config.propagation:
             return self._flows(place)
-        return *self._flows(place), crop(self._cache.acceleration(self._window, place), self._tile.padded)
+        return tuple(crop(flow, self._tile.padded) for flow in self._cache.motion(self._window, place))
 
     def _flows(self, place: int) -> tuple[Flow, Flow]:
         there, back = self._cache.flows(*self._window.ends(place))

@@ -320,7 +320,7 @@ class Upscaler:
             self._cache.release_flow()
             if self.config.propagation:
                 for place in dict.fromkeys(place for place, _ in asks):
-                    self._cache.acceleration(window, place)
+                    self._cache.motion(window, place)
         return flows
 
 
