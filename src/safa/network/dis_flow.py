@@ -127,7 +127,7 @@ def motion_between(
         if beside is not None:
             away = beside[0] / np.float32(gap)
             sure, sure_beside = _leads_back(onward, back), _leads_back(*beside)
-            change += np.where((sure & sure_beside)[..., None], (onward + away) / np.float32(1 + gap), 0)
+            change += (onward + away) * ((sure & sure_beside) / np.float32(1 + gap))[..., None]
             onward = np.where((sure_beside & ~sure)[..., None], -away, onward)
         ways.append(onward)
     # Both frames' places are taken for the same: acceleration differs less from place to place than flow does.
@@ -137,12 +137,12 @@ def motion_between(
 def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:
     """Where ``flow`` ends inside the frame at a place from which ``back`` leads to about where it began, ``H,W``."""
     height, width = flow.shape[:2]
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x, y = x + flow[..., 0], y + flow[..., 1]
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     returned = flow + cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    astray = np.hypot(returned[..., 0], returned[..., 1])
-    return inside & (astray <= np.maximum(ASTRAY, ASTRAY_SHARE * np.hypot(flow[..., 0], flow[..., 1])))  # type: ignore[no-any-return]
+    astray, way = (one[..., 0] ** 2 + one[..., 1] ** 2 for one in (returned, flow))
+    return inside & (astray <= np.maximum(ASTRAY**2, ASTRAY_SHARE**2 * way))  # type: ignore[no-any-return]
 
 
 def shared_shifts(frame0: Grey, frame1: Grey) -> list[tuple[int, int]]:
