@@ -26,16 +26,66 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
         ``B,C,H,W``.
     """
     height, width = image.shape[-2:]
-    flow = flow.float()
-    x = torch.arange(width, device=flow.device, dtype=torch.float32)
-    y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1)
+    x, y = _places(flow)
     # Clamping the grid gives border padding on every device: MPS has no kernel for padding_mode="border".
-    grid_x = ((x + flow[:, 0]) * (2.0 / max(width - 1, 1)) - 1.0).clamp(-1.0, 1.0)
-    grid_y = ((y + flow[:, 1]) * (2.0 / max(height - 1, 1)) - 1.0).clamp(-1.0, 1.0)
-    grid = torch.stack((grid_x, grid_y), dim=-1)  # B,H,W,2
+    grid_x = (x * (2.0 / max(width - 1, 1)) - 1.0).clamp(-1.0, 1.0)
+    grid_y = (y * (2.0 / max(height - 1, 1)) - 1.0).clamp(-1.0, 1.0)
+    return _sampled(image, grid_x, grid_y, "bilinear")
+
+
+def warp_bicubic(image: Tensor, flow: Tensor) -> Tensor:
+    """As ``warp`` with the bicubic kernel of ``bicubic_upsample`` (a = -0.75): it keeps detail that the bilinear one
+    averages away.
+    """
+    height, width = image.shape[-2:]
+    x, y = _places(flow)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    if image.device.type == "mps":  # no kernel for this either
+        return _gathered_bicubic(image, x, y)
+    # Two more pixels on each side hold the edges for the kernel, in every runtime alike.
+    sides = F.pad(image, (2, 2, 2, 2), mode="replicate")
+    return _sampled(sides, (x + 2) * (2.0 / (width + 3)) - 1.0, (y + 2) * (2.0 / (height + 3)) - 1.0, "bicubic")
+
+
+def _places(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each pixel of a flow ``B,2,H,W`` leads: x and y, ``B,H,W`` float32."""
+    flow = flow.float()
+    x = torch.arange(flow.shape[-1], device=flow.device, dtype=torch.float32)
+    y = torch.arange(flow.shape[-2], device=flow.device, dtype=torch.float32).unsqueeze(1)
+    return x + flow[:, 0], y + flow[:, 1]
+
+
+def _sampled(image: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
+    """``image`` at places in [-1, 1] from edge to edge, in its own type but computed in float32."""
+    grid = torch.stack((x, y), dim=-1)  # B,H,W,2
     with torch.autocast(image.device.type, enabled=False):
-        warped = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return warped.to(image.dtype)
+        found = F.grid_sample(image.float(), grid, mode=mode, padding_mode="zeros", align_corners=True)
+    return found.to(image.dtype)
+
+
+def _gathered_bicubic(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """``image`` ``B,C,H,W`` at pixels ``x`` and ``y`` ``B,H,W`` inside of it, from plain operations."""
+    batch, channels, height, width = image.shape
+    left, top = x.floor(), y.floor()
+    flat, result = image.float().flatten(2), torch.zeros((), device=image.device)
+    for row, weight_y in enumerate(_cubic_weights(y - top), -1):
+        for column, weight_x in enumerate(_cubic_weights(x - left), -1):
+            place = (top + row).clamp(0, height - 1) * width + (left + column).clamp(0, width - 1)
+            index = place.long().reshape(batch, 1, -1).expand(-1, channels, -1)
+            result = result + (weight_y * weight_x).unsqueeze(1) * flat.gather(2, index).view(image.shape)
+    return result.to(image.dtype)
+
+
+def _cubic_weights(share: Tensor, a: float = -0.75) -> tuple[Tensor, ...]:
+    """Weights of the four pixels around a place that is ``share`` of the way from the second to the third."""
+
+    def near(d: Tensor) -> Tensor:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Tensor) -> Tensor:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return far(1 + share), near(share), near(1 - share), far(2 - share)
 
 
 def beyond(flow: Tensor) -> Tensor:

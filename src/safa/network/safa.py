@@ -25,7 +25,7 @@ from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
 from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
 from safa.network.layers import ConvPReLU
-from safa.network.operations import beyond, bicubic_upsample, resize_bilinear, resize_flow, warp
+from safa.network.operations import beyond, bicubic_upsample, resize_bilinear, resize_flow, warp, warp_bicubic
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import LARGEST_SEEN, Propagation
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
@@ -264,8 +264,10 @@ class Safa(nn.Module):
         factor = 1 if self.config.grid == "paper" else SCALE
         full_flow = resize_flow(flow[:, :4], factor)
         share = resize_bilinear(mask, factor)
-        warped0 = warp(frame0.enlarged, full_flow[:, 0:2])
-        warped1 = warp(frame1.enlarged, full_flow[:, 2:4])
+        # Frames enlarged by interpolation are soft; those that the network enlarged have detail to lose.
+        fetch = warp if self.propagation is None else warp_bicubic
+        warped0 = fetch(frame0.enlarged, full_flow[:, 0:2])
+        warped1 = fetch(frame1.enlarged, full_flow[:, 2:4])
         return share * warped0 + (1 - share) * warped1, mask
 
 

@@ -288,8 +288,9 @@ class Network {
         const StageTimer timer(machine_.seconds, IMAGE_FUSION);
         const Tensor full = unpack_flow(machine_, flow, result);
         const bool fusion = settings_.image_fusion != 0;
-        compose(machine_, full, fusion ? &pictures[0] : nullptr, fusion ? &pictures[1] : nullptr,
-                residual.data ? &residual : nullptr, SCALE * pair.height, SCALE * pair.width, result);
+        const auto blend = propagation_ ? compose<sample_bicubic> : compose<sample>;
+        blend(machine_, full, fusion ? &pictures[0] : nullptr, fusion ? &pictures[1] : nullptr,
+              residual.data ? &residual : nullptr, SCALE * pair.height, SCALE * pair.width, result);
     }
 
     const Settings settings_;

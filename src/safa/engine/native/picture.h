@@ -40,16 +40,25 @@ inline Tensor copy_frame(Machine& machine, const Frame& frame) {
     return copy;
 }
 
-// Bicubic (a = -0.75, edges held), four times: `operations.enlarge`; plus `residual` in cells, unless null.
+// Weights of the four pixels around a place that is `share` of the way from the second to the third; a = -0.75.
+template <typename Number>
+inline void cubic_weights(Number share, Number* weights) {
+    constexpr Number a = Number(-0.75);
+    const Number rest = 1 - share, both = a * share * rest;
+    weights[0] = both * rest;
+    weights[1] = ((a + 2) * share - (a + 3)) * share * share + 1;
+    weights[2] = ((a + 2) * rest - (a + 3)) * rest * rest + 1;
+    weights[3] = both * share;
+}
+
+// Bicubic (edges held), four times: `operations.bicubic_upsample`; plus `residual` in cells, unless null.
 inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, const Tensor* residual = nullptr) {
     float taps[SCALE][4];
     for (int phase = 0; phase < SCALE; ++phase) {
-        const double a = -0.75, position = (phase + 0.5) / SCALE - 0.5, share = position - std::floor(position);
-        for (int k = 0; k < 4; ++k) {
-            const double d = std::fabs(share + 1 - k);
-            taps[phase][k] = static_cast<float>(d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1
-                                                       : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a);
-        }
+        const double position = (phase + 0.5) / SCALE - 0.5;
+        double weights[4];
+        cubic_weights(position - std::floor(position), weights);
+        for (int k = 0; k < 4; ++k) taps[phase][k] = static_cast<float>(weights[k]);
     }
     const size_t line = static_cast<size_t>(from.width + 4) * 4;
     float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), line);
@@ -190,6 +199,31 @@ inline Vec4 sample(const Tensor& picture, float x, float y) {
            at.weight[3] * load4(at.pixel[3]);
 }
 
+// The same with the bicubic kernel, `operations.warp_bicubic`.
+inline Vec4 sample_bicubic(const Tensor& picture, float x, float y) {
+    const int last_x = picture.width - 1, last_y = picture.height - 1;
+    x = clamp_position(x, static_cast<float>(last_x));
+    y = clamp_position(y, static_cast<float>(last_y));
+    const int left = static_cast<int>(x), top = static_cast<int>(y);
+    float wx[4], wy[4];
+    cubic_weights(x - left, wx);
+    cubic_weights(y - top, wy);
+    Vec4 sum{};
+    if (left >= 1 && top >= 1 && left + 2 <= last_x && top + 2 <= last_y) {
+        // Down first, all four columns at once.
+        const float* from = picture.at(top - 1, left - 1);
+        const size_t line = static_cast<size_t>(picture.width) * 4;
+        Vec4 columns[4]{};
+        for (int k = 0; k < 4; ++k, from += line)
+            for (int j = 0; j < 4; ++j) columns[j] += wy[k] * load4(from + 4 * j);
+        return wx[0] * columns[0] + wx[1] * columns[1] + (wx[2] * columns[2] + wx[3] * columns[3]);
+    }
+    for (int k = 0; k < 4; ++k)
+        for (int j = 0; j < 4; ++j)
+            sum += wy[k] * wx[j] * load4(picture.at(std::clamp(top + k - 1, 0, last_y), std::clamp(left + j - 1, 0, last_x)));
+    return sum;
+}
+
 inline void store_rgb(float* to, Vec4 value) {
     to[0] = value[0];
     to[1] = value[1];
@@ -233,7 +267,9 @@ inline void copy_picture(Machine& machine, const Tensor& picture, float* image) 
     });
 }
 
-// Blend of the two warped pictures plus the decoder's residual (in cells, four floats a pixel), clamped to [0, 1].
+// Blend of the two warped pictures plus the decoder's residual (in cells, four floats a pixel), clamped to [0, 1];
+// `fetch` is one of the two ways to sample a picture.
+template <Vec4 (*fetch)(const Tensor&, float, float)>
 inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0, const Tensor* picture1,
                     const Tensor* residual, int height, int width, const Result& result) {
     const int factor = width / flow.width, cell = residual ? width / residual->width : 1;
@@ -251,8 +287,8 @@ inline void compose(Machine& machine, const Tensor& flow, const Tensor* picture0
                 const float* near = line + static_cast<size_t>(low) * 8;
                 const Vec4 step = static_cast<float>(factor) * ((1 - at) * load4(near) + at * load4(near + 8));
                 const float share = (1 - at) * near[4] + at * near[12];
-                value = share * sample(*picture0, x + step[0], y + step[1]) +
-                        (1 - share) * sample(*picture1, x + step[2], y + step[3]);
+                value = share * fetch(*picture0, x + step[0], y + step[1]) +
+                        (1 - share) * fetch(*picture1, x + step[2], y + step[3]);
                 if (result.fused) store_rgb(result.fused + (static_cast<size_t>(y) * width + x) * 3, value);
             }
             if (residual) value += load4(residual->at(y / cell, x / cell) + ((y % cell) * cell + x % cell) * 4);
