@@ -47,8 +47,10 @@ def hdr10_plus() -> bytes:
     return b"\xb5\x00\x3c\x00\x01\x04" + int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
-def with_message(path: Path, payload: bytes) -> Path:
-    """A bare H.264 or H.265 stream (by the path's suffix) with `payload` (ITU-T T.35) in front of every frame."""
+def with_message(path: Path, payload: bytes, first: int = 0) -> Path:
+    """A bare H.264 or H.265 stream (by the path's suffix) with `payload` (ITU-T T.35) in front of every frame from the
+    one numbered `first` on.
+    """
     h264 = path.suffix == ".h264"
     options = {"bf": "0"} if h264 else {"x265-params": "log-level=none"}
     plain = make_video(path.with_suffix(".mp4"), range(6), codec="libx264" if h264 else "libx265", options=options)
@@ -58,7 +60,8 @@ def with_message(path: Path, payload: bytes) -> Path:
         name = f"{'h264' if h264 else 'hevc'}_mp4toannexb"
         annex_b = av.bitstream.BitStreamFilterContext(name, full.streams.video[0])
         packets = [part for packet in full.demux(video=0) for part in annex_b.filter(packet if packet.size else None)]
-        path.write_bytes(b"".join(message + bytes(packet) for packet in packets))
+        parts = (bytes(packet) if number < first else message + bytes(packet) for number, packet in enumerate(packets))
+        path.write_bytes(b"".join(parts))
     return path
 
 
@@ -138,6 +141,14 @@ def test_what_only_the_source_frames_carry_is_named_before_work(tmp_path, name, 
         assert [word in text for text in warnings_for(source, suffix)] == [True]
     with VideoReader(make_video(tmp_path / "plain.mp4")) as reader:
         assert reader.info.not_carried == ()
+
+
+def test_what_later_frames_carry_is_named_once_they_were_read(tmp_path):
+    with VideoReader(with_message(tmp_path / "news.h264", CAPTIONS, first=3)) as reader:
+        assert reader.info.not_carried == ()
+        times = [frame.time for frame in reader.frames()]
+    expected = f"frames from {float(times[3]):.3f} s on carry closed captions"
+    assert [expected in problem for problem in reader.problems].count(True) == 1
 
 
 @pytest.mark.parametrize("kind", LOST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from safa.checkpoint import DEFAULT, SHARPENED, with_detail
@@ -88,7 +89,7 @@ class Networks:
         on_pick: Callable[[Pick], None] | None = None,
     ) -> None:
         self._weights, self._detail = str(weights), detail
-        self._computing = {"device": device, "engine": engine, "precision": precision, "memory": memory}
+        self._load = partial(load, device=device, engine=engine, precision=precision, memory=memory)
         self._on_pick = on_pick
         self._picked: dict[Path, str] = {}
         self._loaded: tuple[str, Upscaler] | None = None
@@ -115,7 +116,7 @@ class Networks:
         name = self.name_for(source)
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # before the next is loaded
-            self._loaded = name, load(name, **self._computing)  # type: ignore[arg-type]
+            self._loaded = name, self._load(name)
         return self._loaded[1]
 
     def _named(self, weights: str) -> str:

@@ -16,6 +16,7 @@ from safa.video.read import source
 from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
 from safa.video.read.info import Frame, describe
+from safa.video.read.side_data import lost_kinds
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
@@ -39,8 +40,8 @@ class VideoReader:
 
     Damage: a file with no decodable frame raises MediaError. Packets that cannot be decoded are skipped,
     frames that were decoded with errors are given, and both are counted in `problems`, as is a file that ends
-    before the number of frames it claims. `problems` is complete once `frames` is exhausted; empty means that
-    nothing is missing.
+    before the number of frames it claims, and what later frames carry and no output can hold (of the first one it is
+    in `info`). `problems` is complete once `frames` is exhausted; empty means that nothing is missing.
     """
 
     def __init__(
@@ -82,7 +83,12 @@ class VideoReader:
         info = self.info
         colour = info.colour.resolved(info.height, info.is_rgb)
         to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
+        told = set(info.not_carried)
         for time, duration, frame in self._selected:
+            for kind in lost_kinds(frame):
+                if kind not in told:
+                    told.add(kind)
+                    self.problems.append(f"frames from {float(time):.3f} s on carry {kind}, which cannot be kept.")
             if (frame.width, frame.height) != (info.width, info.height):
                 raise MediaError(
                     f"{self.path}: the picture size changes from {info.width}x{info.height} to "
