@@ -2,8 +2,8 @@
 
 python scripts/ship_weights.py fast runs/fast/last.safetensors --note "hardware: 2-core CPU"
 
---start real --way 1.2 ships weights on the straight line from others through those that were trained, here a fifth
-beyond them: sharper by more of what training changed. The selector stays that of --start.
+--start real --way 1.15 ships weights on the straight line from others through those that were trained, here a little
+beyond them: more of what training changed. The selector stays that of --start.
 """
 
 from __future__ import annotations
