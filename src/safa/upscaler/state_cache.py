@@ -37,7 +37,7 @@ class EncodedFrame:
         return (*self.image.shape[:2], self.image.dtype)
 
 
-Motion = tuple[Flow, Flow, Flow]
+PairMotion = tuple[Flow, Flow, Flow]
 """Flow between two frames, back, and its acceleration."""
 
 
@@ -48,7 +48,7 @@ class EncodedWindow:
     frames: tuple[EncodedFrame, ...]
     times: tuple[Fraction, ...]
     """Of the frames, in seconds."""
-    motions: dict[int, Motion] = field(default_factory=dict)
+    motions: dict[int, PairMotion] = field(default_factory=dict)
     """What ``StateCache.motion`` has computed, by place."""
 
     @property
@@ -117,13 +117,13 @@ class StateCache:
                 known[second] = flow_both_ways(first.low, second.low)
         return known[second]
 
-    def motion(self, window: EncodedWindow, place: int) -> Motion:
+    def motion(self, window: EncodedWindow, place: int) -> PairMotion:
         """``dis_flow.motion_between`` of the frame at ``place`` and the one after it."""
         if place not in window.motions:
             window.motions[place] = self._motion(window, place)
         return window.motions[place]
 
-    def _motion(self, window: EncodedWindow, place: int) -> Motion:
+    def _motion(self, window: EncodedWindow, place: int) -> PairMotion:
         last, times = len(window.frames) - 1, window.times
         if place == last:  # a frame by itself
             return motion_between(None, self.flows(*window.ends(place)), None)
