@@ -12,9 +12,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-import torch
-
-from safa.checkpoint import SHIPPED, load_checkpoint, save_checkpoint
+from safa.checkpoint import SHIPPED, Checkpoint, load_checkpoint, on_the_line, save_checkpoint
 
 
 def main() -> None:
@@ -30,13 +28,8 @@ def main() -> None:
     provenance = {**trained.provenance, "note": arguments.note}
     network = trained.network
     if arguments.start:
-        start = load_checkpoint(arguments.start).network.state_dict()
-        end = network.state_dict()
-        line = {
-            key: torch.lerp(value, end[key], arguments.way) for key, value in start.items() if value.is_floating_point()
-        }
-        kept = {key: value for key, value in start.items() if key.startswith("selector.")}
-        network.load_state_dict({**start, **line, **kept})
+        start = load_checkpoint(arguments.start)
+        network = Checkpoint(start.config, on_the_line(start, trained, arguments.way), arguments.name).network
         provenance |= {"start": arguments.start, "way": arguments.way}
     save_checkpoint(network, SHIPPED / f"{arguments.name}.safetensors", provenance, "float16")
     shipped = sorted(SHIPPED.glob("*.safetensors"))

@@ -163,14 +163,19 @@ def _sharpened(name: str, detail: float) -> Checkpoint:
     plain, sharp = load_checkpoint(name), load_checkpoint(SHARPENED[name])
     if detail == 0:
         return plain
-    # The selector decides what is computed; it is not what makes a picture sharp.
-    between = {
-        key: value if key.startswith("selector.") else value + np.float32(detail) * (sharp.tensors[key] - value)
-        for key, value in plain.tensors.items()
-    }
+    between = on_the_line(plain, sharp, detail)
     digest = hashlib.sha256(f"{plain.sha256} {sharp.sha256} {detail!r}".encode()).hexdigest()
     provenance = {"from": [plain.name, sharp.name], "detail": detail}
     return Checkpoint(plain.config, between, f"{name}@{detail:g}", digest, provenance)
+
+
+def on_the_line(start: Checkpoint, end: Checkpoint, way: float) -> Tensors:
+    """The weights that far on the straight line from ``start`` (0) through ``end`` (1)."""
+    # The selector decides what is computed; it is not what makes a picture sharp.
+    return {
+        key: value if key.startswith("selector.") else value + np.float32(way) * (end.tensors[key] - value)
+        for key, value in start.tensors.items()
+    }
 
 
 def save_checkpoint(
