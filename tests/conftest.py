@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def small_stream() -> Safa:
             if "flow_change.1" in name:
                 parameter.normal_(std=0.2)
     return network
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Of PyTorch: with more, gradients of some convolutions add up in another order each time on some processors."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

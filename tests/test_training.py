@@ -62,6 +62,7 @@ def stop_at(step: int) -> object:
     return check
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "changes",
     [{"times": "one"}, {"times": "three"}, {"flow_loss": 0.1, "degradation": Degradation(), "checkpointing": True}],

@@ -78,6 +78,7 @@ def fail() -> None:
     raise RuntimeError("out of memory")
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("number", "last"), [*((number, 3) for number in SIGNALS), (signal.SIGINT, 4)], ids=["Ctrl-C", "kill", "at the end"]
 )

@@ -40,6 +40,7 @@ def sharp(features: Path, **more: object) -> TrainConfig:
     return changed(perceptual_weights=str(features), perceptual_share=1.5, adversarial_share=0.8, **more)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path, tmp_path: Path) -> None:
     whole = resumed_to_the_last_bit(sharp(features), data, tmp_path)
     assert any(name.startswith("optimizer.exp_avg.sharpness.discriminator") for name in whole)

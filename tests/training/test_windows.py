@@ -41,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_data(tmp_path_factory.mktemp("data") / "train")
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "changes", [{"degradation": Degradation()}, {**CHOOSING, "checkpointing": True}], ids=["random", "selector"]
 )
@@ -48,6 +49,21 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, tmp_path: Path
     whole = resumed_to_the_last_bit(changed(**changes), data, tmp_path)
     moved = not torch.equal(whole["shares"], torch.full((2, 3), 1 / 3))
     assert moved == ("network" in changes)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_makes_frames_between_can_be_trained_alone(data: Path, tmp_path: Path) -> None:
+    config = changed(trained="synthesis", average=0.0)
+    run(changed(steps=2), data, tmp_path / "begin")
+    begin = tmp_path / "begin" / "last.safetensors"
+    resumed_to_the_last_bit(config, data, tmp_path, init=str(begin))
+    before, after = (load_checkpoint(path).network for path in (begin, tmp_path / "whole" / "last.safetensors"))
+    changed_parts = {
+        name.partition(".")[0]
+        for (name, ours), theirs in zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+        if not torch.equal(ours, theirs)
+    }
+    assert changed_parts == {"first_hidden", "blocks", "flow_head", "decoder"}
 
 
 def test_compiled_chains_give_the_same(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

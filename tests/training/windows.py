@@ -52,16 +52,18 @@ class Stopped(Exception):
     """Stands for a crash."""
 
 
-def resumed_to_the_last_bit(config: TrainConfig, data: Path, folder: Path) -> dict[str, torch.Tensor]:
+def resumed_to_the_last_bit(
+    config: TrainConfig, data: Path, folder: Path, **options: object
+) -> dict[str, torch.Tensor]:
     """A run of four steps, and one that crashed after three and was resumed, are equal; their state."""
 
     def stop(progress: TrainProgress) -> None:
         if progress.step == 3:
             raise Stopped
 
-    assert run(config, data, folder / "whole") == 4
+    assert run(config, data, folder / "whole", **options) == 4
     with pytest.raises(Stopped):
-        run(config, data, folder / "parts", on_progress=stop)
+        run(config, data, folder / "parts", on_progress=stop, **options)
     run(config, data, folder / "parts", resume=True)
     whole, parts = (load_file(folder / name / "state.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()

@@ -31,7 +31,7 @@ from safa.training.config import TrainConfig
 from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
-from safa.training.objective import Objective, fuse_operations
+from safa.training.objective import Objective, fuse_operations, keep_features
 from safa.training.pretrained import load_extractor, start_from, start_near_identity
 from safa.training.state import RunParts, load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
@@ -117,9 +117,12 @@ def train(
     if init is not None:
         start_from(network, init)
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if config.trained == "synthesis":
+        keep_features(network)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     plain = _objective(network, config, fabric.device)
-    groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "betas": config.betas}]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained, "betas": config.betas}]
     if plain.sharpness is not None:
         against = list(plain.sharpness.parameters())
         groups += [{"params": against, "betas": DISCRIMINATOR_BETAS}] if against else []

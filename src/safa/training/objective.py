@@ -196,6 +196,13 @@ def recompute_activations(network: Safa) -> None:
         wrap(network.propagation.forward_pass, "forward")
 
 
+def keep_features(network: Safa) -> None:
+    """Leave everything as it is that a frame of a window gets before it is one of a pair."""
+    for part in (network.extractor, network.propagation):
+        if part is not None:
+            part.requires_grad_(False)
+
+
 def fuse_operations(network: Safa) -> None:
     """Compile the chains of residual blocks that most of a training step is spent in.
 

@@ -16,6 +16,9 @@ from safa.network.safa import Safa
 from safa.training.config import TrainConfig
 from safa.training.views import synthesize_all
 
+# Of the held-out samples; not the run's, so that runs that differ in their seed alone are compared on the same ones.
+SEED = 1
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -47,7 +50,7 @@ class Validator:
         if not material.held_out or not config.validation_samples:
             return
         settings = validation_settings(config.sample_settings(), material.held_out)
-        data = TrainingData(material.held_out, settings, config.seed, config.validation_samples)
+        data = TrainingData(material.held_out, settings, SEED, config.validation_samples)
         for first in range(0, len(data), config.batch):
             self.batches.append(collate([data[k] for k in range(first, min(first + config.batch, len(data)))]))
         parts = [_score(*_bicubic(batch), batch) for batch in self.batches]
