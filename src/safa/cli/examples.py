@@ -2,7 +2,7 @@
 
 EXAMPLES = {
     "What it would make, and how long that takes": "safa upscale clip.mp4 -o clip-4x.mp4 --dry-run",
-    "An old DVD": "safa upscale dvd.vob -o dvd-2x.mkv --scale 2 --detail 0.5",
+    "An old DVD": "safa upscale dvd.vob -o dvd-2x.mkv --scale 2",
     "A clip from a phone": "safa upscale phone.mp4 -o phone-60.mp4 --scale 2 --fps 60",
     "A recording of a screen": "safa upscale screen.mkv -o screen-2x.mp4 --scale 2 --rate 1 --crf 14",
     "Animation": "safa upscale cartoon.mp4 -o cartoon-4x.mp4 --dedup",

@@ -22,9 +22,10 @@ COARSE = {"h264": 25.0, "mpeg2video": 4.0, "mpeg1video": 4.0, "mpeg4": 4.0, "vp9
 FEW_BITS = 0.2
 """The same for other codecs: bits per pixel below which it is visible."""
 
-COMPRESSED, COMPRESSED_DETAIL = "real", 0.5
-"""The weights for footage that compression has damaged, and how much detail they are given if nothing else is said:
-nearly as true as without it, and closer to what people see (the README's table)."""
+COMPRESSED, COMPRESSED_DETAIL = "real", 0.8
+"""The weights for footage that compression has damaged, and how much detail they are given if nothing else is said: of
+ten clips seen at 0.5, 0.87 and 1 without knowing which is which, 0.87 was preferred in five and 1 in four; the tenth
+had regular dots on fine vertical lines at both."""
 
 
 @dataclass(frozen=True)

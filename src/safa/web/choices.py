@@ -33,7 +33,7 @@ SMOOTHNESS = {
 }
 SPEED = {"1": "Normal speed", "2": "Half speed", "4": "Quarter speed", "8": "One eighth"}
 QUALITY = {"high": "High", "smaller": "Smaller file"}
-DETAIL = {AUTO: "As suits the footage", "0": "True to the footage", "0.5": "Sharper", "1": "Sharpest"}
+DETAIL = {AUTO: "As suits the footage", "0": "True to the footage", "0.5": "A little sharper", "1": "Sharpest"}
 COUNTS = {"1": "1 picture", "3": "3 pictures", "7": "7 pictures", "15": "15 pictures", "31": "31 pictures"}
 DEFAULTS: dict[str, Any] = {
     "smoothness": "2",
