@@ -153,7 +153,7 @@ def preview(
 def previewed_weights() -> list[str]:
     """All shipped weights, by growing detail."""
     names = shipped_names()
-    steps = [f"{name}@{COMPRESSED_DETAIL:g}" for name, sharp in SHARPENED.items() if name == COMPRESSED and sharp in names]
+    steps = [f"{COMPRESSED}@{COMPRESSED_DETAIL:g}"] if SHARPENED[COMPRESSED] in names else []
     order = [*SHARPENED, *steps]
     return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
 
