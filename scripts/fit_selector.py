@@ -161,7 +161,7 @@ def fit(selector: ScaleSelector, looks: Looks, cost: Tensor, used: Tensor) -> No
         seen = (looks.seen[some].float() - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
         chance = branch_weights(torch.sigmoid(_logits(selector, seen)))
         # Gains are hundredths of a decibel; a few windows with much larger ones must not decide everything.
-        loss = -(chance * (10 * gains[some]).clamp(-3, 3)).sum(dim=1).mean()
+        loss = -(chance * (10 * gains[some]).clamp(-1, 1)).sum(dim=1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
