@@ -25,7 +25,7 @@ from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method
 from safa.upscaler.upscaler import load
 
-NETWORKS = ("fast", "real", "real@0.5", "vivid")
+NETWORKS = ("fast", "real", "real@0.8", "vivid")
 ROUTES = ("SPAN > RIFE", "RIFE > animevideov3", "RIFE > x4plus")
 SIDE, ZOOM = 96, 2
 
