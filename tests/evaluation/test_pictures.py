@@ -87,4 +87,6 @@ def test_embedded_pictures_can_be_read_back(lossless: bool, kind: str, tolerance
 
 def _contains(page: np.ndarray, picture: np.ndarray) -> int:
     """How often ``picture`` lies on ``page``."""
-    return int((cv2.matchTemplate(page, picture, cv2.TM_SQDIFF) < 1).sum())
+    height, width = picture.shape[:2]
+    corners = np.argwhere((page == picture[0, 0]).all(axis=2))
+    return sum(np.array_equal(page[y : y + height, x : x + width], picture) for y, x in corners)
