@@ -21,6 +21,8 @@ from safa.training import Objective, TrainConfig, TrainProgress, train
 from tests.conftest import TINY, tiny_network
 from tests.data_fixtures import write_pack, write_training_data
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
     steps=6,
@@ -62,7 +64,6 @@ def stop_at(step: int) -> object:
     return check
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "changes",
     [{"times": "one"}, {"times": "three"}, {"flow_loss": 0.1, "degradation": Degradation(), "checkpointing": True}],

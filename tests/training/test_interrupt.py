@@ -18,6 +18,8 @@ from safa.network.config import SafaConfig
 from safa.training import TrainConfig, TrainProgress, train
 from safa.training.interrupt import SIGNALS, ignore_in_worker
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
     steps=4,
@@ -78,7 +80,6 @@ def fail() -> None:
     raise RuntimeError("out of memory")
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("number", "last"), [*((number, 3) for number in SIGNALS), (signal.SIGINT, 4)], ids=["Ctrl-C", "kill", "at the end"]
 )

@@ -17,6 +17,8 @@ from safa.training.discriminator import Discriminator, discriminator_loss, netwo
 from safa.training.losses import Perceptual, charbonnier
 from safa.training.sharpness import ALONE, RISE, Sharpness
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,7 +42,6 @@ def sharp(features: Path, **more: object) -> TrainConfig:
     return changed(perceptual_weights=str(features), perceptual_share=1.5, adversarial_share=0.8, **more)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path, tmp_path: Path) -> None:
     whole = resumed_to_the_last_bit(sharp(features), data, tmp_path)
     assert any(name.startswith("optimizer.exp_avg.sharpness.discriminator") for name in whole)

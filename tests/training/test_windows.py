@@ -35,13 +35,14 @@ from safa.training.objective import fuse_operations
 from safa.training.pretrained import start_from, start_near_identity
 from safa.training.views import synthesize_all
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_data(tmp_path_factory.mktemp("data") / "train")
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "changes", [{"degradation": Degradation()}, {**CHOOSING, "checkpointing": True}], ids=["random", "selector"]
 )
@@ -51,7 +52,6 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, tmp_path: Path
     assert moved == ("network" in changes)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_what_makes_frames_between_can_be_trained_alone(data: Path, tmp_path: Path) -> None:
     config = changed(trained="synthesis", average=0.0)
     run(changed(steps=2), data, tmp_path / "begin")
