@@ -1,4 +1,4 @@
-"""Consecutive frames of clips as folders of pictures, for scripts/measure_looks.py, measure_levels.py and docs/detail.py.
+"""Consecutive frames of clips as folders of pictures, for measure_looks.py, measure_levels.py and docs/detail.py.
 
 python scripts/cut_clips.py OUT goats.mp4:40 walk.mp4:100 VID4/city ...
 
