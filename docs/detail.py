@@ -17,15 +17,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from safa.checkpoint import with_detail
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.baselines import blend
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method
+from safa.jobs.weights import COMPRESSED, COMPRESSED_DETAIL
 from safa.upscaler.upscaler import load
 
-NETWORKS = ("fast", "real", "real@0.8", "vivid")
+NETWORKS = ("fast", COMPRESSED, with_detail(COMPRESSED, COMPRESSED_DETAIL), "vivid")
 ROUTES = ("SPAN > RIFE", "RIFE > animevideov3", "RIFE > x4plus")
 SIDE, ZOOM = 96, 2
 

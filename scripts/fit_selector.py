@@ -21,19 +21,18 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.sample import Sample, collate
+from safa.data.dataset import flows_of_window
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
+from safa.evaluation.metrics import psnr
 from safa.evaluation.protocols import to_tensor
-from safa.network.dis_flow import flow_both_ways, motion_between
 from safa.network.safa import Safa
 from safa.network.selector import ScaleSelector, branch_weights, chosen_scale
 from safa.network.states import PairState
-from safa.training.views import encode
 from safa.video.names import VIDEO_SUFFIXES
 
 SIZES = (1.0, 0.5, 0.25)
@@ -91,62 +90,49 @@ def windows(clip: Path, count: int, rng: np.random.Generator) -> Iterator[tuple[
         yield size, parts[:-1], parts[-1]
 
 
-def sample_of(frames: list[Image], target: Image) -> Sample:
-    """A batch of one window."""
+def pair_of(network: Safa, frames: list[Image]) -> PairState:
+    """The two frames in the middle of a window, as the network sees them."""
     lows = [reduce_quarter(frame) for frame in frames]
-    steps = [flow_both_ways(first, second) for first, second in itertools.pairwise(lows)]
     middle = FRAMES // 2 - 1
-    motion = motion_between(*[*steps, None][middle - 1 : middle + 2])
-    return collate(
-        [
-            Sample(
-                torch.cat([to_tensor(low) for low in lows]),
-                torch.cat([to_tensor(frame) for frame in frames]),
-                to_tensor(target)[0],
-                torch.tensor(middle),
-                torch.tensor(0.5),
-                torch.stack([torch.stack([_planes(flow) for flow in both]) for both in steps]),
-                torch.stack([_planes(flow) for flow in motion]),
-                None,
-            )
-        ]
-    )
+    prior, motion = flows_of_window(lows, middle)
+    flows = [(forward[None], backward[None]) for forward, backward in prior]
+    states = network.encode_window([to_tensor(low) for low in lows], flows)
+    return network.encode_pair(states[middle], states[middle + 1], tuple(flow[None] for flow in motion))
 
 
 @torch.no_grad()
-def look(network: Safa, sample: Sample, usual: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
-    """For every block what it sees and PSNR ``B,K`` with each scale; the other blocks take their ``usual`` ones or,
-    in three windows of ten, any.
+def look(network: Safa, frames: list[Image], target: Image, usual: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """For every block what it sees and PSNR ``1,K`` with each scale; the other blocks take their ``usual`` ones or, in
+    three windows of ten, any.
     """
-    _, pair = encode(network, sample)
+    pair, truth, t = pair_of(network, frames), to_tensor(target), torch.tensor([0.5])
     count = len(network.config.scales)
-    others = torch.randint(count, (len(usual),)).tolist() if float(torch.rand(())) < 0.3 else list(usual)
-    hidden, flow = pair.hidden, network.initial_flow(pair.hidden, sample.t, pair.prior)
+    others = torch.randint(count, (len(usual),)).tolist() if float(torch.rand(())) < 0.3 else usual
+    features = pair.frame0.features, pair.frame1.features
+    hidden, flow = pair.hidden, network.initial_flow(pair.hidden, t, pair.prior)
     looks = []
-    for number in range(len(usual)):
-        x = _input(network, pair, hidden, flow, sample.t)
-        values = []
-        for scale in range(count):
-            image = _finished(network, pair, x, flow, sample.t, number, [scale, *others[number + 1 :]])
-            error = (image.clamp(0, 1) - sample.between).square().mean(dim=(1, 2, 3))
-            values.append(-10 * error.clamp(min=1e-8).log10())
+    for number, (block, own) in enumerate(zip(network.blocks, others, strict=True)):
+        x = network.block_input(hidden, *features, flow, t)
+        choices = [[*others[:number], scale, *others[number + 1 :]] for scale in range(count)]
+        values = [psnr(network.synthesize(pair, t, choice).image, truth) for choice in choices]
         places = F.interpolate(x[:, :, ::2, ::2], PLACES, mode="nearest-exact")
-        looks.append((places.half(), torch.stack(values, dim=1)))
-        hidden, flow = _step(network, x, flow, number, others[number])
+        looks.append((places.half(), torch.stack(values, dim=1).float().clamp(max=80)))
+        hidden = block.at_scale(x, own)  # type: ignore[operator]
+        flow = flow + network.flow_head(hidden).float()
     return looks
 
 
-def collect(network: Safa, clips: Sequence[Path], count: int, usual: tuple[int, ...]) -> Looks:
+def collect(network: Safa, clips: Sequence[Path], count: int, usual: list[int]) -> Looks:
     """Look at ``count`` windows of every clip."""
     rng = np.random.default_rng(1)
     parts: list[tuple[Tensor, Tensor, int, int, int]] = []
     for number, clip in enumerate(clips):
         for size, frames, target in windows(clip, count, rng):
-            for block, (seen, psnr) in enumerate(look(network, sample_of(frames, target), usual)):
-                parts.append((seen, psnr, block, size, number))
+            for block, (seen, values) in enumerate(look(network, frames, target, usual)):
+                parts.append((seen, values, block, size, number))
         print(f"{number + 1} of {len(clips)} clips", flush=True)
-    seen, psnr, *numbers = zip(*parts, strict=True)
-    return Looks(torch.cat(seen), torch.cat(psnr), *(torch.tensor(column) for column in numbers))
+    places, values, *numbers = zip(*parts, strict=True)
+    return Looks(torch.cat(places), torch.cat(values), *(torch.tensor(column) for column in numbers))
 
 
 def fit(selector: ScaleSelector, looks: Looks, cost: Tensor, used: Tensor) -> None:
@@ -159,7 +145,7 @@ def fit(selector: ScaleSelector, looks: Looks, cost: Tensor, used: Tensor) -> No
     for _ in range(STEPS):
         some = used[torch.randint(len(used), (BATCH,))]
         seen = (looks.seen[some].float() - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
-        chance = branch_weights(torch.sigmoid(_logits(selector, seen)))
+        chance = branch_weights(torch.sigmoid(selector.judge(seen)))
         # Gains are hundredths of a decibel; a few windows with much larger ones must not decide everything.
         loss = -(chance * (10 * gains[some]).clamp(-1, 1)).sum(dim=1).mean()
         optimizer.zero_grad()
@@ -175,8 +161,8 @@ def fit(selector: ScaleSelector, looks: Looks, cost: Tensor, used: Tensor) -> No
 
 @torch.no_grad()
 def report(selector: ScaleSelector, looks: Looks, scales: tuple[float, ...], kept: Tensor) -> None:
-    """One line for each block and zoom, on the blocks ``kept``."""
-    choice = torch.cat([chosen_scale(_logits(selector, part.float())) for part in looks.seen[kept].split(BATCH)])
+    """One line for each block and size, on the blocks ``kept``."""
+    choice = torch.cat([chosen_scale(selector.judge(part.float())) for part in looks.seen[kept].split(BATCH)])
     gains = looks.psnr[kept] - looks.psnr[kept].mean(dim=1, keepdim=True)
     chosen = gains.gather(1, choice[:, None])[:, 0]
     block, size = looks.block[kept], looks.size[kept]
@@ -190,36 +176,6 @@ def report(selector: ScaleSelector, looks: Looks, scales: tuple[float, ...], kep
         shares = torch.bincount(choice[members], minlength=len(scales)) / members.sum()
         told = " ".join(f"{100 * float(share):.0f} %" for share in shares)
         print(f"| {name} | " + " | ".join(f"{float(value):+.3f}" for value in values) + f" | {told} |")
-
-
-def _input(network: Safa, pair: PairState, hidden: Tensor, flow: Tensor, t: Tensor) -> Tensor:
-    return network.block_input(hidden, pair.frame0.features, pair.frame1.features, flow, t)
-
-
-def _step(network: Safa, x: Tensor, flow: Tensor, number: int, scale: int) -> tuple[Tensor, Tensor]:
-    """The hidden state and the flow after block ``number`` at ``scale``."""
-    hidden = network.blocks[number].at_scale(x, scale)  # type: ignore[operator]
-    return hidden, flow + network.flow_head(hidden).float()
-
-
-def _finished(
-    network: Safa, pair: PairState, x: Tensor, flow: Tensor, t: Tensor, number: int, scales: list[int]
-) -> Tensor:
-    """The picture when block ``number``, which sees ``x``, and those after it take ``scales``."""
-    hidden, flow = _step(network, x, flow, number, scales[0])
-    for later, scale in enumerate(scales[1:], start=number + 1):
-        hidden, flow = _step(network, _input(network, pair, hidden, flow, t), flow, later, scale)
-    return network.compose(pair.frame0, pair.frame1, flow, t, hidden)[0]
-
-
-def _planes(field: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(field)).permute(2, 0, 1)
-
-
-def _logits(selector: ScaleSelector, seen: Tensor) -> Tensor:
-    """As ``ScaleSelector.forward``, of pixels that were picked already."""
-    logits: Tensor = selector.decide(selector.look(selector.squeeze(seen)).mean(dim=(2, 3)))
-    return logits
 
 
 def main() -> None:
@@ -242,12 +198,12 @@ def main() -> None:
         network.selector.squeeze.conv.in_channels, network.config.channels, len(network.config.scales)
     )
     if arguments.looks and arguments.looks.exists():
-        looks = Looks(**torch.load(arguments.looks, weights_only=True))
+        looks = Looks(**load_file(arguments.looks))
     else:
         clips = sorted(path for path in arguments.clips.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-        looks = collect(network, clips, arguments.windows, tuple(arguments.usual))
+        looks = collect(network, clips, arguments.windows, arguments.usual)
         if arguments.looks:
-            torch.save(vars(looks), arguments.looks)
+            save_file(vars(looks), arguments.looks)
     kept = looks.clip % KEPT == KEPT // 2
     scales = network.config.scales
     fit(network.selector, looks, arguments.cost * torch.tensor([scale**2 for scale in scales]), (~kept).nonzero()[:, 0])

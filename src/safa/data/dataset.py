@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,11 +154,7 @@ class TrainingData(Dataset[Sample]):
         far = slice(top * SCALE, (top + low) * SCALE), slice(left * SCALE, (left + low) * SCALE)
         prior = motion = None
         if settings.with_prior:
-            steps = list(itertools.starmap(flow_both_ways, itertools.pairwise(lows)))
-            before, pair, after = [None, *steps, None][scene.pair : scene.pair + 3]
-            assert pair is not None
-            motion = torch.stack([_channels_first(flow[near]) for flow in motion_between(before, pair, after)])
-            prior = torch.stack([torch.stack([_channels_first(flow[near]) for flow in both]) for both in steps])
+            prior, motion = (flows[..., near[0], near[1]] for flows in flows_of_window(lows, scene.pair))
         flow = None
         if settings.with_flow:
             flow = torch.full((3, 4, low, low), torch.nan)
@@ -185,6 +182,15 @@ class TrainingData(Dataset[Sample]):
         # The one with more detail of two places: flat areas are of little use for training.
         places = [(int(rng.integers(rows + 1)), int(rng.integers(columns + 1))) for _ in range(2)]
         return max(places, key=lambda place: float(first[place[0] :, place[1] :][:low, :low].std()))
+
+
+def flows_of_window(lows: Sequence[Image], pair: int) -> tuple[Tensor, Tensor]:
+    """The classical flow of consecutive frames, as ``Sample.prior``, and ``Sample.motion`` of those after ``pair``."""
+    steps = list(itertools.starmap(flow_both_ways, itertools.pairwise(lows)))
+    before, now, after = [None, *steps, None][pair : pair + 3]
+    assert now is not None
+    prior = torch.stack([torch.stack([_channels_first(flow) for flow in both]) for both in steps])
+    return prior, torch.stack([_channels_first(flow) for flow in motion_between(before, now, after)])
 
 
 def fitting_reels(split: Split, frames: int) -> tuple[Reel, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from safa.checkpoint import SHARPENED, shipped_names
+from safa.checkpoint import SHARPENED, shipped_names, with_detail
 from safa.engine.images import to_8_bits
 from safa.errors import OutputError, SafaError
 from safa.jobs.batch import KEPT_SUFFIXES
@@ -153,7 +153,7 @@ def preview(
 def previewed_weights() -> list[str]:
     """All shipped weights, by growing detail."""
     names = shipped_names()
-    steps = [f"{COMPRESSED}@{COMPRESSED_DETAIL:g}"] if SHARPENED[COMPRESSED] in names else []
+    steps = [with_detail(COMPRESSED, COMPRESSED_DETAIL)] if SHARPENED[COMPRESSED] in names else []
     order = [*SHARPENED, *steps]
     return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
 

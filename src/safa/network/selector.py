@@ -23,8 +23,11 @@ class ScaleSelector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The paper's second 1x1 convolution has stride 2: skipping pixels first gives the same values for less.
-        y = self.look(self.squeeze(x[:, :, ::2, ::2]))
-        return self.decide(y.mean(dim=(2, 3))).float()
+        return self.judge(x[:, :, ::2, ::2])
+
+    def judge(self, x: Tensor) -> Tensor:
+        """The logits ``B,K-1`` from the pixels ``B,C,h,w`` that were picked of a block's input."""
+        return self.decide(self.look(self.squeeze(x)).mean(dim=(2, 3))).float()
 
 
 def branch_weights(choice: Tensor) -> Tensor:
