@@ -6,7 +6,7 @@ Devices and number types are names here, as PyTorch has them: most of the packag
 from __future__ import annotations
 
 import os
-import platform
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def processor_threads() -> int:
 
 def _best() -> str:
     """Loading PyTorch takes seconds, so it is only done where there may be a GPU for it."""
-    possible = platform.system() in ("Darwin", "Windows") or any(map(os.path.exists, GPU_FILES))
+    possible = sys.platform in ("darwin", "win32") or any(map(os.path.exists, GPU_FILES))
     if not possible or find_spec("torch") is None:
         return CPU
     import torch

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from safa.engine import windows_memory
+
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -22,13 +24,14 @@ USUAL = 8 * GIB
 
 def total() -> int:
     """What the machine has, or the container where that is less."""
-    physical = _kernel_line(MACHINE, "MemTotal") or _sysconf("SC_PHYS_PAGES") or USUAL
+    physical = _kernel_line(MACHINE, "MemTotal") or _sysconf("SC_PHYS_PAGES") or windows_memory.machine_total() or USUAL
     return min([physical, *(limit for limit, _ in _limits())])
 
 
 def available() -> int:
     """What can be taken now without swapping, inside the container's limit where there is one."""
-    free = _kernel_line(MACHINE, "MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or total() // 2
+    free = _kernel_line(MACHINE, "MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or windows_memory.machine_available()
+    free = free or total() // 2
     return max(0, min([free, *(limit - used for limit, used in _limits())]))
 
 
@@ -39,15 +42,15 @@ def resident() -> int:
     except (OSError, ValueError, IndexError, AttributeError):
         pass
     if sys.platform == "win32":
-        return 0
+        return windows_memory.process_resident()
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def peak() -> int:
-    """The most this process has held since ``reset_peak``; 0 where the system does not tell."""
-    return _kernel_line(PROCESS, "VmHWM")
+    """The most this process has held, since ``reset_peak`` where the system offers that; 0 where it does not tell."""
+    return _kernel_line(PROCESS, "VmHWM") or windows_memory.process_peak()
 
 
 def reset_peak() -> bool:

@@ -1,9 +1,11 @@
 """Atomic writes, locks and digests of files, and clear errors when the disk is full."""
 
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,31 +65,62 @@ def sync_folder(folder: Path) -> None:
 class FolderLock:
     """Locks a folder against other processes until it is released or this process ends.
 
-    It has no effect where there are no such locks: on Windows and some network file systems.
+    It has no effect where there are no such locks: on some network file systems.
     """
 
     def __init__(self, folder: Path) -> None:
         """Raises OutputError where another process has the folder."""
         self._handle: int | None = None
-        if fcntl is None:
-            return
-        self._handle = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._handle = _named_mutex(folder) if fcntl is None else _locked_folder(folder)
         except BlockingIOError:
-            self.release()
             raise OutputError(f"{folder} is in use: another run is making the same output; let it end.") from None
-        except OSError:
-            self.release()
 
     def release(self) -> None:
         """Unlock the folder. May be called again."""
         if self._handle is not None:
-            os.close(self._handle)
+            _close_mutex(self._handle) if fcntl is None else os.close(self._handle)
             self._handle = None
 
     def __del__(self) -> None:
         self.release()
+
+
+def _locked_folder(folder: Path) -> int | None:
+    """An open, locked handle of the folder; None where it cannot be locked. BlockingIOError where another has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
+
+
+def _named_mutex(folder: Path) -> int | None:
+    """The same on Windows, where folders have no locks: a mutex of that name, which ends with its process."""
+    if sys.platform != "win32":
+        return None
+    exists = 183
+    name = os.path.normcase(folder.resolve())
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.CreateMutexW.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_wchar_p]
+    kernel.CreateMutexW.restype = ctypes.c_void_p
+    ctypes.set_last_error(0)
+    handle: int | None = kernel.CreateMutexW(None, 0, f"Global\\safa-{hashlib.sha256(name.encode()).hexdigest()}")
+    if handle is not None and ctypes.get_last_error() == exists:
+        _close_mutex(handle)
+        raise BlockingIOError
+    return handle
+
+
+def _close_mutex(handle: int) -> None:
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.CloseHandle.argtypes = [ctypes.c_void_p]
+        kernel.CloseHandle(handle)
 
 
 @contextmanager

@@ -115,9 +115,9 @@ class Direct {
     void multiply_line(const float* const* rows, int pixels, float* sums) const {
         const float* weights = packed_.data();
         const int depth = size_ * in_channels_;
-        long first = 0;
+        ptrdiff_t first = 0;
         for (const int vectors : panels_) {
-            const Product p{rows,  depth, depth * size_,    0, static_cast<long>(stride_) * in_channels_, weights,
+            const Product p{rows,  depth, depth * size_,    0, static_cast<ptrdiff_t>(stride_) * in_channels_, weights,
                             sums + first, LANES, channels_, false};
             multiply_panel<Float32, 0>(p, vectors, pixels);
             weights += static_cast<size_t>(depth) * size_ * vectors * LANES;

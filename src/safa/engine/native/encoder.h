@@ -12,7 +12,7 @@ class Normalized final : public Source {
    public:
     Normalized(const Tensor& picture, const float* weight, const float* bias)
         : Source(picture.height, picture.width, 3), picture_(picture), weight_(weight), bias_(bias) {}
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         for (int x = x0; x < x1; ++x, out += stride) {
             const float* p = picture_.at(y, x);
             for (int c = 0; c < 3; ++c)

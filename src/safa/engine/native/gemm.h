@@ -31,19 +31,19 @@ struct Product {
     const float* const* steps;
     int step_depth;
     int depth;
-    long offset;
-    long row;
+    ptrdiff_t offset;
+    ptrdiff_t row;
     const float* weights;
     float* out;
-    long out_vector;
-    long out_row;
+    ptrdiff_t out_vector;
+    ptrdiff_t out_row;
     bool accumulate;
 };
 
 // ROW: a row stride known when compiling (0: p.row), which saves all address arithmetic.
 template <typename Numbers, int MR, int NV, int ROW>
 inline void multiply(const Product& p) {
-    const long row = ROW ? ROW : p.row;
+    const ptrdiff_t row = ROW ? ROW : p.row;
     Vec sum[MR][NV];
     if (p.accumulate) {
         for (int m = 0; m < MR; ++m)

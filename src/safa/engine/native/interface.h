@@ -3,12 +3,12 @@
 #include <cstdio>
 
 #if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 #include "network.h"
+#include "processor.h"
 
 namespace {
 
@@ -30,11 +30,8 @@ int guarded(char* message, int size, const Body& body) {
 // Whether the processor has a matrix unit for bfloat16 and the system lets this process use it, now asked for.
 bool may_use_tiles() {
 #if defined(__x86_64__) && defined(__linux__) && defined(SYS_arch_prctl)
-    constexpr unsigned TILES = 1u << 24, BFLOAT16 = 1u << 22;
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & TILES) == 0 || (d & BFLOAT16) == 0) return false;
     constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // asm/prctl.h; a system without AMX knows neither
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return safa::Processor().tiles && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 #else
     return false;
 #endif
@@ -42,7 +39,11 @@ bool may_use_tiles() {
 
 }  // namespace
 
+#if defined(_WIN32)
+#define SAFA_PUBLIC extern "C" __declspec(dllexport)
+#else
 #define SAFA_PUBLIC extern "C" __attribute__((visibility("default")))
+#endif
 
 struct Context {
     safa::Network network;
@@ -56,17 +57,9 @@ SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 // Best build for this processor: 0 baseline, 1 AVX2, 2 AVX-512, 3 AVX-512 with products of bfloat16, 4 those by AMX. The
 // third is for AMD's: Intel's take longer for such products than for those of float32, unless they have AMX.
 SAFA_PUBLIC int safa_best_build() {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool wide = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    const bool half = wide && __builtin_cpu_supports("avx512bf16");
-    if (half && may_use_tiles()) return 4;
-    return half && __builtin_cpu_is("amd") ? 3 : wide ? 2 : avx2 ? 1 : 0;
-#else
-    return 0;
-#endif
+    const safa::Processor processor;
+    if (processor.bfloat16 && may_use_tiles()) return 4;
+    return processor.bfloat16 && processor.amd ? 3 : processor.avx512 ? 2 : processor.avx2 ? 1 : 0;
 }
 
 SAFA_PUBLIC Context* safa_create(const Settings* settings, int count, const char* const* names,

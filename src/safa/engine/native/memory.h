@@ -1,12 +1,13 @@
 // Memory that is allocated once and kept: aligned buffers and the workspace of a context.
 #pragma once
 
-#include <cstdlib>
 #include <map>
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
 #include <sys/mman.h>
+#endif
 
 #include "vector.h"
 
@@ -18,22 +19,20 @@ class Buffer {
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
+    Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_), alignment_(other.alignment_) {
         other.data_ = nullptr;
         other.size_ = 0;
     }
-    ~Buffer() { std::free(data_); }
+    ~Buffer() { release(); }
 
     float* reserve(size_t floats) {
         if (floats > size_ || !data_) {
-            std::free(data_);
-            data_ = nullptr;
-            size_ = 0;
+            release();
             // Transforms write to dozens of pages in turn: large pages keep them in the processor's page table cache.
             const size_t page = floats * sizeof(float) >= LARGE_PAGE / 2 ? LARGE_PAGE : 64;
             const size_t bytes = (floats * sizeof(float) + page - 1) / page * page;
-            data_ = static_cast<float*>(std::aligned_alloc(page, bytes ? bytes : page));
-            if (!data_) throw std::bad_alloc();
+            data_ = static_cast<float*>(::operator new(bytes ? bytes : page, std::align_val_t(page)));
+            alignment_ = page;
 #if defined(MADV_HUGEPAGE)
             if (page == LARGE_PAGE) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
@@ -46,9 +45,16 @@ class Buffer {
     size_t size() const { return size_; }
 
    private:
+    void release() {
+        if (data_) ::operator delete(data_, std::align_val_t(alignment_));
+        data_ = nullptr;
+        size_ = 0;
+    }
+
     static constexpr size_t LARGE_PAGE = 2 << 20;
     float* data_ = nullptr;
     size_t size_ = 0;
+    size_t alignment_ = 0;
 };
 
 // A view of an activation: height x width x channels, channels a multiple of CHANNEL_STEP unless said otherwise.

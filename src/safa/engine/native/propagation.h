@@ -12,7 +12,7 @@ namespace safa {
 class Nothing final : public Source {
    public:
     Nothing(int height, int width, int channels) : Source(height, width, channels) {}
-    void row(int, int x0, int x1, float* out, long stride) const override {
+    void row(int, int x0, int x1, float* out, ptrdiff_t stride) const override {
         for (int x = x0; x < x1; ++x, out += stride) std::memset(out, 0, channels * sizeof(float));
     }
 };

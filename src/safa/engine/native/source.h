@@ -12,12 +12,12 @@ class Source {
     virtual ~Source() = default;
 
     // Pixels x0..x1-1 (all inside) of row y to out, `stride` floats from pixel to pixel.
-    virtual void row(int y, int x0, int x1, float* out, long stride) const = 0;
+    virtual void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const = 0;
     // The whole input where it lies in memory as it is.
     virtual const Tensor* tensor() const { return nullptr; }
 
     // As `row` for any y and x: zeros outside, the padding of a convolution.
-    void padded_row(int y, int x0, int x1, float* out, long stride) const {
+    void padded_row(int y, int x0, int x1, float* out, ptrdiff_t stride) const {
         const bool inside = y >= 0 && y < height;
         const int left = inside ? (x0 < 0 ? (x1 < 0 ? x1 : 0) : x0) : x1;
         const int right = inside ? (x1 > width ? (left > width ? left : width) : x1) : x1;
@@ -31,7 +31,7 @@ class Source {
     const int channels;
 
    private:
-    void zero(int x0, int x1, float* out, long stride) const {
+    void zero(int x0, int x1, float* out, ptrdiff_t stride) const {
         for (int x = x0; x < x1; ++x, out += stride) std::memset(out, 0, channels * sizeof(float));
     }
 };
@@ -40,7 +40,7 @@ class Source {
 class Plain final : public Source {
    public:
     explicit Plain(const Tensor& tensor) : Source(tensor.height, tensor.width, tensor.channels), tensor_(tensor) {}
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         const bool dense = stride == channels;
         const size_t piece = static_cast<size_t>(dense ? x1 - x0 : 1) * channels;
         for (int x = x0; x < x1; x += dense ? x1 - x0 : 1, out += stride)
@@ -72,7 +72,7 @@ class Resampled final : public Source {
           factor_(factor),
           sampling_(sampling) {}
 
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         const Taps down = taps(y, tensor_.height);
         for (int x = x0; x < x1; ++x, out += stride) {
             const Taps across = taps(x, tensor_.width);
@@ -134,7 +134,7 @@ class Joined final : public Source {
    public:
     Joined(const Source& first, const Source& second)
         : Source(first.height, first.width, first.channels + second.channels), first_(first), second_(second) {}
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         first_.row(y, x0, x1, out, stride);
         second_.row(y, x0, x1, out + first_.channels, stride);
     }

@@ -7,9 +7,20 @@
 #include <thread>
 #include <vector>
 
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 namespace safa {
+
+// Tells a process from one that was forked from it.
+inline long process_number() {
+#if defined(_WIN32)
+    return 0;  // Windows does not fork
+#else
+    return getpid();
+#endif
+}
 
 class Pool {
    public:
@@ -74,7 +85,7 @@ class Pool {
     // The threads and all that they share. A forked child has a copy in which they do not exist, though the mutex may
     // be locked by one and the condition waited for by all: to destroy that copy could take for ever.
     struct Crew {
-        bool is_here() const { return owner == getpid(); }
+        bool is_here() const { return owner == process_number(); }
 
         void drain(int thread) {
             for (int index = next.fetch_add(1); index < count; index = next.fetch_add(1)) call(job, index, thread);
@@ -107,7 +118,7 @@ class Pool {
         void (*call)(const void*, int, int) = nullptr;
         const void* job = nullptr;
         int count = 0;
-        pid_t owner = getpid();
+        long owner = process_number();
     };
 
     void stop() {

@@ -150,7 +150,7 @@ class TileProducts {
             if constexpr (NV > 1) _tile_zero(4);
             if constexpr (NV > 2) _tile_zero(5);
         }
-        const long step = in_channels_ * 2L;  // bytes between pixels
+        const ptrdiff_t step = in_channels_ * ptrdiff_t(2);  // bytes between pixels
         for (int y = 0; y < 3; ++y) {
             const float* first = rows[y];
             const float* second = first + static_cast<size_t>(PIXELS) * in_channels_ / 2;

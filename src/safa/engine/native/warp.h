@@ -39,8 +39,8 @@ struct Corners {
         y = clamp_position(y, static_cast<float>(image.height - 1));
         const int left = static_cast<int>(x), top = static_cast<int>(y);
         const float ax = x - left, ay = y - top;
-        const long right = left + 1 < image.width ? image.channels : 0;
-        const long bottom = top + 1 < image.height ? static_cast<long>(image.width) * image.channels : 0;
+        const ptrdiff_t right = left + 1 < image.width ? image.channels : 0;
+        const ptrdiff_t bottom = top + 1 < image.height ? static_cast<ptrdiff_t>(image.width) * image.channels : 0;
         pixel[0] = image.at(top, left);
         pixel[1] = pixel[0] + right;
         pixel[2] = pixel[0] + bottom;
@@ -62,7 +62,7 @@ class Warped final : public Source {
           frame_(frame),
           sampling_(sampling) {}
 
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         const float scale = 1.0f / flow_.finer;
         const int count = sampling_.count;
         for (int x = x0; x < x1; ++x, out += stride) {
@@ -114,7 +114,7 @@ class Tail final : public Source {
           most_(most),
           with_flow_(true) {}
 
-    void row(int y, int x0, int x1, float* out, long stride) const override {
+    void row(int y, int x0, int x1, float* out, ptrdiff_t stride) const override {
         const int count = sampling_.count;
         const Vec4 none{};
         for (int x = x0; x < x1; ++x, out += stride) {

@@ -224,7 +224,7 @@ class Winograd {
                 steps[g] = input + point * plan.input_step + static_cast<size_t>(g) * plan.rows * WORDS;
             float* out = product + point * plan.product_step;
             for (const int vectors : panels_) {
-                const Product p{steps,   WORDS, depth, 0,     WORDS, weights, out, static_cast<long>(plan.rows) * LANES,
+                const Product p{steps,   WORDS, depth, 0,     WORDS, weights, out, static_cast<ptrdiff_t>(plan.rows) * LANES,
                                 LANES, source > 0};
                 multiply_panel<Numbers, WORDS>(p, vectors, tiles);
                 weights += static_cast<size_t>(depth) * vectors * LANES;
