@@ -54,6 +54,16 @@ def test_thrifty_encoders_make_whole_videos(tmp_path, codec, economy):
     assert verification.ok, verification.failures()
 
 
+def test_headers_say_nothing_of_the_machine(tmp_path):
+    """Segments that were made on different machines are joined where their headers are equal."""
+    output = tmp_path / "out.mkv"
+    convert(make_video(tmp_path / "in.mkv", size=(64, 64)), output, codec="h265", pixel_format="yuv420p")
+    with av.open(str(output)) as container:
+        header = container.streams.video[0].codec_context.extradata
+    assert b"cpuid" not in header
+    assert b"pools" not in header
+
+
 @pytest.mark.parametrize(
     ("path", "bit_depth", "codec"),
     [("a.mp4", 8, "h264"), ("a.mkv", 10, "h265"), ("a.webm", 8, "vp9"), ("a.webm", 10, "av1"), ("a.gif", 8, "rgb")],

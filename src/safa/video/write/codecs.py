@@ -57,7 +57,8 @@ def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
 
 
 def _x265(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
-    parameters = ["log-level=none", "open-gop=0", *mastering.x265()]
+    # "info" would write the processor's abilities into the header: segments from two machines would not fit together.
+    parameters = ["log-level=none", "open-gop=0", "info=0", *mastering.x265()]
     if mastering.has_display:
         parameters.append("hdr10=1")
     return {"crf": f"{crf:g}", "preset": preset, "x265-params": ":".join(parameters)}
