@@ -20,6 +20,9 @@ from safa.video.write.journal import Journal, is_published, work_folder
 from safa.video.write.segments import SegmentWriter
 from tests.video.making import convert, frame_hashes, make_video, write_frames
 
+# Windows has no SIGKILL; there SIGTERM ends a process just as suddenly.
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
 
 @pytest.mark.parametrize("stop_after", [3, 8, 13])
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, clip, stop_after):
@@ -35,14 +38,14 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, clip, stop_after):
 def test_killed_process_leaves_only_whole_segments(tmp_path, clip):
     """A real kill -9 in mid-segment, no clean-up of any kind."""
     script = (
-        "import os, signal, sys\n"
+        "import os, sys\n"
         "from pathlib import Path\n"
         "from tests.video.making import write_frames\n"
         "from safa.video.write.segments import SegmentWriter\n"
         "write = SegmentWriter.write\n"
         "def write_19(self, image, moment):\n"
         "    write(self, image, moment)\n"
-        "    if moment.index * 2 + moment.t * 2 == 18: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    if moment.index * 2 + moment.t * 2 == 18: os.kill(os.getpid(), {int(KILL)})\n"
         "SegmentWriter.write = write_19\n"
         "write_frames(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
@@ -51,7 +54,7 @@ def test_killed_process_leaves_only_whole_segments(tmp_path, clip):
     run = subprocess.run(
         [sys.executable, "-c", script, clip, output], env=os.environ | {"PYTHONPATH": path}, check=False
     )
-    assert run.returncode == -signal.SIGKILL
+    assert run.returncode == (-KILL if os.name == "posix" else int(KILL))
     journal, spec, plan, kept = write_frames(clip, output)
     assert kept == 16
     mux(journal, spec, plan)
