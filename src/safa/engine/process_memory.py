@@ -49,8 +49,8 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """The most this process has held, since ``reset_peak`` where the system offers that; 0 where it does not tell."""
-    return _kernel_line(PROCESS, "VmHWM") or windows_memory.process_peak()
+    """The most this process has held since ``reset_peak``; 0 where the system does not tell."""
+    return _kernel_line(PROCESS, "VmHWM")
 
 
 def reset_peak() -> bool:

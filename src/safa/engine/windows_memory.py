@@ -42,12 +42,13 @@ def machine_available() -> int:
 
 def process_resident() -> int:
     """What this process holds."""
-    return int(_process().resident)
-
-
-def process_peak() -> int:
-    """The most this process has held."""
-    return int(_process().peak)
+    facts = _Process(size=ctypes.sizeof(_Process))
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = c_void_p
+        kernel.K32GetProcessMemoryInfo.argtypes = [c_void_p, POINTER(_Process), c_uint32]
+        kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), byref(facts), facts.size)
+    return int(facts.resident)
 
 
 def _machine() -> _Machine:
@@ -56,14 +57,4 @@ def _machine() -> _Machine:
         kernel = ctypes.WinDLL("kernel32")
         kernel.GlobalMemoryStatusEx.argtypes = [POINTER(_Machine)]
         kernel.GlobalMemoryStatusEx(byref(facts))
-    return facts
-
-
-def _process() -> _Process:
-    facts = _Process(size=ctypes.sizeof(_Process))
-    if sys.platform == "win32":
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.GetCurrentProcess.restype = c_void_p
-        kernel.K32GetProcessMemoryInfo.argtypes = [c_void_p, POINTER(_Process), c_uint32]
-        kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), byref(facts), facts.size)
     return facts

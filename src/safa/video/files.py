@@ -78,9 +78,13 @@ class FolderLock:
 
     def release(self) -> None:
         """Unlock the folder. May be called again."""
-        if self._handle is not None:
-            _close_mutex(self._handle) if fcntl is None else os.close(self._handle)
-            self._handle = None
+        if self._handle is None:
+            return
+        if fcntl is None:
+            _close_mutex(self._handle)
+        else:
+            os.close(self._handle)
+        self._handle = None
 
     def __del__(self) -> None:
         self.release()
