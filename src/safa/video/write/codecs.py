@@ -25,6 +25,10 @@ CONTAINERS = {
 
 AVX_512F = 13  # OpenCV's number of a processor feature (CV_CPU_AVX_512F), which its Python module has no name for
 
+# Side of x265's largest coding tree unit. Where one of them holds the whole frame, x265 reads memory it has not written,
+# and its bytes differ from run to run (seen at 64x64, at no other size): such frames get units of half the side.
+LARGEST_UNIT = 64
+
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 Options = Callable[[float | None, str, Mastering], dict[str, str]]
