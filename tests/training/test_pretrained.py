@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from tests.conftest import tiny_network
 
 from safa.errors import SafaError
-from safa.training.pretrained import load_extractor
+from safa.network.synthesis import Decoder
+from safa.training.pretrained import load_extractor, start_anew
 
 
 def resnet() -> dict[str, torch.Tensor]:
@@ -51,3 +52,19 @@ def test_another_network_is_named(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "resnet.safetensors")
     with pytest.raises(SafaError, match=r"stages\.1\.1\.conv1\.weight is missing"):
         load_extractor(tiny_network(grid="paper"), tmp_path / "resnet.safetensors")
+
+
+@pytest.mark.parametrize("grid", ["paper", "input"])
+def test_what_enters_a_new_decoder_reaches_its_last_layer(grid: str) -> None:
+    """That layer begins at 0 and learns by what it gets; as PyTorch makes layers, a seventh would be left."""
+    torch.manual_seed(1)
+    network = tiny_network(grid=grid, channels=16, decoder_blocks=12)
+    start_anew(network)
+    decoder = network.decoder
+    assert isinstance(decoder, Decoder)
+    arrived: list[torch.Tensor] = []
+    decoder.head.register_forward_pre_hook(lambda _, given: arrived.append(given[0]))
+    entered = torch.randn(2, 33, 32, 32)
+    decoder(entered)
+    # Deviation over the picture: what is the same everywhere tells the last layer nothing.
+    assert arrived[0].std(dim=(2, 3)).mean() > 0.5 * entered.std()

@@ -32,7 +32,7 @@ from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress
 from safa.training.losses import PIXEL_LOSSES
 from safa.training.objective import fuse_operations
-from safa.training.pretrained import start_from, start_near_identity
+from safa.training.pretrained import start_anew, start_from
 from safa.training.views import synthesize_all
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,7 +112,7 @@ def test_the_objective_can_be_learnt(data: Path) -> None:
     batch = batch_of(data, config)
     torch.manual_seed(0)
     network = Safa(config.network).train()
-    start_near_identity(network)
+    start_anew(network)
     objective = Objective(network, config)
     optimizer = torch.optim.AdamW(objective.parameters(), 3e-3)
     losses = []

@@ -15,7 +15,7 @@ from safa.data.sample import Sample, collate
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training import TrainConfig, TrainProgress, train
-from safa.training.pretrained import start_near_identity
+from safa.training.pretrained import start_anew
 
 NETWORK = SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis", propagation=1, fixed_scale=1)  # type: ignore[arg-type]
 SELECTING = dataclasses.replace(NETWORK, fixed_scale=None)
@@ -80,7 +80,7 @@ def lively_network(config: SafaConfig) -> Safa:
     """Heads are not zero, so that every part matters."""
     torch.manual_seed(0)
     network = Safa(config).train()
-    start_near_identity(network)
+    start_anew(network)
     with torch.no_grad():
         for head in (network.flow_head[0], network.decoder.head, network.propagation.decoder.head):  # type: ignore[union-attr]
             head.weight.normal_(std=0.05)

@@ -32,7 +32,7 @@ from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
 from safa.training.objective import Objective, fuse_operations, keep_features
-from safa.training.pretrained import load_extractor, start_from, start_near_identity
+from safa.training.pretrained import load_extractor, start_anew, start_from
 from safa.training.state import RunParts, load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
 
@@ -110,8 +110,7 @@ def train(
         config = dataclasses.replace(config, steps=max(1, steps))
     torch.manual_seed(config.seed)
     network = Safa(config.network)
-    if config.network.propagation:
-        start_near_identity(network)
+    start_anew(network)
     if config.extractor_weights is not None:
         load_extractor(network, Path(config.extractor_weights))
     if init is not None:

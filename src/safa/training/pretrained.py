@@ -1,4 +1,4 @@
-"""Starting points: whole networks, and feature extractors from a ResNet-18 (the paper's ablation d)."""
+"""Starting points: new networks, whole networks, and feature extractors from a ResNet-18 (the paper's ablation d)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from safa.network.config import SafaConfig
 from safa.network.layers import ResidualBlock
 from safa.network.parameters import renamed
 from safa.network.safa import Safa
+from safa.network.synthesis import Decoder
 
 # torchvision's names of a ResNet and ours.
 _RESNET = [
@@ -31,12 +32,19 @@ DEEPENED = ("propagation", "decoder_blocks")
 """Of ``SafaConfig``: numbers of residual blocks, which weights to start from may have fewer of."""
 
 
-def start_near_identity(network: Safa) -> None:
-    """Let every residual block of a new network pass on what it gets, with a small change of it.
+def start_anew(network: Safa) -> None:
+    """Set what a new network begins its training with, so that signals arrive where the loss is.
 
-    A network with propagation is deep: a state passes the blocks of every frame of a window. With a nonlinearity after
-    each sum, as residual blocks begin, little of it would arrive.
+    Every residual block passes on what it gets, with a small change of it: with a nonlinearity after each sum, as these
+    blocks are made, little would be left after a dozen. The convolutions of a pair network's decoder keep the deviation
+    of what they get (He et al., 2015): as layers are made, a seventh of it reaches the last one, which begins at 0,
+    and small networks on small batches do not begin to learn within thousands of steps.
     """
+    if isinstance(network.decoder, Decoder):
+        for name, module in network.decoder.named_modules():
+            if isinstance(module, nn.Conv2d) and name != "head":
+                nn.init.kaiming_normal_(module.weight, a=0.25)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             nn.init.constant_(module.conv1.act.weight, 0.1)
