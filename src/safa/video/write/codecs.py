@@ -25,8 +25,8 @@ CONTAINERS = {
 
 AVX_512F = 13  # OpenCV's number of a processor feature (CV_CPU_AVX_512F), which its Python module has no name for
 
-# Side of x265's largest coding tree unit. Where one of them holds the whole frame, x265 reads memory it has not written,
-# and its bytes differ from run to run (seen at 64x64, at no other size): such frames get units of half the side.
+# Side of x265's largest coding tree unit. Where one of them holds the whole frame, x265 reads memory that it has not
+# written, and its bytes differ from run to run (seen at 64x64, at no other size): such frames get half the side.
 LARGEST_UNIT = 64
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
