@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_void_p
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -159,6 +160,11 @@ def load(build: str) -> ctypes.CDLL:
     """
     path = find(build)
     if path is None:
+        if sys.platform == "win32":
+            raise SafaError(
+                f"The native engine ({build}) was not built: the compiler that pip brings for it (ziglang) failed when "
+                "safa was installed. Reinstall safa-video with pip install -v, which shows why."
+            )
         raise SafaError(
             f"The native engine ({build}) was not built: there was no usable C++ compiler (GCC or Clang) when safa was "
             "installed. Install one and reinstall safa-video."
