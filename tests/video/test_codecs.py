@@ -1,7 +1,9 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 
 from safa.errors import OutputError
@@ -10,7 +12,7 @@ from safa.video.verify import verify
 from safa.video.write.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
 from safa.video.write.encoder import check_encoder
 from safa.video.write.encoder_memory import MOST_ECONOMY
-from tests.video.making import convert, frame_hashes, make_video, write_frames
+from tests.video.making import convert, frame_hashes, make_video, write_frames, write_video
 
 FITTING = [
     (".mp4", "h264", "h264"),
@@ -52,6 +54,21 @@ def test_thrifty_encoders_make_whole_videos(tmp_path, codec, economy):
     settings = {"codec": codec, "pixel_format": choose_codec(output, codec).pixel_format, "economy": economy}
     verification = verify(output, convert(source, output, **settings))
     assert verification.ok, verification.failures()
+
+
+def test_h265_of_one_coding_tree_unit_is_the_same_each_time(tmp_path):
+    """x265 reads what it has not written there, unless it is told to halve the unit."""
+    rng = np.random.default_rng(1)
+    still = cv2.GaussianBlur(rng.normal(0, 200, (64, 96, 3)), (0, 0), 2)
+    frames = [still[:, 3 * k : 3 * k + 64] + rng.normal(128, 12, (64, 64, 3)) for k in range(6)]
+    pictures = [frame.clip(0, 255).astype(np.uint8) for frame in frames]
+    source, made, others = tmp_path / "in.mkv", set(), []
+    write_video(source, pictures, range(6), Fraction(1, 24), rate=24, codec="ffv1", pixel_format="bgr0")
+    for number in range(12):
+        others.append(np.full(50_000 + 20_000 * number, number, np.uint8))  # so that memory is never as it was
+        convert(source, tmp_path / f"{number}.mkv", codec="h265", pixel_format="yuv420p")
+        made.add(tuple(frame_hashes(tmp_path / f"{number}.mkv")))
+    assert len(made) == 1
 
 
 def test_headers_say_nothing_of_the_machine(tmp_path):
