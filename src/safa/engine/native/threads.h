@@ -11,6 +11,12 @@
 #include <unistd.h>
 #endif
 
+#if defined(__clang__)
+#define SAFA_ONE_COPY __attribute__((noinline))
+#else
+#define SAFA_ONE_COPY __attribute__((noipa))
+#endif
+
 namespace safa {
 
 // Tells a process from one that was forked from it.
@@ -51,15 +57,13 @@ class Pool {
     template <typename Job>
     void run(int count, const Job& job) {
         if (count <= 1 || crew_ == nullptr || !crew_->is_here()) {
-            for (int index = 0; index < count; ++index) job(index, 0);
+            for (int index = 0; index < count; ++index) call<Job>(&job, index, 0);
             return;
         }
         Crew& crew = *crew_;
         {
             std::lock_guard<std::mutex> lock(crew.mutex);
-            crew.call = [](const void* opaque, int index, int thread) {
-                (*static_cast<const Job*>(opaque))(index, thread);
-            };
+            crew.call = call<Job>;
             crew.job = &job;
             crew.count = count;
             crew.next.store(0);
@@ -72,6 +76,13 @@ class Pool {
     }
 
    private:
+    // One compiled copy for every way of calling: in two the compiler may fuse multiplications and additions differently,
+    // and results would depend on the number of threads.
+    template <typename Job>
+    SAFA_ONE_COPY static void call(const void* opaque, int index, int thread) {
+        (*static_cast<const Job*>(opaque))(index, thread);
+    }
+
     static void pause(int spin) {
         if (spin > 200) {
             std::this_thread::yield();
