@@ -96,15 +96,17 @@ def test_result_depends_neither_on_threads_nor_on_what_ran_before() -> None:
         assert np.array_equal(first, third)
 
 
-def test_window_depends_neither_on_threads_nor_on_what_ran_before() -> None:
+@pytest.mark.parametrize("build", builds())
+def test_window_depends_neither_on_threads_nor_on_what_ran_before(build: str) -> None:
     network = lively_network(**GRIDS["window"])
-    single, several = native_engine(network, 1), native_engine(network, 3)
+    single, several = native_engine(network, 1, build), native_engine(network, 3, build)
     frame0, frame1, prior = random_pair(40, 24)
     results = []
     for engine in (single, several, single):
         window = engine.encode_window([frame0, frame1, frame1], [prior, prior])
         first, second, _ = (engine.finish_frame(frame) for frame in window)
-        results.append((first.picture, engine.synthesize(engine.encode_pair(first, second, prior), 0.5).image))
+        pair = engine.encode_pair(first, second, prior)
+        results.append((first.picture, *(engine.synthesize(pair, t).image for t in (0.25, 1 / 3, 0.5))))
     for others in results[1:]:
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(results[0], others, strict=True))
 
