@@ -13,7 +13,7 @@ import numpy as np
 
 from safa.data.scene import Image
 from safa.errors import SafaError
-from safa.video.write.codecs import LARGEST_UNIT
+from safa.video.write.codecs import x265_unit
 
 CodecName = Literal["h264", "hevc", "mpeg2", "vp9"]
 Chroma = Literal["420", "444"]
@@ -59,8 +59,8 @@ def encode_packets(
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.thread_count = 1
     context.options = {**_ALWAYS[codec], **options}
-    if codec == "hevc" and max(height, width) <= LARGEST_UNIT:
-        context.options["x265-params"] += f":ctu={LARGEST_UNIT // 2}"
+    if codec == "hevc":
+        context.options["x265-params"] += x265_unit(width, height)
     packets: list[bytes] = []
     for index, image in enumerate(frames):
         frame = _to_yuv(image, chroma)

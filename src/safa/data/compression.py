@@ -8,6 +8,7 @@ import numpy as np
 
 from safa.data.codec import CodecName, decode_packets, encode_packets
 from safa.data.scene import Image
+from safa.video.write.codecs import LARGEST_UNIT
 
 # Coarsest and finest quantiser of each codec (a CRF, of the MPEG ones a quantiser scale): visible to nearly invisible
 # damage.
@@ -24,7 +25,7 @@ WAYS: dict[CodecName, dict[str, tuple[str, ...]]] = {
 }
 LONG = 5  # frames
 # x265 overruns its memory on frames smaller than one of its coding tree units.
-SMALLEST_CODED = 64
+SMALLEST_CODED = LARGEST_UNIT
 
 
 def pass_codec(

@@ -160,15 +160,11 @@ def load(build: str) -> ctypes.CDLL:
     """
     path = find(build)
     if path is None:
+        cause = "there was no usable C++ compiler (GCC or Clang)", "Install one and reinstall safa-video"
         if sys.platform == "win32":
-            raise SafaError(
-                f"The native engine ({build}) was not built: the compiler that pip brings for it (ziglang) failed when "
-                "safa was installed. Reinstall safa-video with pip install -v, which shows why."
-            )
-        raise SafaError(
-            f"The native engine ({build}) was not built: there was no usable C++ compiler (GCC or Clang) when safa was "
-            "installed. Install one and reinstall safa-video."
-        )
+            cause = "pip's compiler for it (ziglang) failed", "Reinstall safa-video with pip install -v to see why"
+        reason, remedy = cause
+        raise SafaError(f"The native engine ({build}) was not built: {reason} when safa was installed. {remedy}.")
     try:
         library = ctypes.CDLL(str(path))
         version = library.safa_version()

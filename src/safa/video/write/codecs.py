@@ -25,9 +25,8 @@ CONTAINERS = {
 
 AVX_512F = 13  # OpenCV's number of a processor feature (CV_CPU_AVX_512F), which its Python module has no name for
 
-# Side of x265's largest coding tree unit. Where one of them holds the whole frame, x265 reads memory that it has not
-# written, and its bytes differ from run to run (seen at 64x64, at no other size): such frames get half the side.
 LARGEST_UNIT = 64
+"""Side of x265's largest coding tree unit, in pixels."""
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -58,6 +57,15 @@ def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
     parameters = [*(["asm=avx2"] if cv2.checkHardwareSupport(AVX_512F) else []), *mastering.x264()]
     given = {"x264-params": ":".join(parameters)} if parameters else {}
     return {"crf": f"{crf:g}", "preset": preset, **given}
+
+
+def x265_unit(width: int, height: int) -> str:
+    """What x265's parameters must end with for frames of this size.
+
+    Where one coding tree unit holds the whole frame, x265 reads memory that it has not written, and its bytes differ from
+    run to run (seen at 64x64, at no other size): such frames get units of half the side.
+    """
+    return f":ctu={LARGEST_UNIT // 2}" if max(width, height) <= LARGEST_UNIT else ""
 
 
 def _x265(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:

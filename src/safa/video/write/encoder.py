@@ -15,7 +15,7 @@ from safa.errors import OutputError
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
 from safa.video.names import is_numbered, number_places
-from safa.video.write.codecs import LARGEST_UNIT, PRESETS, choose_codec, codec_entry, container_of
+from safa.video.write.codecs import PRESETS, choose_codec, codec_entry, container_of, x265_unit
 from safa.video.write.encoder_memory import economy_options
 from safa.video.write.journal import is_published
 
@@ -112,8 +112,8 @@ def encoder_options(spec: OutputSpec) -> dict[str, str]:
     options = codec.options(codec.crf if spec.crf is None else spec.crf, spec.preset, spec.mastering)
     if codec.encoder == "ffv1" and spec.width == 1:
         options = {"level": "1"}  # without slices: FFmpeg cannot cut a column into those that level 3 has
-    if codec.encoder == "libx265" and max(spec.width, spec.height) <= LARGEST_UNIT:
-        options["x265-params"] += f":ctu={LARGEST_UNIT // 2}"
+    if codec.encoder == "libx265":
+        options["x265-params"] += x265_unit(spec.width, spec.height)
     for name, value in economy_options(codec.encoder, spec.economy).items():
         joined = name.endswith("-params") and name in options
         options[name] = f"{options[name]}:{value}" if joined else value
