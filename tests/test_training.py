@@ -18,6 +18,7 @@ from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress, train
+from safa.training.pretrained import start_anew
 from tests.conftest import TINY, tiny_network
 from tests.data_fixtures import write_pack, write_training_data
 
@@ -164,7 +165,9 @@ def test_the_objective_can_be_learnt(data: Path) -> None:
     config = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, fixed_scale=0))
     batch = batch_of(data, config)
     torch.manual_seed(0)
-    objective = Objective(Safa(config.network).train(), config)
+    network = Safa(config.network).train()
+    start_anew(network)
+    objective = Objective(network, config)
     optimizer = torch.optim.AdamW(objective.parameters(), 5e-3)
     losses = []
     for _ in range(40):
