@@ -1,6 +1,6 @@
 """Draws docs/time-factors.png: how good frames between are, by how many are made for each input frame.
 
-safa evaluate fast --on vid4 --data VID4 --times 2,4,8,16 --windows 6 --json > factors.json
+safa evaluate fast --on vid4 --data VID4 --times 2,4,8,16 --windows 2 --json > factors.json
 python docs/time_factors.py factors.json prints the table as well.
 """
 

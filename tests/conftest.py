@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,25 @@ from safa.checkpoint import save_checkpoint
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 
+# Of PyTorch. Tiny networks gain nothing by more, and lose much of their time where the processors have other work;
+# gradients of some convolutions add up in another order each time on some processors.
+torch.set_num_threads(1)
+
 TINY = {"channels": 8, "blocks": 2, "stem_channels": 4, "decoder_blocks": 1}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests share a worker of pytest-xdist: those of a file, and all that want the same costly things."""
+    for item in items:
+        if {"exported_onnx", "exported_stream"} & set(getattr(item, "fixturenames", ())) or "export" in item.path.parts:
+            group = "export"
+        elif "cluster" in item.path.parts:
+            group = "cluster"
+        else:
+            group = str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    # PyTorch's exporter takes longest: what comes last would be waited for.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "export")  # type: ignore[union-attr]
 
 
 def tiny_network(**settings: object) -> Safa:
@@ -41,15 +58,6 @@ def small_stream() -> Safa:
             if "flow_change.1" in name:
                 parameter.normal_(std=0.2)
     return network
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Of PyTorch: with more, gradients of some convolutions add up in another order each time on some processors."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

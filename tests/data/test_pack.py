@@ -123,6 +123,27 @@ def test_frames_are_told_from_photographs(source: Path) -> None:
     assert [path.name for path in stills] == ["view0.jpg", "view3.jpg", "view6.jpg", "view9.jpg"]
 
 
+def test_pictures_of_one_run_that_differ_are_photographs(tmp_path: Path) -> None:
+    for k in range(5):
+        cv2.imwrite(str(tmp_path / f"IMG_{k}.jpg"), texture(k, *((320, 240) if k != 2 else (240, 320))))
+    (tmp_path / "._clip.mp4").write_bytes(b"what macOS keeps beside a file")
+    sequences, stills = find_material(tmp_path)
+    assert (sequences, len(stills)) == ([], 5)
+
+
+def test_frames_that_are_too_small_are_named(tmp_path: Path) -> None:
+    write_frames(tmp_path / "tiny", side=20)
+    with pytest.raises(SafaError, match="tiny are 20x20 pixels"):
+        pack(tmp_path, tmp_path / "x.pack", SETTINGS)
+
+
+def test_a_picture_larger_than_webp_can_hold_is_reduced(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), texture(0, 16400, 40))
+    pack(tmp_path, tmp_path / "x.pack", PackSettings(held_out=0.0))
+    (still,) = open_material(tmp_path / "x.pack", 0.0).train.stills
+    assert still.levels[0].shape == (40, 16383, 3)
+
+
 def test_what_is_held_out_depends_on_names_alone() -> None:
     names = [f"clip{k}" for k in range(20)]
     assert held_out_names(names, 0.1) == held_out_names(reversed(names), 0.1)

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from safa.errors import SafaError
-from safa.evaluation.analysis import ScaleCounts, available_factors, cost_by_factor, count_scales, scales_by_height
+from safa.evaluation.analysis import ScaleCounts, cost_by_factor, count_scales, scales_by_height
 from safa.evaluation.baselines import network_method
-from safa.evaluation.datasets import Dataset
 from safa.network.safa import Safa
 from tests.conftest import tiny_network
 from tests.evaluation.footage import Held, moving
@@ -66,8 +65,3 @@ def test_more_times_cost_less_than_in_proportion() -> None:
     two, four, eight = (cost.operations for cost in cost_by_factor(method, *torch.rand(2, 1, 3, 16, 16), (2, 4, 8)))
     assert eight - four == 2 * (four - two)
     assert two < four < 2 * two
-
-
-def test_factors_need_a_window() -> None:
-    dataset = Dataset("x", (Held("a", moving(3)), Held("b", moving(9))), factor=2)
-    assert available_factors(dataset) == [2, 4, 8]

@@ -78,9 +78,24 @@ def test_a_sequence_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_dataset("vid4", tmp_path, names=listed)
 
 
+def test_a_list_names_sequences_of_the_data_set_alone(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "all" / "a", moving(3))
+    (tmp_path / "all" / "empty").mkdir()
+    listed = tmp_path / "list.txt"
+    listed.write_text("a\nempty\n")
+    for name, root in ((str(tmp_path / "all"), None), ("vid4", tmp_path / "all")):
+        with pytest.raises(SafaError, match=r"empty is"):
+            open_dataset(name, root, names=listed)
+    with pytest.raises(SafaError, match="is one sequence"):
+        open_dataset(str(tmp_path / "all" / "a"), names=listed)
+
+
 @pytest.mark.parametrize(
     ("name", "root", "factor", "message"),
     [
+        ("vid4", "frames/0.png", None, "needs the folder"),
+        ("gopro", "frames/0.png", None, "needs the folder"),
+        ("frames", None, 0, "time factor is 0"),
         ("vid5", None, None, "neither a file or folder nor one of vid4"),
         ("vid4", None, None, "needs the folder"),
         ("vid4", "here", None, "no sequences of frames"),

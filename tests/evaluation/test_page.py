@@ -12,14 +12,18 @@ import cv2
 import numpy as np
 import pytest
 
+from safa.data.scene import reduce_quarter
 from safa.errors import SafaError
 from safa.evaluation.analysis import FactorCost, ScaleCounts
 from safa.evaluation.baselines import BASELINES, Method, network_method
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.gallery import before_after, find_window, worst
+from safa.evaluation.gallery import before_after, decision_sheets, find_window, worst
 from safa.evaluation.page import html_report
+from safa.evaluation.pictures import image_of
+from safa.evaluation.protocols import Compression
 from safa.evaluation.run import Results, evaluate
 from safa.network.safa import Safa
+from tests.conftest import tiny_network
 from tests.evaluation.footage import Held, moving
 
 HOLD, BLEND, _ = BASELINES
@@ -46,6 +50,17 @@ def test_before_and_after_are_of_the_same_middle_frame(results: Results, dataset
     for method, picture in ((HOLD, slow.subject), (BLEND, slow.other)):
         (expected,) = method.interpolate(*inputs, [0.5])
         assert np.abs(picture - 255 * expected[0].permute(1, 2, 0).numpy()).max() <= 0.51
+
+
+def test_decisions_are_shown_for_the_inputs_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset("x", (Held("slow", moving(3)),), 2, Compression("h264", 40))
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr("safa.evaluation.gallery.decide", lambda network, low0, low1, times: seen.extend((low0, low1)))
+    monkeypatch.setattr("safa.evaluation.gallery.overview", lambda network, decisions: None)
+    decision_sheets(evaluate([HOLD], dataset), dataset, tiny_network())
+    expected = find_window(dataset, "slow", 0).inputs()
+    assert all(np.array_equal(a, image_of(b)) for a, b in zip(seen, expected, strict=True))
+    assert not np.array_equal(seen[0], reduce_quarter(moving(1)[0]))
 
 
 def test_the_worst_frame_is_the_one_at_the_cut(results: Results, dataset: Dataset) -> None:

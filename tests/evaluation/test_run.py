@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import BASELINES, Method
+from safa.evaluation.baselines import BASELINES, Method, along_stream
 from safa.evaluation.costs import count_operations
 from safa.evaluation.datasets import Dataset
+from safa.evaluation.protocols import windows
 from safa.evaluation.run import EvaluationProgress, evaluate, worst_frames
+from safa.video.schedule.windows import Span
 from tests.evaluation.footage import Held, moving
 
 
@@ -97,8 +99,8 @@ def test_operations_of_a_frame_are_a_share_of_the_pair() -> None:
     assert results.costs["x"].operations == 2 * 3 * 48 * 12 * 16
 
 
-@pytest.mark.parametrize("windows", [None, 1])
-def test_what_neighbouring_pairs_share_is_counted_once_wherever_one_begins(windows: int | None) -> None:
+@pytest.mark.parametrize("limit", [None, 1])
+def test_what_neighbouring_pairs_share_is_counted_once_wherever_one_begins(limit: int | None) -> None:
     convolution, known = torch.nn.Conv2d(3, 48, 1, bias=False), {}
 
     @torch.no_grad()
@@ -115,9 +117,43 @@ def test_what_neighbouring_pairs_share_is_counted_once_wherever_one_begins(windo
 
     dataset = Dataset("made up", (Held("x", moving(9)),), factor=2)
     methods = [Method("x", interpolate), dataclasses.replace(constant(0), name="stream", stream=along)]
-    results = evaluate(methods, dataset, windows_per_sequence=windows)
+    results = evaluate(methods, dataset, windows_per_sequence=limit)
     # One new frame a pair, two pictures of it.
     assert results.costs["x"].operations == 2 * 3 * 48 * 12 * 16 / 2
+
+
+def test_what_was_counted_beforehand_is_computed_again_when_it_is_timed() -> None:
+    joined: list[int] = []
+
+    def join(frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        joined.append(len(frames))
+        return frames
+
+    def pictures(window: Sequence[np.ndarray], asks: Sequence[tuple[int, float]]) -> Iterator[np.ndarray]:
+        for place, _ in asks:
+            yield window[place].repeat(4, axis=0).repeat(4, axis=1)
+
+    seen: list[Tensor] = []
+
+    def interpolate(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        if not any(torch.equal(frame0, one) for one in seen):
+            seen.append(frame0)
+            calls.append(len(seen))
+        yield from constant(0).interpolate(frame0, frame1, times)
+
+    calls: list[int] = []
+    along = dataclasses.replace(constant(0), name="stream", stream=along_stream(Span(16, 3), join, pictures))
+    pairs = Method("pairs", interpolate)
+    evaluate([along, pairs], Dataset("made up", (Held("x", moving(5)),), factor=2))
+    assert joined == [3, 3]
+    # Two pairs beforehand and two when they are timed.
+    assert calls == [1, 2, 3, 4]
+
+
+def test_inputs_are_held_as_8_bits() -> None:
+    (window,) = windows(Held("x", moving(3)), 2, [0])
+    assert [picture.dtype for picture in window.stream.pictures] == [np.uint8] * 2
+    assert all(torch.equal(a, b) for a, b in zip(window.stream, window.inputs(), strict=True))
 
 
 def test_costs_are_noted_for_every_method() -> None:

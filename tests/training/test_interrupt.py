@@ -18,8 +18,6 @@ from safa.network.config import SafaConfig
 from safa.training import TrainConfig, TrainProgress, train
 from safa.training.interrupt import SIGNALS, ignore_in_worker
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]
     steps=4,

@@ -17,8 +17,6 @@ from safa.training.discriminator import Discriminator, discriminator_loss, netwo
 from safa.training.losses import Perceptual, charbonnier
 from safa.training.sharpness import ALONE, RISE, Sharpness
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,8 +47,22 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path
 
 def test_a_run_without_a_discriminator_is_not_taken_for_one_with_it(data: Path, features: Path, tmp_path: Path) -> None:
     run(changed(steps=2), data, tmp_path / "run")
-    with pytest.raises(SafaError, match="other network settings"):
+    with pytest.raises(SafaError, match="without a discriminator"):
         run(sharp(features), data, tmp_path / "run", resume=True)
+    run(sharp(features, steps=1), data, tmp_path / "other")
+    with pytest.raises(SafaError, match="with a discriminator"):
+        run(changed(steps=2), data, tmp_path / "other", resume=True)
+
+
+def test_a_gradient_that_is_not_finite_is_not_remembered(features: Path) -> None:
+    torch.manual_seed(3)
+    terms = Sharpness(Perceptual(features), 1.5, 0.8)
+    results, truths = torch.rand(2, 3, 2, 3, 32, 32)
+    for pictures in (results * torch.inf, results, results * torch.inf):
+        terms(pictures, truths)
+    assert torch.isfinite(terms.lengths).all()
+    assert (terms.lengths > 0).all()
+    assert torch.isfinite(terms(results.requires_grad_(), truths)["sharpness"])
 
 
 def test_gradients_have_the_shares_asked_for(features: Path) -> None:

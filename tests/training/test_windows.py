@@ -35,8 +35,6 @@ from safa.training.objective import fuse_operations
 from safa.training.pretrained import start_anew, start_from
 from safa.training.views import synthesize_all
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -202,7 +200,7 @@ def test_residual_blocks_begin_near_the_identity() -> None:
         ({"scale_pattern": (0, 1, 2)}, "3 scales for 2 blocks"),
         ({"scale_shares": (0.5, 0.5)}, "one number above 0 for each"),
         ({"pattern_share": 2.0}, "from 0 to 1"),
-        ({"hours": 0.0}, "more than 0"),
+        ({"hours": 0.0}, "above 0"),
         ({"hours": 1.0, "epochs": 3}, "beside epochs"),
         ({"betas": (0.9, 1.0)}, "less than 1"),
     ],

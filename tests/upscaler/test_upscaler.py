@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import cv2
@@ -130,6 +130,28 @@ def test_stream_is_lazy(upscaler: Upscaler) -> None:
     assert len(taken) == 3
 
 
+def test_an_array_may_be_used_again_for_the_next_frame(upscaler: Upscaler) -> None:
+    frames = [picture(k) for k in range(4)]
+
+    def in_one_array() -> Iterator[np.ndarray]:
+        array = np.empty_like(frames[0])
+        for frame in frames:
+            array[:] = frame
+            yield array
+
+    made, expected = upscaler.stream(in_one_array()), upscaler.stream(frames)
+    assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
+
+
+def test_numbers_of_any_kind_are_taken(upscaler: Upscaler) -> None:
+    frames = [picture(k).astype(np.uint16) << 8 for k in range(2)]
+    (expected,) = upscaler.between(*frames, [0.5], scale=2.5)
+    (made,) = upscaler.between(*(frame.astype(">u2") for frame in frames), np.array([0.5]), scale=np.float32(2.5))
+    assert np.array_equal(made, expected)
+    assert made.dtype == np.uint16
+    assert len(list(upscaler.stream(frames, rate=np.int64(3)))) == 4
+
+
 def test_stream_of_one_frame_gives_one(upscaler: Upscaler) -> None:
     assert [r.shape for r in upscaler.stream([picture(0, 1, 1)])] == [(4, 4, 3)]
 
@@ -148,6 +170,17 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
     [
         (lambda u: u.between(picture(0), picture(1, 9, 9), [0.5]), "one size"),
         (lambda u: u.between(picture(0), picture(1), [1.5]), "outside"),
+        (lambda u: u.between(picture(0), picture(1, channels=4), [0.5]), "RGB uint8 and 13x17 RGBA"),
+        (lambda u: u.between(picture(0).tolist(), picture(1), [0.5]), "is a list"),
+        (lambda u: u.encode(255 * np.ones((4, 4, 3), np.float32)), "up to 255"),
+        (lambda u: u.window([]), "no frames"),
+        (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1), Fraction(1)]), "must rise"),
+        (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1)]), "one for each"),
+        (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), 1.5), "outside"),
+        (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), float("nan")), "outside"),
+        (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, place=2), "no place 2"),
+        (lambda u: u.details(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, place=-1), "no place -1"),
+        (lambda u: list(u.stream([picture(0), "no picture"])), "is a str"),
         (lambda u: u.encode(np.zeros((4, 4), np.uint8)), "height,width,3"),
         (lambda u: u.encode(np.zeros((4, 4, 3), np.int64)), "uint8, uint16"),
         (lambda u: list(u.stream([picture(0)], rate=0)), "at least 1"),

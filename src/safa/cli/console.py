@@ -32,8 +32,16 @@ Detail = Annotated[
     float | None,
     typer.Option(
         metavar="D",
-        help="How sharp the result looks, from 0 (true to the source) to 1; for shipped weights. If not given, 0.5 "
-        "where auto finds compression, else 0.",
+        help="How sharp the result looks, from 0 (true to the source) to 1; for the weights fast and real. If not "
+        "given, 0.8 where auto finds compression, else 0.",
+    ),
+]
+DetailOfWeights = Annotated[
+    float | None,
+    typer.Option(
+        metavar="D",
+        help="How sharp the result looks, from 0 (true to the source) to 1; for the weights fast and real. If not "
+        "given, 0.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from safa.cli.console import (
-    Detail,
+    DetailOfWeights,
     Device,
     EngineName,
     Memory,
@@ -34,7 +34,7 @@ def between_command(
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: Weights = "fast",
-    detail: Detail = None,
+    detail: DetailOfWeights = None,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",

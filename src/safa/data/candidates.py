@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safa.data.clips import LEAST_CHANGE, LEAST_FRAMES, MOST_CHANGE, scaled_frames
 from safa.data.scene import Image
 from safa.data.sequences import FrameSequence
+from safa.errors import SafaError
 
 # Mean absolute Laplacian (of 255 grey levels) below which a place counts as blurred or empty.
 LEAST_SHARPNESS = 1.2
@@ -21,6 +22,8 @@ LEAST_SHARPNESS = 1.2
 CUT_RATIO, CUT_LEAST = 3.5, 10.0
 # A step below this part of the median is a repeated frame, as frame-rate conversion leaves it.
 REPEATED = 0.15
+# Pixels along a side of a frame, at least.
+SMALLEST = 32
 # Motion beyond this change per window counts no further: otherwise flicker would be preferred to motion.
 ENOUGH_CHANGE = 12.0
 
@@ -50,6 +53,15 @@ def find_candidates(sequence: FrameSequence, count: int, side: int) -> Iterator[
         side: of a window in pixels.
     """
     frames = scaled_frames(sequence)
+    first = next(frames, None)
+    if first is None:
+        return
+    if min(first.shape[:2]) < SMALLEST:
+        raise SafaError(
+            f"The frames of {sequence.name} are {first.shape[1]}x{first.shape[0]} pixels after they were scaled down: "
+            f"too small to train on, {SMALLEST} is the least. Remove it from the training data."
+        )
+    frames = itertools.chain([first], frames)
     for chunk in itertools.count():
         run = list(itertools.islice(frames, count))
         # Published septuplets are shorter than a window; the end of a longer clip does not make a short one.

@@ -25,7 +25,9 @@ from safa.video.read.reader import VideoReader
 LEAST_CHANGE, MOST_CHANGE = 0.7, 50.0
 LEAST_FRAMES = 3
 # What a folder's clip may take of the memory.
-MOST_FRAMES, LONGEST_SIDE = 240, 800
+MOST_FRAMES = 240
+# Of a video's frames: compressed ones that are larger are mostly softer, too.
+LONGEST_SIDE = 800
 
 
 class Reel(Protocol):
@@ -85,7 +87,8 @@ class Spans:
 def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
     """The frames of ``sequence`` at the size at which they can serve as truth.
 
-    Videos are scaled down by what their bit rate calls for (0.5 to 0.75); folders of pictures are left as they are.
+    Videos are scaled down by what their bit rate calls for (0.5 to 0.75), and to ``LONGEST_SIDE`` at most; folders of
+    pictures are left as they are.
     """
     if not isinstance(sequence, Video):
         yield from sequence.frames()
@@ -98,7 +101,8 @@ def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
 
 
 def video_scale(video: Video) -> float:
-    """By how much a compressed clip must shrink: 0.5 below 0.2 bits per pixel, 0.6 below 0.35, else 0.75."""
+    """By how much a compressed clip must shrink: 0.5 below 0.2 bits per pixel, 0.6 below 0.35, else 0.75; more where
+    its longer side would exceed ``LONGEST_SIDE``."""
     with VideoReader(video.path) as reader:
         info = reader.info
     pixels = float(info.duration or 1) * float(info.average_rate or 30) * info.width * info.height
@@ -110,6 +114,8 @@ def video_scale(video: Video) -> float:
 def load_clip(sequence: FrameSequence) -> Clip:
     """Hold the first ``MOST_FRAMES`` scaled frames of a sequence in memory."""
     frames = list(itertools.islice(scaled_frames(sequence), MOST_FRAMES))
+    if len({frame.shape for frame in frames}) > 1:
+        raise SafaError(f"The frames of {sequence.name} differ in size; those of a clip must be equally large.")
     if len(frames) < LEAST_FRAMES:
         raise SafaError(f"The clip {sequence.name} has only {len(frames)} frames; it needs {LEAST_FRAMES}.")
     return Clip(sequence.name, np.stack(frames))

@@ -75,6 +75,10 @@ class Degradation:
                 raise SafaError(f"degradation.{name} is {getattr(self, name)!r}; it is a probability from 0 to 1.")
         for name in ("sigma", "noise_level", "jpeg_quality", "codecs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("sigma", "noise_level", "jpeg_quality"):
+            values = getattr(self, name)
+            if len(values) != 2 or not 0 <= values[0] <= values[1]:
+                raise SafaError(f"degradation.{name} is {values!r}; it must be two numbers, the least and the largest.")
         unknown = [codec for codec in self.codecs if codec not in get_args(CodecName)]
         if unknown or not self.codecs:
             raise SafaError(

@@ -21,8 +21,7 @@ def folders(root: Path, names: Names) -> list[FrameSequence]:
     """``ROOT/<sequence>/<frame>``: Vid4, and GoPro and Adobe240 as VideoINR lays them out."""
     if names is None:
         names = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and find_pictures(folder))
-    require([root / name for name in names])
-    return [Pictures(name, find_pictures(root / name)) for name in names]
+    return [_pictures(name, root / name) for name in names]
 
 
 def video_inr(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
@@ -35,7 +34,7 @@ def vimeo90k(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
     if names is None:
         names = read_names(root / f"sep_{part}list.txt")
     require([root / "sequences" / name for name in names])
-    return [Pictures(name, find_pictures(root / "sequences" / name)) for name in names]
+    return [_pictures(name, root / "sequences" / name) for name in names]
 
 
 def reds(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
@@ -47,10 +46,10 @@ def reds(root: Path, names: Names, part: Subset) -> list[FrameSequence]:
 
 def footage(path: Path, names: Names) -> list[FrameSequence]:
     """A video file; or a folder: its frames, or the folders of frames and the videos below it."""
-    if path.is_file():
-        return [Video(path.stem, path)]
-    if find_pictures(path):
-        return [Pictures(path.resolve().name, find_pictures(path))]
+    if path.is_file() or find_pictures(path):
+        if names is not None:
+            raise SafaError(f"{path} is one sequence; a list of names is for a folder that holds several.")
+        return [Video(path.stem, path) if path.is_file() else _pictures(path.resolve().name, path)]
     folders = {file.parent for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES}
     found: dict[str, FrameSequence] = {}
     for folder in sorted(folders):
@@ -62,7 +61,19 @@ def footage(path: Path, names: Names) -> list[FrameSequence]:
     if names is None:
         return list(found.values())
     require([path / name for name in names])
-    return [found[name] for name in names if name in found]
+    unusable = [name for name in names if name not in found]
+    if unusable:
+        raise SafaError(f"{path / unusable[0]} is in the list of names, but is neither a video nor a folder of frames.")
+    return [found[name] for name in names]
+
+
+def _pictures(name: str, folder: Path) -> Pictures:
+    """Raises SafaError where ``folder`` is missing or holds no pictures."""
+    require([folder])
+    pictures = find_pictures(folder) if folder.is_dir() else ()
+    if not pictures:
+        raise SafaError(f"The data set is not complete: {folder} is no folder of pictures.")
+    return Pictures(name, pictures)
 
 
 def read_names(path: Path) -> list[str]:

@@ -11,13 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
+from PIL import ExifTags
+from PIL import Image as PillowImage
 
 from safa.data.clips import Reel, load_clip
 from safa.data.sequences import FrameSequence, Pictures, Video, find_pictures
 from safa.data.stills import Still, load_still
 from safa.errors import SafaError
 from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+
+# From this Exif orientation on, rows and columns are exchanged.
+TURNED = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def find_material(folder: Path) -> tuple[list[FrameSequence], list[Path]]:
     """
     if not folder.is_dir():
         raise SafaError(f"There is no folder {folder} with training data.")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Hidden files, such as the "._clip.mp4" of macOS, are not footage.
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     sequences: list[FrameSequence] = [Video(path.relative_to(folder).as_posix(), path) for path in videos]
     stills: list[Path] = []
@@ -90,5 +95,14 @@ def _are_frames(paths: tuple[Path, ...]) -> bool:
     numbers = [int(name[2]) for name in names if name]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return False
-    first, last = (cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8) for path in (paths[0], paths[-1]))
-    return first is not None and last is not None and first.shape == last.shape
+    return len({_seen_size(path) for path in paths}) == 1
+
+
+def _seen_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as it is shown, from the head of its file. Raises SafaError for a damaged one."""
+    try:
+        with PillowImage.open(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= TURNED
+            return picture.size[::-1] if turned else picture.size
+    except (OSError, ValueError, PillowImage.DecompressionBombError) as error:
+        raise SafaError(f"The picture {path} cannot be decoded; remove it from the training data.") from error

@@ -30,6 +30,8 @@ from safa.video.files import publish
 
 FORMAT = "safa-pack/1"
 INDEX = "index.json"
+# Pixels along a side of a WebP picture, at most.
+WEBP_SIDE = 16383
 # ZIP's local file header: fixed part, then name and extra field, whose lengths stand at its end.
 _LOCAL_HEADER = struct.Struct("<26xHH")
 
@@ -153,9 +155,15 @@ def encode_window(frames: Sequence[Image], quality: int) -> bytes:
 
 
 def encode_still(image: Image, quality: int) -> bytes:
-    """WebP of ``quality`` 1 to 100, higher is better."""
+    """WebP of ``quality`` 1 to 100, higher is better; pictures larger than WebP can hold are reduced."""
+    factor = min(1.0, WEBP_SIDE / max(image.shape[:2]))
+    if factor < 1:
+        image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+    encoded, data = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not encoded:
+        raise SafaError(f"A picture of {image.shape[1]}x{image.shape[0]} cannot be written as WebP.")
+    return bytes(data)
 
 
 def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from safa.engine.device import synchronize
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.costs import count_operations
-from safa.evaluation.datasets import Dataset
 from safa.evaluation.protocols import to_tensor, window_starts
 from safa.network.config import SCALE
 from safa.network.operations import pad_to_multiple
@@ -116,12 +115,6 @@ def cost_by_factor(
         operations = count_operations(method, frame0, frame1, times)
         costs.append(FactorCost(factor, operations, min(_seconds(method, frame0, frame1, times) for _ in range(2))))
     return costs
-
-
-def available_factors(dataset: Dataset, factors: Sequence[int] = FACTORS) -> list[int]:
-    """Those time factors for which a sequence has a whole window."""
-    longest = max(sequence.count() for sequence in dataset.sequences)
-    return [factor for factor in factors if longest > factor]
 
 
 def _seconds(method: Method, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> float:

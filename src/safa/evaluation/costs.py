@@ -68,7 +68,8 @@ def _operations(method: Method, pictures: Iterable[Tensor]) -> float:
 def first_cost(method: Method, window: EvaluationWindow) -> Cost:
     """The cost of a method that is about to be measured, with what is found out in one go beforehand.
 
-    A method given the stream is counted over all pairs that share its first window, as it computes that once.
+    A method given the stream is counted over all pairs that share its first window, as it computes that once. It is
+    counted on copies and mirrored frames, so that nothing it keeps of them makes the first measured window cheaper.
     """
     height, width = window.frames[0].shape[:2]
     cost = Cost(method.parameters, None, (width, height), licence=method.licence)
@@ -81,12 +82,15 @@ def first_cost(method: Method, window: EvaluationWindow) -> Cost:
             first, last = window.inputs()
             if len(window.stream) > 2:  # first the pair before, so that what neighbours share is there as usual
                 second = max(1, window.place)
-                before, first, last = window.stream[second - 1 : second + 2]
+                before, first, last = (frame.flip(-1) for frame in window.stream[second - 1 : second + 2])
                 deque(method.interpolate(before, first, window.times), maxlen=0)
+            else:
+                first, last = first.flip(-1), last.flip(-1)
             counted.append(count_operations(method, first, last, window.times))
             return
         places = range(min(method.pairs, len(window.stream) - 1))
-        pictures = (method.stream(window.stream, place, window.times) for place in places)
+        inputs = window.stream[:]
+        pictures = (method.stream(inputs, place, window.times) for place in places)
         counted.append(_operations(method, chain.from_iterable(pictures)) / len(places))
 
     cost.peak_bytes = peak_bytes(count, method.device)

@@ -53,12 +53,16 @@ def open_dataset(name: str, root: Path | None = None, factor: int | None = None,
             )
         root = Path(name)
     find, published = LAYOUTS.get(name, (footage, 2))
-    if root is None or not root.exists():
-        raise SafaError(f"The data set {name} needs the folder that holds it; there is none at {root}.")
+    if name in LAYOUTS and (root is None or not root.is_dir()):
+        given = "give it with --data." if root is None else f"{root} is no folder."
+        raise SafaError(f"The data set {name} needs the folder that holds it: {given}")
+    assert root is not None
     sequences = find(root, read_names(names) if names is not None else None)
     if not sequences:
         raise SafaError(f"There are no sequences of frames for {name} in {root}.")
-    return Dataset(name if name in LAYOUTS else root.resolve().name, tuple(sequences), factor or published)
+    return Dataset(
+        name if name in LAYOUTS else root.resolve().name, tuple(sequences), published if factor is None else factor
+    )
 
 
 def _ucf101(root: Path, names: Names) -> list[FrameSequence]:

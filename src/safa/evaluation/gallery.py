@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safa.data.scene import Image, reduce_quarter
+from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.evaluation.baselines import Method
 from safa.evaluation.datasets import Dataset
@@ -54,7 +54,7 @@ def decision_sheets(
     for sequence in results.windows:
         start = next(score.start for score in results.scores if score.sequence == sequence)
         window = find_window(dataset, sequence, start)
-        low0, low1 = reduce_quarter(window.frames[0]), reduce_quarter(window.frames[-1])
+        low0, low1 = map(image_of, window.inputs())
         sheets[sequence] = overview(network, decide(network, low0, low1, times))
     return sheets
 

@@ -18,10 +18,12 @@ WINDOW = 11
 """Side of SSIM's Gaussian window in pixels; smaller pictures have no SSIM."""
 SIGMA = 1.5
 """Standard deviation of that Gaussian in pixels."""
+BEST_PSNR = 100.0
+"""What a picture counts that equals the truth: one black frame must not make a mean infinite."""
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB for a peak of 1, over all channels together; infinite for equal pictures.
+    """Peak signal-to-noise ratio in dB for a peak of 1, over all channels together; at most ``BEST_PSNR``.
 
     Args:
         image, truth: ``B,C,H,W`` of one shape, in [0, 1].
@@ -30,7 +32,8 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
         ``B``.
     """
     _check(image, truth)
-    return -10 * torch.log10((_double(image) - _double(truth)).square().mean(dim=(1, 2, 3)))
+    ratio = -10 * torch.log10((_double(image) - _double(truth)).square().mean(dim=(1, 2, 3)))
+    return ratio.clamp(max=BEST_PSNR)
 
 
 def psnr_y(image: Tensor, truth: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ sequences. The same network differs by up to 0.7 dB between the two.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -70,6 +70,27 @@ class Compression:
         return through_codec(frames, self.codec, options)
 
 
+class Inputs(Sequence[Tensor]):
+    """Pictures ``H,W,3`` uint8 that are read as ``1,3,H,W`` float32 in [0, 1]: held as they are, a quarter of the
+    memory. A slice is another object, which methods that keep what they know of a stream take for another stream.
+    """
+
+    def __init__(self, pictures: Sequence[Image]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Inputs: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | Inputs:
+        return Inputs(self.pictures[index]) if isinstance(index, slice) else to_tensor(self.pictures[index])
+
+
 @dataclass(frozen=True)
 class EvaluationWindow:
     """k + 1 consecutive frames of a sequence."""
@@ -79,7 +100,7 @@ class EvaluationWindow:
     """Index of the first frame in the sequence."""
     frames: tuple[Image, ...]
     """``H,W,3`` uint8 each, sides multiples of 4."""
-    stream: tuple[Tensor, ...] = ()
+    stream: Inputs = field(default_factory=lambda: Inputs(()))
     """All inputs of the sequence, ``1,3,h,w`` each, if they were asked for or compressed; this window's are the
     ``place``-th and the next."""
 
@@ -121,11 +142,11 @@ def windows(
     with_stream: bool = True,
 ) -> Iterator[EvaluationWindow]:
     """The windows of ``sequence`` that begin at ``starts``; without the stream they come sooner."""
-    stream: tuple[Tensor, ...] = ()
+    stream = Inputs(())
     if starts and (with_stream or compression is not None):
         numbers = [range(number, number + 1) for number in range(0, sequence.count(), factor)]
         inputs = [reduce_quarter(frame) for (frame,) in sequence.read(numbers)]
-        stream = tuple(map(to_tensor, inputs if compression is None else compression.applied(inputs)))
+        stream = Inputs(inputs if compression is None else compression.applied(inputs))
     spans = [range(start, start + factor + 1) for start in starts]
     for start, loaded in zip(starts, sequence.read(spans), strict=True):
         frames = tuple(loaded)

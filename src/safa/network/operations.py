@@ -5,8 +5,6 @@ Tensors are ``B,C,H,W`` float. Nothing here knows about the network, devices or 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -114,40 +112,6 @@ def resize_bilinear(x: Tensor, factor: float) -> Tensor:
 def bicubic_upsample(image: Tensor, factor: int = SCALE) -> Tensor:
     """Bicubic enlargement as OpenCV's ``INTER_CUBIC`` does it (a = -0.75, no antialiasing, edges held)."""
     return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
-
-
-def bicubic_downsample(image: Tensor, factor: int = SCALE) -> Tensor:
-    """Antialiased bicubic reduction as MATLAB's ``imresize`` does it (a = -0.5, edges mirrored).
-
-    This is how the field makes low-resolution inputs. The result is not clamped and can leave [0, 1] slightly.
-
-    Args:
-        image: ``B,C,H,W``; a size that ``factor`` does not divide is rounded up, as MATLAB does.
-    """
-    image = image.float()
-    rows = _reduction_matrix(image.shape[-2], factor).to(image.device)
-    columns = _reduction_matrix(image.shape[-1], factor).to(image.device)
-    return rows @ image @ columns.T
-
-
-@lru_cache(maxsize=64)
-def _reduction_matrix(size: int, factor: int) -> Tensor:
-    """The ``ceil(size / factor), size`` matrix that reduces one axis."""
-    reduced = -(-size // factor)
-    radius = 2 * factor
-    centre = (torch.arange(reduced, dtype=torch.float64) + 0.5) * factor - 0.5
-    first = torch.ceil(centre - radius - 1e-9)
-    taps = first.unsqueeze(1) + torch.arange(2 * radius + 1, dtype=torch.float64)  # reduced, taps
-    distance = ((taps - centre.unsqueeze(1)) / factor).abs()
-    near = (1.5 * distance - 2.5) * distance.square() + 1.0
-    far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
-    weight = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
-    weight /= weight.sum(dim=1, keepdim=True)
-    period = taps.long().remainder(2 * size)
-    mirrored = torch.where(period < size, period, 2 * size - 1 - period)
-    matrix = torch.zeros(reduced, size, dtype=torch.float64)
-    matrix.scatter_add_(1, mirrored, weight)
-    return matrix.float()
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

@@ -140,7 +140,7 @@ class Safa(nn.Module):
 
         Args:
             pair: from ``encode`` or ``encode_pair``.
-            t: in [0, 1], one for all samples or ``B``.
+            t: one for all samples or ``B``; outside [0, 1] the result means nothing.
             scale: indices of ``SafaConfig.scales`` to use instead of the selector's choice, see ``Scale``.
             region: what of the frame the selector looks at: a tile is told apart from the margin around it.
         """
@@ -169,7 +169,13 @@ class Safa(nn.Module):
         )
 
     def forward(self, frame0: Tensor, frame1: Tensor, times: Sequence[float | Tensor], scale: Scale = None) -> Tensor:
-        """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``."""
+        """``B,T,3,4h,4w``: the frames at ``times``, each a number in [0, 1] or one per sample, ``B``.
+
+        Raises:
+            SafaError: there are no times, one is outside [0, 1], or the frames have another shape or type.
+        """
+        if not len(times) or not all(0 <= float(t) <= 1 for one in times for t in torch.as_tensor(one).reshape(-1)):
+            raise SafaError("The times must be at least one, each in [0, 1].")
         pair = self.encode(frame0, frame1)
         return torch.stack([self.synthesize(pair, t, scale).image for t in times], dim=1)
 
@@ -225,6 +231,8 @@ class Safa(nn.Module):
 
     def _check(self, frame: Tensor) -> None:
         multiple = self.config.multiple
+        if not frame.is_floating_point():
+            raise SafaError(f"A frame has numbers of type {frame.dtype}; it must be floating point in [0, 1].")
         if frame.ndim != 4 or frame.shape[1] != 3 or frame.shape[2] % multiple or frame.shape[3] % multiple:
             raise SafaError(
                 f"A frame has shape {tuple(frame.shape)}; it must be batch,3,height,width with sides that are "

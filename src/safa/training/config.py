@@ -15,6 +15,7 @@ from safa.data.dataset import SampleSettings
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.training.ranges import check_ranges
 from safa.training.recipes import given, merge, parse_overrides, read_recipe
 
 Times = Literal["one", "three"]
@@ -154,9 +155,7 @@ class TrainConfig:
     validation_samples: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "patch", "log_every", "save_every", "picture_every", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise SafaError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least 1.")
+        check_ranges(self)
         for name, choices in (("trained", Trained), ("times", Times), ("loss", PixelLoss), ("scale_choice", ScaleMode)):
             if getattr(self, name) not in get_args(choices):
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choices))}.")
@@ -168,10 +167,8 @@ class TrainConfig:
         for name in ("perceptual_loss", "perceptual_share"):
             if getattr(self, name) and self.perceptual_weights is None:
                 raise SafaError(f"{name} needs perceptual_weights, a safetensors file with VGG's weights.")
-        if not 0 <= self.held_out < 1:
-            raise SafaError(f"held_out is {self.held_out!r}; it must be at least 0 and less than 1.")
-        if self.hours is not None and (self.epochs is not None or not self.hours > 0):
-            raise SafaError("hours must be more than 0, and cannot be given beside epochs.")
+        if self.hours is not None and self.epochs is not None:
+            raise SafaError("hours cannot be given beside epochs.")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise SafaError(f"betas is {self.betas!r}; it must be two numbers from 0 to less than 1.")
         self._check_windows()
@@ -205,8 +202,6 @@ class TrainConfig:
                 )
             if self.scale_pattern is not None:
                 self.network.forced_scales(self.scale_pattern)
-        if not 0 <= self.pattern_share <= 1:
-            raise SafaError(f"pattern_share is {self.pattern_share!r}; it must be from 0 to 1.")
         shares = self.scale_shares
         if shares is not None and (len(shares) != len(self.network.scales) or min(shares) <= 0):
             raise SafaError(f"scale_shares is {shares!r}; it must be one number above 0 for each of network.scales.")
@@ -222,15 +217,15 @@ class TrainConfig:
         unknown = sorted(set(values) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise SafaError(f"The training settings have unknown names: {', '.join(unknown)}.")
-        values["network"] = SafaConfig.from_dict(values.get("network", {}))
-        if values.get("degradation") is not None:
-            values["degradation"] = Degradation.from_dict(values["degradation"])
         try:
+            values["network"] = SafaConfig.from_dict(values.get("network", {}))
+            if values.get("degradation") is not None:
+                values["degradation"] = Degradation.from_dict(values["degradation"])
             spans = {name: tuple(numbers) for name, numbers in values.pop("spans", {}).items()}
             return cls(**values, spans=Spans(**spans))
-        except TypeError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise SafaError(
-                "The training settings hold a value of the wrong kind, or spans has unknown names."
+                f"The training settings hold a value of the wrong kind, or spans has unknown names: {error}."
             ) from error
 
     @classmethod

@@ -151,7 +151,7 @@ def train(
         validator = Validator(material, config, fabric.device)
         out.mkdir(parents=True, exist_ok=True)
         _write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
-        monitor = Monitor(out, config)
+        monitor = Monitor(out, config, step)
     validation: Validation | None = None
     first, began, waited = step, time.monotonic(), 0.0
     interrupt, whole = Interrupt(), True
@@ -233,7 +233,8 @@ def train(
                 break
     finally:
         interrupt.end()
-        if step > first and whole:
+        # A run that was killed between its two files lacks the second, or has that of an earlier step.
+        if whole and (step > first or (resume and not _is_of_step(out / "last.safetensors", step))):
             save()
         if monitor is not None:
             monitor.close()
@@ -256,6 +257,13 @@ def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Obje
     if config.perceptual_loss or config.perceptual_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
     return Objective(network, config, teacher, perceptual).to(device)
+
+
+def _is_of_step(path: Path, step: int) -> bool:
+    try:
+        return load_checkpoint(path).provenance.get("steps") == step
+    except SafaError:
+        return False
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,10 +30,15 @@ class Monitor:
     Args:
         out: the run's folder; rows go to its ``log.jsonl``.
         config: of the run.
+        step: how many are done. A killed run has logged some that were not saved: those rows are taken out, as the
+            steps are done again.
     """
 
-    def __init__(self, out: Path, config: TrainConfig) -> None:
+    def __init__(self, out: Path, config: TrainConfig, step: int = 0) -> None:
         self.out, self.config = out, config
+        log = out / "log.jsonl"
+        if log.is_file():
+            log.write_text("".join(line for line in log.read_text().splitlines(True) if _step_of(line) <= step))
         self._writer = SummaryWriter(str(out))
         self._sums: dict[str, Tensor] = {}
         self._count = 0
@@ -86,3 +92,11 @@ class Monitor:
         for name, value in row.items():
             if name != "step":
                 self._writer.add_scalar(name, value, int(row["step"]))
+
+
+def _step_of(row: str) -> float:
+    """Of a row of the log; infinite for one that was not written to its end."""
+    try:
+        return float(json.loads(row)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

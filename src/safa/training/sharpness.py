@@ -66,7 +66,9 @@ class Sharpness(nn.Module):
                 values["adversarial"] = term.detach()
                 gradients[2] = torch.autograd.grad(term, pictures)[0]
         lengths = torch.stack([gradient.norm() for gradient in gradients])
-        self.lengths.copy_(lengths if not self.steps else MEMORY * self.lengths + (1 - MEMORY) * lengths)
+        running = torch.where(self.lengths > 0, MEMORY * self.lengths + (1 - MEMORY) * lengths, lengths)
+        # A step whose gradient is not finite is not taken, and must not be remembered either.
+        self.lengths.copy_(torch.where(running.isfinite(), running, self.lengths))
         rise = float(((self.steps - ALONE) / RISE).clamp(0, 1))
         scale = self.lengths[0] / self.lengths.clamp(min=1e-12)
         wanted_gradient = self.perceptual_share * scale[1] * gradients[1]

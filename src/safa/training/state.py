@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -62,15 +62,26 @@ def load_state(path: Path, run: RunParts) -> tuple[int, float]:
     """The inverse of ``save_state``: fills what it is given, returns the step and the seconds.
 
     Raises:
-        SafaError: the run has another layout of the network, or other losses.
+        SafaError: the file is damaged, or the run has another layout of the network, or other losses.
     """
-    with safe_open(str(path), "pt", device="cpu") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(str(path), "pt", device="cpu") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise SafaError(
+            f"{path} is damaged; start a run in another folder with --init {path.parent / 'last.safetensors'}."
+        ) from error
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
+    against = any(name.startswith("sharpness.discriminator.") for name in tensors)
+    if against != (run.sharpness is not None and any(True for _ in run.sharpness.parameters())):
+        raise SafaError(
+            f"The run in {path.parent} was made {'with' if against else 'without'} a discriminator; resume it with the "
+            "adversarial_share it has."
+        )
     try:
         run.network.load_state_dict(part("network."))
         if run.sharpness is not None:

@@ -37,7 +37,7 @@ class JobPlan:
     aside: int
     """Bytes for everything but the network and what the process takes before it begins."""
     economy: int
-    """Of the encoder, see ``video.economy``."""
+    """Of the encoder, see ``video.write.encoder_memory``."""
     read_ahead: int
     write_behind: int
 

@@ -23,7 +23,8 @@ ScaleFactor = Fraction | float | int | str
 def checked_scale(scale: ScaleFactor) -> Fraction:
     """The factor as an exact number. Raises ``SafaError`` for what is none from 1 to 4."""
     try:
-        exact = Fraction(scale).limit_denominator(10000)
+        known = scale if isinstance(scale, Fraction | int | str) else float(scale)
+        exact = Fraction(known).limit_denominator(10000)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
         exact = Fraction(0)
     if not 1 <= exact <= SCALE:

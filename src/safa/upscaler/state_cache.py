@@ -32,9 +32,10 @@ class EncodedFrame:
     """``H,W,3``: what the classical flow sees."""
 
     @property
-    def kind(self) -> tuple[int, int, np.dtype[Any]]:
-        """Height, width and type."""
-        return (*self.image.shape[:2], self.image.dtype)
+    def kind(self) -> tuple[int, int, int, np.dtype[Any]]:
+        """Height, width, channels and type."""
+        height, width, channels = self.image.shape
+        return height, width, channels, self.image.dtype
 
 
 PairMotion = tuple[Flow, Flow, Flow]
@@ -52,8 +53,8 @@ class EncodedWindow:
     """What ``StateCache.motion`` has computed, by place."""
 
     @property
-    def kind(self) -> tuple[int, int, np.dtype[Any]]:
-        """Height, width and type of its frames."""
+    def kind(self) -> tuple[int, int, int, np.dtype[Any]]:
+        """Height, width, channels and type of its frames."""
         return self.frames[0].kind
 
     def after(self, place: int) -> int:

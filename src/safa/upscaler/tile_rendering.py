@@ -37,7 +37,7 @@ def render_tiles(
     engine = cache.engine
     channels = window.frames[0].image.shape[2]
     size = reduction.rows.size, reduction.columns.size
-    results = [np.empty((*size, channels), window.kind[2]) for _ in asks]
+    results = [np.empty((*size, channels), window.kind[-1]) for _ in asks]
     states_of = cache.of_window if len(tiles) == 1 else cache.of_tile
 
     def reduce(image: NDArray[np.float32], tile: Tile, result: Array) -> None:
@@ -83,7 +83,7 @@ def render_tiles(
 
 
 def _alpha(window: EncodedWindow, tile: Tile, place: int, t: float) -> NDArray[np.float32]:
-    white = np.float32(max_value(window.kind[2]))
+    white = np.float32(max_value(window.kind[-1]))
     first, second = (
         enlarge(crop(frame.image[:, :, 3:], tile.padded) / white).clip(0, 1) for frame in window.ends(place)
     )

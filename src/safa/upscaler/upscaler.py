@@ -7,12 +7,15 @@ however many times are asked for, unless it only fits into memory in tiles.
 from __future__ import annotations
 
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
@@ -34,6 +37,9 @@ Moment = TypeVar("Moment")
 
 WINDOW = Span(16, 3)
 """Of networks with propagation. Both numbers were measured: ``docs/log.md``."""
+
+FAR_TOO_BRIGHT = 8
+"""Above this, floating-point pictures are surely not in [0, 1]; a little above 1 is brighter than white and clipped."""
 
 GATHERED = 1 / 4
 """Of the memory for the network, the share that goes to the results of a window done in tiles."""
@@ -101,11 +107,10 @@ class Upscaler:
             One array per time, of the inputs' type and number of channels.
 
         Raises:
+            SafaError: times outside [0, 1], arrays that are no pictures or not alike, or a size out of reach.
             OutOfMemory: they do not fit into memory, not even in the smallest tiles.
         """
-        for t in times:
-            if not 0 <= t <= 1:
-                raise SafaError(f"The time {t} is outside [0, 1]; 0 is the first picture and 1 the second.")
+        _check_times(times)
         first, second = self.encode(frame0), self.encode(frame1)
         made = result_size(frame0.shape[0], frame0.shape[1], scale, size)
         asks = [(0, t) for t in times]
@@ -118,10 +123,10 @@ class Upscaler:
         """Enlarge a stream and make it ``rate`` times smoother, lazily and in constant memory.
 
         n frames give ``(n - 1) * rate + 1``; a single frame gives one. Each frame on the boundary of two pairs is
-        synthesised once. ``scale`` and ``size`` are as in ``between``.
+        synthesised once. ``scale`` and ``size`` are as in ``between``. ``frames`` may give the same array again and
+        again with other contents: frames are copied.
         """
-        if not isinstance(rate, int) or rate < 1:
-            raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
+        rate = _checked_rate(rate)
         left = iter(frames)
         head = list(itertools.islice(left, 1))
         if not head:
@@ -133,7 +138,8 @@ class Upscaler:
         def windows() -> Iterator[Window[None]]:
             for number, frame in enumerate(itertools.chain((head.pop(),), left)):
                 times = [(None, step / rate) for step in range(rate)] if number else []
-                yield from grid.push(Numbered(number, Fraction(number), frame), times)
+                _check_shape(frame)
+                yield from grid.push(Numbered(number, Fraction(number), frame.copy()), times)
             yield from grid.finish([None])
 
         yield from (picture for picture, _ in self.render(windows(), made))
@@ -170,8 +176,11 @@ class Upscaler:
     # The steps, for callers with timelines of their own
 
     def encode(self, frame: Array) -> EncodedFrame:
-        """Prepare one frame. Raises ``SafaError`` for an array of another shape or type."""
+        """Prepare one frame, which must not change afterwards. Raises ``SafaError`` for anything but a picture."""
         _check_shape(frame)
+        frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+        if frame.dtype.kind == "f" and frame.max() > FAR_TOO_BRIGHT:
+            raise SafaError(f"A frame has values up to {frame.max():g}; of floating point they must be in [0, 1].")
         return EncodedFrame(frame, to_8_bits(frame))
 
     def window(self, frames: Sequence[EncodedFrame], times: Sequence[Fraction] | None = None) -> EncodedWindow:
@@ -181,15 +190,20 @@ class Upscaler:
 
         Args:
             times: of the frames, in seconds, rising; evenly spaced if None.
+
+        Raises:
+            SafaError: there are no frames, they differ in size, channels or type, or the times do not fit them.
         """
+        if not frames:
+            raise SafaError("A window has no frames; it must have at least one.")
         for frame in frames:
             if frames[0].kind != frame.kind:
-                (height0, width0, dtype0), (height1, width1, dtype1) = frames[0].kind, frame.kind
-                raise SafaError(
-                    f"The two frames differ: {width0}x{height0} {dtype0} and {width1}x{height1} {dtype1}; they must "
-                    "have one size and type."
-                )
-        return EncodedWindow(tuple(frames), tuple(times or map(Fraction, range(len(frames)))))
+                one, other = (_described(*kind) for kind in (frames[0].kind, frame.kind))
+                raise SafaError(f"The two frames differ: {one} and {other}; they must have one size and type.")
+        moments = tuple(map(Fraction, range(len(frames)) if times is None else times))
+        if len(moments) != len(frames) or any(later <= one for one, later in itertools.pairwise(moments)):
+            raise SafaError(f"The times of a window must rise, one for each of its {len(frames)} frames.")
+        return EncodedWindow(tuple(frames), moments)
 
     def pair(self, first: EncodedFrame, second: EncodedFrame) -> EncodedWindow:
         """A window of two frames, or of one where the two are the same."""
@@ -217,9 +231,11 @@ class Upscaler:
             size: height and width of the pictures, each from once to four times the input's; four times if None.
 
         Raises:
+            SafaError: a place that the window does not have, or a time outside [0, 1].
             OutOfMemory: it does not fit into memory, not even in the smallest tiles.
         """
-        height, width, _ = window.kind
+        height, width, *_ = window.kind
+        _check_asks(window, asks)
         reduction = Reduction(height, width, size or (SCALE * height, SCALE * width))
         left = list(asks)
         while left:
@@ -242,7 +258,8 @@ class Upscaler:
         """Everything the network decided for time ``t``, of the whole frame whatever memory that takes, as arrays; the
         image is cropped to the output size, the rest padded.
         """
-        height, width, _ = window.kind
+        _check_asks(window, [(place, t)])
+        height, width, *_ = window.kind
         states = self._cache.of_window(window, self._whole(height, width))
         result = self.engine.synthesize(states.pair(place), float(t), scale)
         image, flow, mask = map(self.engine.array, (result.image, result.flow, result.mask))
@@ -301,7 +318,7 @@ class Upscaler:
         """How many pictures are made at a time."""
         if len(tiles) == 1:
             return 1
-        height, width, _ = window.kind
+        height, width, *_ = window.kind
         room = self.budget.pixels(1, height * width) * GATHERED
         larger = reduction.rows.size * reduction.columns.size / (height * width)
         return max(1, int(room / (larger * window.frames[0].image.nbytes)))
@@ -324,7 +341,36 @@ class Upscaler:
         return flows
 
 
+def _described(height: int, width: int, channels: int, dtype: np.dtype[Any]) -> str:
+    return f"{width}x{height} {'RGB' if channels == 3 else 'RGBA'} {dtype}"
+
+
+def _checked_rate(rate: int) -> int:
+    try:
+        number = operator.index(rate)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise SafaError(f"The rate is {rate!r}; it must be a whole number of at least 1.")
+    return number
+
+
+def _check_times(times: Sequence[float]) -> None:
+    for t in times:
+        if not 0 <= t <= 1:
+            raise SafaError(f"The time {t} is outside [0, 1]; 0 is the first picture and 1 the second.")
+
+
+def _check_asks(window: EncodedWindow, asks: Sequence[Ask]) -> None:
+    for place in {place for place, _ in asks}:
+        if not 0 <= place < len(window.frames):
+            raise SafaError(f"There is no place {place} in a window of {len(window.frames)} frames.")
+    _check_times([t for _, t in asks])
+
+
 def _check_shape(frame: Array) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise SafaError(f"A frame is a {type(frame).__name__}; it must be a NumPy array height,width,3 or 4.")
     if frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.shape[0] or not frame.shape[1]:
         raise SafaError(f"A frame has shape {frame.shape}; it must be height,width,3 (RGB) or height,width,4 (RGBA).")
 
