@@ -23,7 +23,7 @@ from safa.video.read.pictures import load_picture, save_picture
 from safa.video.verify import Check, Verification
 from safa.video.write.journal import work_folder
 from tests.conftest import tiny_network
-from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip
+from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip, write_video
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +187,23 @@ def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_
     with pytest.raises(SafaError, match="memory ceiling of at least"):
         upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_what_gif_cannot_show_is_refused_before_work(tmp_path: Path, upscaler: Upscaler) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    with pytest.raises(SafaError, match=r"at most 100 frames a second.*--fps 50"):
+        upscale(source, tmp_path / "out.gif", rate=11, upscaler=upscaler)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_deep_pictures_go_into_a_pipe(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], upscaler: Upscaler
+) -> None:
+    source = write_video(
+        tmp_path / "deep.mkv",
+        [np.full((32, 48, 3), 60 * k, np.uint8) for k in range(3)],
+        codec="ffv1",
+        pixel_format="yuv420p10le",
+    )
+    upscale(source, Path("-"), rate=1, scale=1, upscaler=upscaler)
+    assert b"C420p10" in capfdbinary.readouterr().out.split(b"\n")[0]

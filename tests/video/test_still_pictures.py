@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from safa.errors import MediaError
 from safa.video.read.options import ReadOptions
 from safa.video.read.pictures import load_picture, side_by_side
+from safa.video.read.reader import VideoReader
 from tests.video.making import convert, make_video, picture
 from tests.video.test_matrix import turned
 
@@ -104,3 +105,12 @@ def test_before_and_after_of_transparent_footage(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mov", range(4), codec="png", pixel_format="rgba")
     convert(source, tmp_path / "out.mp4", scale=4)
     assert side_by_side(source, tmp_path / "out.mp4").shape == (4 * 48, 2 * 4 * 64 + 8, 3)
+
+
+def test_pictures_of_floating_point_are_16_bits(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 6 * 8 * 3, dtype=np.float32).reshape(6, 8, 3)
+    cv2.imwrite(str(tmp_path / "float.pfm"), values)
+    with VideoReader(tmp_path / "float.pfm") as reader:
+        (frame,) = reader.frames()
+    assert (frame.image.shape, frame.image.dtype) == ((6, 8, 3), np.uint16)
+    assert np.abs(frame.image[..., ::-1] / 65535 - values).max() < 0.01

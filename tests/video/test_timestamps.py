@@ -9,9 +9,9 @@ from safa.video.read.timestamps import LOOKAHEAD, repair_times
 STEP = Fraction(1, 10)
 
 
-def repaired(times: list[int | None], problems: list[str] | None = None) -> list[Fraction]:
+def repaired(times: list[int | None], problems: list[str] | None = None, tick: Fraction = STEP / 16) -> list[Fraction]:
     items = [(None if time is None else Fraction(time), STEP, number) for number, time in enumerate(times)]
-    out = list(repair_times(items, [] if problems is None else problems))
+    out = list(repair_times(items, tick, [] if problems is None else problems))
     assert [number for _, number in out] == list(range(len(times)))  # none dropped, none moved
     return [time for time, _ in out]
 
@@ -20,6 +20,13 @@ def repaired(times: list[int | None], problems: list[str] | None = None) -> list
 def test_always_strictly_increasing(times):
     out = repaired(times)
     assert all(a < b for a, b in pairwise(out))
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-5, 60)), max_size=60))
+def test_times_are_whole_ticks(times):
+    out = repaired(times, tick=Fraction(1))
+    assert all(a < b for a, b in pairwise(out))
+    assert all(time.denominator == 1 for time in out)
 
 
 @given(st.sets(st.integers(-100, 100)))

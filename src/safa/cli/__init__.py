@@ -71,6 +71,12 @@ def main() -> None:
             raise
         stderr.print(f"safa: {escape(str(error))}")
         sys.exit(error.exit_code)
+    except OSError as error:  # such as a name that is too long, or a disk that was taken out
+        if os.environ.get("SAFA_DEBUG"):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        stderr.print(f"safa: {escape(place)}{(error.strerror or str(error)).lower()} (--debug says where).")
+        sys.exit(2)
     except typer.TyperException as error:  # a wrong option or argument
         stderr.print(f"safa: {escape(error.format_message())} Try --help.")
         sys.exit(2)

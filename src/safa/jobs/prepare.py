@@ -19,7 +19,8 @@ from safa.video.read.reader import VideoReader
 from safa.video.remux.stream_plan import plan_streams
 from safa.video.schedule.constant_rate import one_rate
 from safa.video.schedule.timeline import output_time_base
-from safa.video.write.codecs import Choice, choose_codec
+from safa.video.write.animation import FASTEST_GIF
+from safa.video.write.codecs import Choice, choose_codec, container_of
 from safa.video.write.encoder import OutputSpec, check_encoder, check_output
 from safa.video.write.journal import is_published
 
@@ -57,6 +58,11 @@ def prepare_job(
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
     size = resolve_size(info, settings, choice.pixel_format)
     notes += size_warnings(info, size)
+    if container_of(output) == "gif" and settings.output_rate(info.average_rate) > FASTEST_GIF:
+        raise OutputError(
+            f"{output}: GIF counts hundredths of a second, so it shows at most {FASTEST_GIF} frames a second; give a "
+            f"lower --rate, or --fps {FASTEST_GIF // 2}."
+        )
     spec = _output_spec(reader, output, settings, choice, size)
     plan = plan_job(memory, spec, _pixel_bytes(info, choice), info.width * info.height)
     spec = dataclasses.replace(spec, economy=plan.economy)

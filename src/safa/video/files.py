@@ -40,6 +40,10 @@ def disk_errors(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{folder} cannot be written to: {os.strerror(error.errno)}.") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"a name in {folder} would become too long; choose a shorter output name.") from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise OutputError(f"{folder} cannot hold new files; choose another output.") from error
         raise
 
 
@@ -153,7 +157,7 @@ def appearance(path: Path) -> str:
     try:
         files = files_of(path)
         for file in files:
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            digest.update(os.fsencode(f"{file.name} {file.stat().st_size}\n"))
         for file in {files[0], files[-1]} if files else ():
             with file.open("rb") as opened:
                 digest.update(opened.read(ENDS))

@@ -1,6 +1,7 @@
 """Decoding one video stream to the end, damage and all, and keeping count of the damage."""
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,11 +42,14 @@ class Damage:
         return found
 
 
-def decode_frames(container: InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+def decode_frames(
+    container: InputContainer, stream: av.VideoStream, damage: Damage, decoding: deque[int] | None = None
+) -> Iterator[av.VideoFrame]:
     """Every frame of `stream` that can be decoded, in the order shown, from where the container stands to its
     end.
 
-    Errors do not end the stream as long as there are packets to read; they are counted in `damage`.
+    Errors do not end the stream as long as there are packets to read; they are counted in `damage`. The decoding times
+    of the packets that could be decoded are appended to `decoding`.
     """
     stream.thread_type = "AUTO"
     # Every thread holds a frame, so large frames get fewer threads.
@@ -64,11 +68,15 @@ def decode_frames(container: InputContainer, stream: av.VideoStream, damage: Dam
             continue  # demux ends with an empty packet to flush; it is done below, also after an error
         damage.packets += 1
         time = packet.pts * packet.time_base if packet.pts is not None else None
+        if decoding is not None and packet.dts is not None:
+            decoding.append(packet.dts)
         try:
             frames = packet.decode()
         except (av.error.FFmpegError, ValueError):
             damage.undecodable += 1
             damage.note(time)
+            if decoding:
+                decoding.pop()
             continue
         yield from frames
     try:

@@ -1,6 +1,7 @@
 """A folder of numbered pictures as a video."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -150,7 +151,7 @@ def content_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     for file_path in pictures_of(path):  # other files there, perhaps the output itself, do not count
-        digest.update(f"{file_path.name} {content_digest(file_path)}\n".encode())
+        digest.update(os.fsencode(f"{file_path.name} {content_digest(file_path)}\n"))
     return digest.hexdigest()
 
 

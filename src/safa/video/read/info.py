@@ -108,7 +108,8 @@ def describe(
         pixel_format=pixel.name,
         width=frame.width,
         height=frame.height,
-        bit_depth=8 if pixel.has_palette else max(component.bits for component in pixel.components),
+        # Floating point becomes whole numbers of 16 bits.
+        bit_depth=8 if pixel.has_palette else min(16, max(component.bits for component in pixel.components)),
         is_rgb=pixel.is_rgb or pixel.has_palette,
         has_alpha=_has_alpha(stream, frame),
         interlaced=interlaced,

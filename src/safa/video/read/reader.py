@@ -1,6 +1,8 @@
 """Video frames out of a file: exact times, RGB arrays, one at a time."""
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -17,6 +19,7 @@ from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
 from safa.video.read.info import Frame, describe
 from safa.video.read.side_data import lost_kinds
+from safa.video.read.splices import Splices, find_splices
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
@@ -120,13 +123,19 @@ class VideoReader:
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
         self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced)
+        if self._splices and self.info.duration is not None:
+            self.info = replace(self.info, duration=self.info.duration + self._splices.total)
         self.origin = zero if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
         self._selected = _until(chain([first], timed), last_time)
 
     def _decode_from(self, wanted: Fraction | None) -> Iterator[TimedFrame]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
-        if wanted is not None and str(self.path) != "-":
+        self._splices = find_splices(self.path)
+        # Times say nothing about places where the clock steps back, nor where the container has decoding times alone.
+        is_sought = wanted is not None and not self._splices and str(self.path) != "-"
+        if is_sought and not _lacks_times(self._container, source.find_video(self._container, self.path)):
+            assert wanted is not None
             timed = self._decode(seek=wanted)
             first = next(timed, None)
             if first is not None and first[0] <= wanted:
@@ -145,7 +154,12 @@ class VideoReader:
                 self._container.seek(int(seek / source.time_base(self._stream)), stream=self._stream)
             except av.error.FFmpegError:
                 return iter(())
-        frames = decode_frames(self._container, self._stream, self._damage)
+        decoding: deque[int] | None = deque() if _lacks_times(self._container, self._stream) else None
+        frames = decode_frames(self._container, self._stream, self._damage, decoding)
+        if decoding is not None:
+            frames = _in_decoding_times(frames, decoding)
+        if self._splices:
+            frames = _continued(frames, self._splices, source.time_base(self._stream))
         first = next(frames, None)
         if first is None:
             return iter(())
@@ -153,7 +167,11 @@ class VideoReader:
         frames = chain([first], frames)
         if self._interlaced and self._deinterlace:
             frames = deinterlace(frames, self._stream)
-        return self._with_durations(repair_times(_stamped(frames, self._container, self._stream), self.problems))
+        latest = source.latest_time(self._container, self._stream)
+        if latest is not None:
+            latest += self._splices.total
+        tick = source.time_base(self._stream)
+        return self._with_durations(repair_times(_stamped(frames, latest, self._stream), tick, self.problems))
 
     def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[TimedFrame]:
         """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
@@ -171,12 +189,38 @@ class VideoReader:
             held = following
 
 
+def _lacks_times(container: InputContainer, stream: av.VideoStream) -> bool:
+    """Whether the container knows when frames are decoded, not when they are shown, and the two differ: AVI."""
+    reordered = stream.codec_context.name in ("h264", "hevc") and stream.codec_context.has_b_frames
+    return container.format.name == "avi" and reordered
+
+
+def _in_decoding_times(frames: Iterator[av.VideoFrame], decoding: deque[int]) -> Iterator[av.VideoFrame]:
+    """The first frame shown gets the first packet's time, and so on: as many are shown as are decoded, evenly."""
+    for frame in frames:
+        frame.pts = decoding.popleft() if decoding else None
+        yield frame
+
+
+def _continued(frames: Iterator[av.VideoFrame], splices: Splices, tick: Fraction) -> Iterator[av.VideoFrame]:
+    """Frames of a joined recording, every part after the one before it."""
+    part, last = 0, None
+    for frame in frames:
+        if frame.pts is not None:
+            if last is not None and frame.pts < last and part + 1 < len(splices.offsets):
+                part += 1
+            last = frame.pts
+            frame.pts += round(splices.offsets[part] / tick)
+        yield frame
+
+
 def _stamped(
-    frames: Iterator[av.VideoFrame], container: InputContainer, stream: av.VideoStream
+    frames: Iterator[av.VideoFrame], latest: Fraction | None, stream: av.VideoStream
 ) -> Iterator[tuple[Fraction | None, Fraction, tuple[Fraction, av.VideoFrame]]]:
-    """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame."""
+    """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame; a time after `latest` is
+    none.
+    """
     tick = source.time_base(stream)
-    latest = source.latest_time(container, stream)
     fallback = 1 / source.nominal_rate(stream)
     for frame in frames:
         own_tick = frame.time_base or tick

@@ -1,5 +1,6 @@
 """Opening a video file, or one sentence on why it cannot be read; its streams and its clock."""
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ def open_container(path: Path) -> InputContainer:
     """Open a media file, or "-" for YUV4MPEG2 on standard input. Raises MediaError: one sentence on what is wrong."""
     if str(path) == "-":
         return _open_standard_input()
-    if not path.exists():
+    if not os.path.exists(path):  # unlike the path's own, no error for names that are too long
         raise MediaError(f"{path}: no such file.")
     if path.is_dir():
         raise MediaError(f"{path} is a folder, not a video file.")
@@ -83,7 +84,11 @@ def stated_duration(container: InputContainer, stream: av.VideoStream) -> Fracti
     """Seconds that the stream, or else the file, claims to last."""
     if stream.duration:
         return stream.duration * time_base(stream)
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    if not container.duration:
+        return None
+    # Matroska states when the film ends, which may have begun later than at 0.
+    began = max(0, container.start_time or 0) if "matroska" in container.format.name else 0
+    return Fraction(max(0, container.duration - began), av.time_base) or None
 
 
 def nominal_rate(stream: av.VideoStream) -> Fraction:

@@ -11,15 +11,16 @@ LOOKAHEAD = 16
 
 
 def repair_times(
-    items: Iterable[tuple[Fraction | None, Fraction, Item]], problems: list[str]
+    items: Iterable[tuple[Fraction | None, Fraction, Item]], tick: Fraction, problems: list[str]
 ) -> Iterator[tuple[Fraction, Item]]:
     """Give every item a time, strictly increasing.
 
     `items` are (time or None, nominal duration > 0, item), in the order they are shown. A good timestamp is
     never moved. Items whose time is missing or not after the one before are spread evenly between their good
     neighbours; at the start they are placed before the first good one, at the end (or after `LOOKAHEAD` bad
-    ones in a row) after the last good one, one nominal duration apart. No item is dropped. What was
-    done is reported in `problems` at the end.
+    ones in a row) after the last good one, one nominal duration apart. They are placed whole ticks away, as all other
+    times are; a neighbour that leaves too few ticks counts as bad itself. No item is dropped. What was done is reported
+    in `problems` at the end.
     """
     previous: Fraction | None = None
     held: list[tuple[Fraction, Item]] = []
@@ -27,24 +28,26 @@ def repair_times(
     first_bad: Fraction | None = None
 
     for time, step, item in items:
-        if time is None or (previous is not None and time <= previous):
+        room = previous is None or time is None or time - previous >= tick * (len(held) + 1)
+        if time is None or (previous is not None and time <= previous) or not room:
             held.append((step, item))
             repaired += 1
             if first_bad is None:
                 first_bad = previous if previous is not None else Fraction(0)
             if len(held) == LOOKAHEAD:
-                placed = _continue(previous, held)
+                placed = _continue(previous, held, tick)
                 yield from placed
                 previous, held = placed[-1][0], []
             continue
         if held:
             gap = held[0][0] if previous is None else (time - previous) / (len(held) + 1)
+            gap = max(tick, gap)
             for number, (_, kept) in enumerate(held):
-                yield time - gap * (len(held) - number), kept
+                yield time - tick * round(gap * (len(held) - number) / tick), kept
             held = []
         previous = time
         yield time, item
-    yield from _continue(previous, held)
+    yield from _continue(previous, held, tick)
     if repaired and first_bad is not None:
         problems.append(
             f"{repaired} frames had a missing or backward timestamp (the first near {float(first_bad):.3f} s) "
@@ -52,10 +55,12 @@ def repair_times(
         )
 
 
-def _continue(previous: Fraction | None, held: list[tuple[Fraction, Item]]) -> list[tuple[Fraction, Item]]:
-    """Place items one nominal duration apart after `previous`, or from 0 where there is none."""
+def _continue(
+    previous: Fraction | None, held: list[tuple[Fraction, Item]], tick: Fraction
+) -> list[tuple[Fraction, Item]]:
+    """Place items one nominal duration, in whole ticks, apart after `previous`, or from 0 where there is none."""
     placed = []
     for step, item in held:
-        previous = Fraction(0) if previous is None else previous + step
+        previous = Fraction(0) if previous is None else previous + tick * max(1, round(step / tick))
         placed.append((previous, item))
     return placed

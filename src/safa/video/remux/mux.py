@@ -58,7 +58,7 @@ def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = F
         width=spec.width,
         height=spec.height,
         streams=tuple(
-            ExpectedStream(stream.kind, stream.first, stream.packets, stream.digest.hexdigest())
+            ExpectedStream(stream.kind, stream.first, stream.packets, stream.digest.hexdigest(), stream.has_packets)
             for stream in copied
             if stream.kind in ("audio", "subtitle")
         ),

@@ -13,7 +13,7 @@ from av.stream import Disposition
 from safa.video.hdr import Mastering
 from safa.video.read.info import StreamInfo, VideoInfo
 from safa.video.read.source import find_video, is_cover, open_container, time_base
-from safa.video.remux.stretch import can_stretch
+from safa.video.remux.stretch import LAYOUTS, can_stretch
 from safa.video.write.encoder import OutputSpec
 
 # Outputs that hold pictures and nothing else.
@@ -141,10 +141,21 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
 def add_copy(container: OutputContainer, template: Any, source: Any) -> Any:
     """Add a stream that takes the packets of `source` as they are; its header comes from `template`."""
     stream = container.add_stream_from_template(template, opaque=True)
+    _name_layout(stream)
     stream.metadata.update(kept_metadata(source.metadata))
     # MP4's muxer knows a cover by this flag alone.
     stream.disposition = Disposition.attached_pic if is_cover(source) else source.disposition
     return stream
+
+
+def _name_layout(stream: Any) -> None:
+    """Say what the channels of sound are where the source gives only their number (PCM in AVI and Matroska)."""
+    if stream.type != "audio" or stream.codec_context is None:
+        return
+    layout = stream.codec_context.layout
+    unnamed = layout is not None and all(channel.name == "NONE" for channel in layout.channels)
+    if unnamed and layout.nb_channels in LAYOUTS:
+        stream.codec_context.layout = LAYOUTS[layout.nb_channels][0]
 
 
 def add_cover(container: OutputContainer, source: Path, index: int, number: int) -> None:
@@ -187,7 +198,7 @@ def _lost_tags(info: VideoInfo, spec: OutputSpec) -> list[str]:
 
 
 def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
-    """Whether the container takes the stream: its header is written to memory to find out."""
+    """Whether the container takes the stream: its header, and of sound a packet, is written to memory to find out."""
     original: Any = source.streams[stream.index]
     if stream.kind == "video" and not is_cover(original):
         return False  # a second film; which one is meant cannot be known
@@ -199,11 +210,24 @@ def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
         return False
     try:
         with av.open(io.BytesIO(), "w", format=spec.container) as trial:
-            add_copy(trial, original, original)
+            added = add_copy(trial, original, original)
             trial.start_encoding()
+            if stream.kind == "audio" and (packet := _first_packet(Path(source.name), stream.index)) is not None:
+                packet.stream = added
+                trial.mux(packet)
     except (av.error.FFmpegError, ValueError):
         return False
     return True
+
+
+def _first_packet(path: Path, index: int) -> Any:
+    """The first packet of a stream, with times from 0; None where it has none."""
+    with open_container(path) as container:
+        for packet in container.demux(container.streams[index]):
+            if packet.size:
+                packet.pts = packet.dts = 0
+                return packet
+    return None
 
 
 def _left_out(stream: StreamInfo, spec: OutputSpec, done: str = "copied into") -> str:

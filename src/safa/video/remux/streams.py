@@ -11,6 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
 from safa.video.read.source import is_cover, open_container, time_base
+from safa.video.read.splices import PacketClock, find_splices
 from safa.video.remux.audio_priming import padded_template
 from safa.video.remux.stream_plan import StreamPlan, add_copy, add_cover, kept_metadata
 from safa.video.remux.stretch import Stretcher
@@ -21,9 +22,13 @@ EMPTY_TEXT = b"\0\0"  # what MP4 puts where no subtitle is shown; muxers add and
 
 @dataclass
 class CopiedStream:
-    """What went into one stream: first packet's time on the output's clock, number of packets, their bytes."""
+    """What went into one stream: first packet's time on the output's clock, number of packets, their bytes.
+
+    `has_packets`: False for PCM, which is one run of samples.
+    """
 
     kind: str
+    has_packets: bool = True
     first: Fraction | None = None
     packets: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
@@ -47,11 +52,13 @@ class StreamCopier:
         self._records: dict[int, CopiedStream] = {}
         self._outputs: dict[int, Any] = {}
         self._stretchers: dict[int, Stretcher] = {}
+        self._may_repeat = container.format.name in ("matroska", "webm")
         self._covers: list[int] = []  # those that are attachments in the output
         # In the source's order, so that the first sound track stays the first.
         for index in sorted(plan.copied + plan.stretched):
             stream = self._source.streams[index]
-            self._records[index] = CopiedStream(stream.type)
+            is_pcm = stream.type == "audio" and stream.codec_context.name.startswith("pcm_")
+            self._records[index] = CopiedStream(stream.type, has_packets=not is_pcm)
             if is_cover(stream) and container.format.name == "matroska":
                 self._covers.append(index)
                 add_cover(container, plan.source, index, len(self._covers) - 1)
@@ -79,13 +86,15 @@ class StreamCopier:
             if stream not in wanted:
                 stream.discard = Discard.all
         last_dts: dict[int, int] = {}
+        clock = PacketClock(find_splices(self._plan.source))
         with source:
             packet: Any
             for packet in source.demux(wanted) if wanted else ():
                 index = packet.stream_index
                 if not packet.size:
                     continue
-                fill_times(packet, last_dts.get(index))
+                clock.correct(packet)
+                fill_times(packet, last_dts.get(index), self._may_repeat or packet.stream.type == "subtitle")
                 last_dts[index] = packet.dts
                 if self._is_inside(packet):
                     yield from self._moved(packet, index)
@@ -129,12 +138,15 @@ class StreamCopier:
             yield packet.dts * packet.time_base, packet
 
 
-def fill_times(packet: Any, last_dts: int | None) -> None:
-    """Give a packet of a damaged file the times that every container needs; others are left as they are."""
+def fill_times(packet: Any, last_dts: int | None, may_repeat: bool = False) -> None:
+    """Give a packet of a damaged file the times that every container needs; others are left as they are.
+
+    ``may_repeat``: several packets may have one time, as signs have that are shown together.
+    """
     if packet.dts is None:
         packet.dts = packet.pts if packet.pts is not None else (0 if last_dts is None else last_dts + 1)
-    if last_dts is not None and packet.dts <= last_dts:
-        packet.dts = last_dts + 1
+    if last_dts is not None and (packet.dts < last_dts or (packet.dts == last_dts and not may_repeat)):
+        packet.dts = last_dts + (0 if may_repeat else 1)
     if packet.pts is None or packet.pts < packet.dts:
         packet.pts = packet.dts
 

@@ -22,6 +22,7 @@ from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import FRAME_MS
 
 GIF_TICK = Fraction(1, 100)
+FASTEST_GIF = 100  # frames a second
 WEBP_TICK = Fraction(1, 1000)
 # Frames in PNG's own pixel formats: by (more than 8 bits, alpha).
 PNG_FORMATS = {(False, False): "rgb24", (False, True): "rgba", (True, False): "rgb48be", (True, True): "rgba64be"}

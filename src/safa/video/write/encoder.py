@@ -17,7 +17,10 @@ from safa.video.hdr import Mastering
 from safa.video.names import is_numbered, number_places
 from safa.video.write.codecs import PRESETS, choose_codec, codec_entry, container_of, x265_unit
 from safa.video.write.encoder_memory import economy_options
-from safa.video.write.journal import is_published
+from safa.video.write.journal import WORK_SUFFIX, is_published
+
+# Bytes of an output's name, so that the work folder's, which is longer, is one that file systems take.
+LONGEST_NAME = 255 - len(WORK_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
             f"{path}: numbered pictures are written as PNG, such as {path.with_name('%06d.png')}; a .webp is one "
             "animation, and has no number in its name."
         )
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; give a file name for the output.")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OutputError(f"The name of the output, {path.name[:40]}..., is too long; choose a shorter one.")
     if is_numbered(path):
         if path.parent.is_dir() and any(path.parent.iterdir()) and not is_published(path):
             raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
@@ -86,7 +91,7 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
         folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"{folder} is no folder; make it first or choose another output.")
-    if path.exists() and source.exists() and path.samefile(source):
+    if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
         raise OutputError(f"{path} is the input itself; choose another name for the output.")
 
 
@@ -94,6 +99,8 @@ def check_encoder(spec: OutputSpec) -> None:
     """Start the encoder once, so that what it cannot do is known before any work. Raises OutputError."""
     if spec.preset not in PRESETS:
         raise OutputError(f"there is no preset {spec.preset!r}; use one of {', '.join(PRESETS)}.")
+    if spec.container == "yuv4mpegpipe":
+        return  # nothing is encoded, and Matroska has no raw pictures of more than 8 bits
     try:
         with av.open(io.BytesIO(), "w", format="matroska") as container:
             add_encoder(container, spec)

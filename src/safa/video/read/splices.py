@@ -1,0 +1,113 @@
+"""Recordings that were joined end to end, so that their clock steps back: every part follows the one before it."""
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+
+from safa.video.read.source import ARBITRARY_CLOCK, is_cover, open_container, time_base
+
+
+@dataclass(frozen=True)
+class Splices:
+    """`positions`: bytes in the file at which parts after the first begin. `offsets`: seconds to add to the times of
+    each part, the first one's 0.
+    """
+
+    positions: tuple[int, ...] = ()
+    offsets: tuple[Fraction, ...] = (Fraction(0),)
+
+    def __bool__(self) -> bool:
+        return bool(self.positions)
+
+    @property
+    def total(self) -> Fraction:
+        """What is added to the times of the last part."""
+        return self.offsets[-1]
+
+
+class PacketClock:
+    """Moves the packets of one open file, in the order they are read, to where their part belongs."""
+
+    def __init__(self, splices: Splices) -> None:
+        self._splices = splices
+        self._parts: dict[int, int] = {}
+
+    def correct(self, packet: Any) -> None:
+        """Add the part's offset to the packet's times."""
+        if not self._splices:
+            return
+        if packet.pos is not None and packet.pos >= 0:  # else it shares its predecessor's place
+            self._parts[packet.stream_index] = bisect_right(self._splices.positions, packet.pos)
+        shift = round(self._splices.offsets[self._parts.get(packet.stream_index, 0)] / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift
+
+
+@dataclass
+class _Track:
+    """What has been read of one stream. A step back counts once the packet after it confirms it: single packets of
+    damaged files have wild times.
+    """
+
+    last: Fraction | None = None
+    end: Fraction = Fraction(0)
+    pending: tuple[int, Fraction, Fraction, Fraction] | None = None
+    steps: list[tuple[int, Fraction, Fraction]] = field(default_factory=list)
+    """(position of the part's first packet, its time, end of the part before)"""
+
+    def push(self, position: int, time: Fraction, duration: Fraction) -> None:
+        if self.pending is not None:
+            at, first, end, last = self.pending
+            if first < time < last:
+                self.steps.append((at, first, end))
+            self.pending = None
+        elif self.last is not None and time < self.last:
+            self.pending = position, time, self.end, self.last
+        self.last, self.end = time, time + duration
+
+
+def find_splices(path: Path) -> Splices:
+    """Read all packets of a recording (MPEG-TS and MPEG-PS, whose clocks begin anywhere) and find where the clock steps
+    back. Other files and pipes have none.
+    """
+    if not path.is_file():
+        return Splices()
+    status = os.stat(path)
+    return _found(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _found(path: Path, size: int, changed: int) -> Splices:
+    with open_container(path) as container:
+        if not ARBITRARY_CLOCK & set(container.format.name.split(",")):
+            return Splices()
+        streams = [stream for stream in container.streams if stream.type in ("video", "audio") and not is_cover(stream)]
+        tracks = {stream.index: _Track() for stream in streams}
+        position = 0
+        try:
+            for packet in container.demux(streams):
+                if packet.pos is not None and packet.pos >= 0:
+                    position = packet.pos
+                if packet.size and packet.dts is not None:
+                    base = time_base(packet.stream)
+                    tracks[packet.stream_index].push(position, packet.dts * base, (packet.duration or 0) * base)
+        except (av.error.FFmpegError, OSError):
+            pass  # the reader tells of damage
+        pictures = [tracks[stream.index] for stream in streams if stream.type == "video"]
+    if not pictures:
+        return Splices()
+    count = len(pictures[0].steps)
+    agreeing = [track.steps for track in tracks.values() if len(track.steps) == count]
+    positions, offsets = [], [Fraction(0)]
+    for number in range(count):
+        of_part = [steps[number] for steps in agreeing]
+        positions.append(min(at for at, _, _ in of_part))
+        # Of all streams' the largest: none begins before it has ended, and they stay as they were to each other.
+        offsets.append(offsets[-1] + max(end - first for _, first, end in of_part))
+    return Splices(tuple(positions), tuple(offsets))
