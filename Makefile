@@ -39,17 +39,20 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+# The engine is compiled when the package is installed.
+ENGINE := setup.py $(wildcard src/safa/engine/native/*)
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(ENGINE) | $(BIN)/python
 	@echo "Installing into $(VENV); this takes a few minutes."
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.installed-torch: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-torch: pyproject.toml constraints.txt $(ENGINE) | $(BIN)/python
 	@echo "Installing into $(VENV); this takes a few minutes."
 	$(PIP) --editable .[torch]
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-test: pyproject.toml constraints.txt $(ENGINE) | $(BIN)/python
 	@echo "Installing into $(VENV), with what tests need; this takes some minutes."
 	$(PIP) --editable .[test]
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-torch

@@ -6,6 +6,7 @@ where there is seldom GCC or Clang and Microsoft's compiler does not know their 
 Clang, which pip brings for the build.
 """
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -32,6 +33,16 @@ INSTRUCTIONS = {
 INSTRUCTIONS["avx512bf16"] = [*INSTRUCTIONS["avx512"], "-mavx512bf16"]
 INSTRUCTIONS["amx"] = [*INSTRUCTIONS["avx512bf16"], "-mamx-tile", "-mamx-bf16"]
 SOURCE = Path("src/safa/engine/native")
+
+
+def sources_digest() -> str:
+    """As ``safa.engine.library.sources_digest``, which cannot be imported here."""
+    digest = hashlib.sha256()
+    for file in sorted([*SOURCE.glob("*.h"), *SOURCE.glob("*.cpp")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 WINDOWS = sys.platform == "win32"
 
 
@@ -63,7 +74,7 @@ setup(
             f"safa.engine._{build}",
             [str(SOURCE / f"{build}.cpp")],
             depends=sorted(str(header) for header in SOURCE.glob("*.h")),
-            extra_compile_args=[*FLAGS, *INSTRUCTIONS[build]],
+            extra_compile_args=[*FLAGS, *INSTRUCTIONS[build], f"-DSAFA_SOURCES={sources_digest()}"],
             extra_link_args=["-pthread"],
             language="c++",
             optional=True,

@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from safa.engine.process_memory import CGROUP
 from safa.errors import SafaError, needs_pytorch
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -55,7 +56,7 @@ def synchronize(device: str) -> None:
 def processor_threads() -> int:
     """As many as there are processor cores for this process, or ``OMP_NUM_THREADS`` where that is set.
 
-    Two threads of one core share its arithmetic units, so each core counts once.
+    Two threads of one core share its arithmetic units, so each core counts once. A container may be allowed less.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked):
@@ -66,9 +67,22 @@ def processor_threads() -> int:
         return os.cpu_count() or 1
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     try:
-        return len({Path(topology.format(number)).read_text() for number in own})
+        cores = len({Path(topology.format(number)).read_text() for number in own})
     except OSError:
-        return len(own)
+        cores = len(own)
+    return min(cores, _allowed_by_container())
+
+
+def _allowed_by_container() -> int:
+    """Processors' worth of time, rounded up, that the control group allows; many where it does not say."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((CGROUP / file).read_text() for file in files).split()
+            if int(quota) > 0:  # version 2 says "max", version 1 -1 where there is no limit
+                return -(-int(quota) // int(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return sys.maxsize
 
 
 def _best() -> str:

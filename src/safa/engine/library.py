@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib.machinery
 import sys
 from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_void_p
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from safa.errors import OutOfMemory, SafaError
 
-VERSION = 5
+VERSION = 6
 BUILDS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
 """From plain to wide; ``safa_best_build`` answers with an index of these. Older compilers leave out the last."""
 
@@ -32,7 +33,7 @@ STAGES = (
 """What ``NativeEngine.take_seconds`` tells apart, as ``native/stages.h`` has it."""
 
 _MESSAGE = 512
-_NO_MEMORY = 2
+NO_MEMORY = 2
 
 
 class Settings(ctypes.Structure):
@@ -94,14 +95,19 @@ class Result(ctypes.Structure):
 
 
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "safa_sources": (c_char_p, []),
     "safa_lanes": (c_int, []),
     "safa_best_build": (c_int, []),
     "safa_create": (
         c_void_p,
-        [POINTER(Settings), c_int, POINTER(c_char_p), POINTER(c_void_p), POINTER(c_int64), c_char_p, c_int],
+        [
+            *(POINTER(Settings), c_int, POINTER(c_char_p), POINTER(c_void_p), POINTER(c_int64)),
+            *(POINTER(c_int), c_char_p, c_int),
+        ],
     ),
     "safa_destroy": (None, [c_void_p]),
     "safa_set_threads": (c_int, [c_void_p, c_int, c_char_p, c_int]),
+    "safa_threads": (c_int, [c_void_p]),
     "safa_workspace": (c_int64, [c_void_p]),
     "safa_release_workspace": (None, [c_void_p]),
     "safa_take_seconds": (None, [c_void_p, POINTER(c_double)]),
@@ -175,7 +181,21 @@ def load(build: str) -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
+    built, here = library.safa_sources().decode(), sources_digest(Path(__file__).parent / "native")
+    if built and here and built != here:
+        raise SafaError(
+            f"The native engine {path.name} was compiled from other sources than those beside it; install safa again."
+        )
     return library
+
+
+def sources_digest(folder: Path) -> str:
+    """Of the engine's sources; "" where they are not installed. ``setup.py`` hands the same to the compiler."""
+    digest = hashlib.sha256()
+    files = sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else ""
 
 
 @cache
@@ -196,7 +216,7 @@ def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ig
     """Call a function of the library that reports failure through its last two arguments."""
     message = ctypes.create_string_buffer(_MESSAGE)
     status = function(*arguments, message, _MESSAGE)
-    if status == _NO_MEMORY:
+    if status == NO_MEMORY:
         raise OutOfMemory("There is not enough memory for the native engine.")
     if status:
         raise SafaError(f"The native engine failed: {message.value.decode(errors='replace')}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from safa.engine.base import Part, Rendering, ScaleChoice
 from safa.engine.device import processor_threads
 from safa.engine.images import Array, store
 from safa.engine.memory_estimate import native_bytes
-from safa.errors import SafaError
+from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.dis_flow import Flow
 
@@ -103,18 +104,32 @@ class NativeEngine:
         self._library = library.load(self.build)
         self._context = _create(self._library, config, tensors, precision)
         self._close = weakref.finalize(self, self._library.safa_destroy, self._context)
+        self._close.atexit = False  # a thread may still compute; the memory goes with the process
         self._lock = threading.Lock()
-        self.set_threads(threads or processor_threads())
+        self._is_broken = False
+        _ENGINES.add(self)
+        if threads is None:
+            self._use(processor_threads())
+        else:
+            self.set_threads(threads)
 
     def set_threads(self, threads: int) -> None:
-        """Use this many threads from the next call on."""
+        """Use this many threads from the next call on. Raises ``SafaError`` where the system does not allow them."""
+        there = self._use(threads)
+        if there < threads:
+            raise SafaError(f"The system allows only {there} of {threads} threads; ask for fewer.")
+
+    def _use(self, threads: int) -> int:
+        """Use at most this many threads, and tell how many they are."""
         with self._lock:
             library.call(self._library.safa_set_threads, self._context, threads)
+            return int(self._library.safa_threads(self._context))
 
     @property
     def workspace_bytes(self) -> int:
         """Memory kept between calls."""
-        return int(self._library.safa_workspace(self._context))
+        with self._lock:
+            return int(self._library.safa_workspace(self._context))
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
         return native_bytes(self.config, frames)
@@ -141,6 +156,10 @@ class NativeEngine:
     def encode_window(self, frames: Sequence[Floats], flows: Sequence[tuple[Flow, Flow]]) -> list[CarriedFrame]:
         if not self.config.propagation:
             raise SafaError("This network looks at two frames only; take weights with propagation.")
+        if len({frame.shape for frame in frames}) > 1 or len(flows) < len(frames) - 1:
+            raise SafaError("The frames of a window must have one size, and flow between each two of them.")
+        if any(flow.shape != (*frames[0].shape[:2], 2) for both in flows for flow in both):
+            raise SafaError(f"The classical flow must have shape {(*frames[0].shape[:2], 2)}.")
         carried = []
         for frame in map(self._accepted, frames):
             carried.append(CarriedFrame(frame, self._grid(*frame.shape[:2])))
@@ -200,6 +219,9 @@ class NativeEngine:
         config = self.config
         forced = config.forced_scales(scale)
         height, width = pair.frame0.height, pair.frame0.width
+        top, left, bottom, right = region or (0, 0, height, width)
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise SafaError(f"The region {region} does not lie in a frame of {width}x{height} pixels.")
         image = _empty(SCALE * height, SCALE * width, 3)
         state = SCALE if config.grid == "paper" else 1
         flow = _empty(4, state * height, state * width)
@@ -213,7 +235,7 @@ class NativeEngine:
         seen.hidden = pair.hidden.ctypes.data
         seen.still[: len(pair.still)] = [tensor.ctypes.data for tensor in pair.still]
         seen.prepared = pair.prepared
-        seen.region[:] = region or (0, 0, height, width)
+        seen.region[:] = top, left, bottom, right
         result = library.Result(image.ctypes.data, None, flow.ctypes.data, mask.ctypes.data)
         indices = (c_int32 * config.blocks)(*(-1 if index is None else index for index in forced))
         chosen = (c_int32 * config.blocks)()
@@ -235,7 +257,17 @@ class NativeEngine:
         image = image[part]
         size, (line, pixel, channel) = into.itemsize, into.strides
         from_line, *apart = (stride // image.itemsize for stride in image.strides)
-        if into.dtype not in (np.uint8, np.uint16) or apart != [3, 1] or channel != size or pixel < 3 * size:
+        if (
+            into.dtype not in (np.uint8, np.uint16)
+            or not into.flags.writeable
+            or into.shape[2] != 3
+            or any(one > other for one, other in zip(into.shape, image.shape, strict=True))
+            or apart != [3, 1]
+            or channel != size
+            or pixel < 3 * size
+            or line % size
+            or pixel % size
+        ):
             store(image, into)
             return
         target = into.ctypes.data, line // size, pixel // size, size
@@ -248,12 +280,15 @@ class NativeEngine:
 
     def _accepted(self, frame: Floats) -> Floats:
         multiple = self.config.multiple
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.shape[0] % multiple or frame.shape[1] % multiple:
+        sides = frame.shape[:2]
+        if frame.ndim != 3 or frame.shape[2] != 3 or any(side < 1 or side % multiple for side in sides):
             raise SafaError(
                 f"A frame has shape {frame.shape}; the native engine wants height,width,3 with sides that are "
                 f"multiples of {multiple}."
             )
-        return np.asarray(frame, np.float32)
+        frame = np.asarray(frame, np.float32)
+        whole_steps = all(step % frame.itemsize == 0 for step in frame.strides)
+        return frame if whole_steps and frame.flags.aligned else np.ascontiguousarray(frame)
 
     def _carry(
         self, own: tuple[Floats, ...], neighbour: tuple[Floats, Flow] | None, state: Floats, refined: Floats | None
@@ -268,8 +303,24 @@ class NativeEngine:
         self._run("safa_carry", ctypes.byref(step), state.ctypes.data, None if refined is None else refined.ctypes.data)
 
     def _run(self, function: str, *arguments: object) -> None:
+        if self._is_broken:
+            raise SafaError("This process was forked while the native engine computed; load the weights again.")
         with self._lock:
             library.call(getattr(self._library, function), self._context, *arguments)
+
+
+_ENGINES: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child: the thread that held an engine's lock does not exist here, and what it was writing is half done."""
+    for engine in _ENGINES:
+        engine._is_broken = engine._is_broken or engine._lock.locked()
+        engine._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _empty(*shape: int) -> Floats:
@@ -321,9 +372,13 @@ def _create(native: ctypes.CDLL, config: SafaConfig, given: Tensors, precision: 
     names = (ctypes.c_char_p * count)(*[name.encode() for name in tensors])
     data = (ctypes.c_void_p * count)(*[tensor.ctypes.data for tensor in tensors.values()])
     sizes = (c_int64 * count)(*[tensor.size for tensor in tensors.values()])
-    message = ctypes.create_string_buffer(512)
+    message, status = ctypes.create_string_buffer(512), ctypes.c_int()
     settings = _settings(config, precision)
-    context = native.safa_create(ctypes.byref(settings), count, names, data, sizes, message, len(message))
+    context = native.safa_create(
+        *(ctypes.byref(settings), count, names, data, sizes), ctypes.byref(status), message, len(message)
+    )
+    if status.value == library.NO_MEMORY:
+        raise OutOfMemory("There is not enough memory for this network.")
     if not context:
         raise SafaError(f"The native engine cannot take this network: {message.value.decode(errors='replace')}.")
     return int(context)

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 from safa.errors import SafaError
 
 SCALE = 4
+# Far beyond any use; a damaged or hostile file must not ask for more.
+MOST_CHANNELS, MOST_BLOCKS = 4096, 1000
 """Spatial enlargement of SAFA: an output frame is four times as wide and high as an input frame."""
 
 Extractor = Literal["stem", "stage1", "stage2", "stage3", "bottleneck"]
@@ -68,12 +70,14 @@ class SafaConfig:
                 raise SafaError(f"{name} is {value!r}; it must be one of {', '.join(get_args(choices))}.")
         for name in ("channels", "stem_channels"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 2 or value % 2:
-                raise SafaError(f"{name} is {value!r}; it must be an even number of at least 2.")
-        if not isinstance(self.blocks, int) or self.blocks < 1:
-            raise SafaError(f"blocks is {self.blocks!r}; it must be a whole number of at least 1.")
-        if not isinstance(self.decoder_blocks, int) or self.decoder_blocks < 0:
-            raise SafaError(f"decoder_blocks is {self.decoder_blocks!r}; it must be a whole number of at least 0.")
+            if not isinstance(value, int) or not 2 <= value <= MOST_CHANNELS or value % 2:
+                raise SafaError(f"{name} is {value!r}; it must be an even number from 2 to {MOST_CHANNELS}.")
+        if self.extractor == "bottleneck" and self.stem_channels < 4:
+            raise SafaError(f"stem_channels is {self.stem_channels}; with bottleneck blocks it must be at least 4.")
+        for name, least in (("blocks", 1), ("decoder_blocks", 0), ("propagation", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value <= MOST_BLOCKS:
+                raise SafaError(f"{name} is {value!r}; it must be a whole number from {least} to {MOST_BLOCKS}.")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if not self.scales or any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
             raise SafaError(f"scales is {self.scales!r}; each must be 1, 0.5, 0.25 or 0.125.")
@@ -81,8 +85,6 @@ class SafaConfig:
             raise SafaError(f"scales is {self.scales!r}; they must go from fine to coarse without repeats.")
         if self.fixed_scale is not None and self.fixed_scale not in range(len(self.scales)):
             raise SafaError(f"fixed_scale is {self.fixed_scale!r}; it must be an index into scales {self.scales!r}.")
-        if not isinstance(self.propagation, int) or self.propagation < 0:
-            raise SafaError(f"propagation is {self.propagation!r}; it must be a whole number of at least 0.")
         if self.propagation and (self.grid, self.flow_prior, self.fusion) != ("input", "dis", "both"):
             raise SafaError('A network with propagation must have grid "input", flow_prior "dis" and fusion "both".')
 

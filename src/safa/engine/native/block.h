@@ -167,6 +167,7 @@ class Selector {
         float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), stride);
         // One sum for each line, so that the result does not depend on the number of threads.
         const Tensor sums = machine.workspace.tensor(SUMS, height, 1, wide);
+        const std::vector<const Source*> sources = input.sources();  // here: a job must not allocate
         machine.pool.run(height, [&](int y, int thread) {
             float* in = scratch + stride * thread;
             float* squeezed = in + static_cast<size_t>(pixels) * in_channels_;
@@ -175,7 +176,7 @@ class Selector {
             for (int chunk = 0; chunk < chunks; ++chunk) {
                 const int x0 = chunk * Direct::CHUNK, x1 = std::min(width, x0 + Direct::CHUNK);
                 int channel = 0;
-                for (const Source* source : input.sources()) {
+                for (const Source* source : sources) {
                     source->row(region.top + y, region.left + x0, region.left + x1, in + channel, in_channels_);
                     channel += source->channels;
                 }

@@ -50,7 +50,15 @@ struct Context {
 };
 
 // Raised with every change of this file's signatures; the Python side refuses another number.
-SAFA_PUBLIC int safa_version() { return 5; }
+SAFA_PUBLIC int safa_version() { return 6; }
+
+// A digest of the sources that this was compiled from, as setup.py passes it; empty where nobody did.
+#define SAFA_TEXT_OF(token) #token
+#define SAFA_TEXT(macro) SAFA_TEXT_OF(macro)
+#if !defined(SAFA_SOURCES)
+#define SAFA_SOURCES
+#endif
+SAFA_PUBLIC const char* safa_sources() { return SAFA_TEXT(SAFA_SOURCES); }
 
 SAFA_PUBLIC int safa_lanes() { return safa::LANES; }
 
@@ -63,9 +71,10 @@ SAFA_PUBLIC int safa_best_build() {
 }
 
 SAFA_PUBLIC Context* safa_create(const Settings* settings, int count, const char* const* names,
-                                 const float* const* data, const int64_t* sizes, char* message, int size) {
+                                 const float* const* data, const int64_t* sizes, int* status, char* message,
+                                 int size) {
     Context* context = nullptr;
-    guarded(message, size, [&] {
+    *status = guarded(message, size, [&] {
 #if defined(__AMX_BF16__)
         if (!may_use_tiles()) throw safa::Error("the system does not let it use AMX");
 #endif
@@ -81,6 +90,9 @@ SAFA_PUBLIC void safa_destroy(Context* context) { delete context; }
 SAFA_PUBLIC int safa_set_threads(Context* context, int threads, char* message, int size) {
     return guarded(message, size, [&] { context->network.machine().pool.resize(threads); });
 }
+
+// How many there are: fewer than asked for where the system allows no more.
+SAFA_PUBLIC int safa_threads(Context* context) { return context->network.machine().pool.threads(); }
 
 // Bytes of the workspace that calls so far have needed.
 SAFA_PUBLIC int64_t safa_workspace(Context* context) {

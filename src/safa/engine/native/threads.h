@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,7 @@ class Pool {
 
     int threads() const { return crew_ == nullptr ? 1 : static_cast<int>(crew_->workers.size()) + 1; }
 
+    // As many threads as the system allows, at most `threads`.
     void resize(int threads) {
         if (threads < 1) threads = 1;
         if (threads == this->threads() && (crew_ == nullptr || crew_->is_here())) return;
@@ -45,10 +47,13 @@ class Pool {
         if (threads == 1) return;
         crew_ = new Crew;
         try {
+            crew_->workers.reserve(threads - 1);
             for (int thread = 1; thread < threads; ++thread) {
                 crew_->workers.emplace_back([crew = crew_, thread] { crew->work(thread); });
             }
-        } catch (...) {  // the system has no more threads
+        } catch (const std::system_error&) {  // no more threads: those that are here will do
+            if (crew_->workers.empty()) stop();
+        } catch (...) {
             stop();
             throw;
         }

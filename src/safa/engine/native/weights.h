@@ -82,9 +82,10 @@ struct Filter {
 };
 
 inline Filter read_filter(const Parameters& all, const std::string& name, int out, int in, int size, bool bias = true) {
-    Filter filter{out, in, size, {}, std::vector<float>(out, 0.0f), {}, all.rounded()};
     const int64_t count = static_cast<int64_t>(out) * in * size * size;
     const float* weight = all.get(name + ".weight", count);
+    if (count <= 0) throw Error("the convolution " + name + " has no channels");
+    Filter filter{out, in, size, {}, std::vector<float>(out, 0.0f), {}, all.rounded()};
     filter.weight.assign(weight, weight + count);
     if (bias) {
         const float* values = all.get(name + ".bias", out);
