@@ -56,6 +56,10 @@ class LocalWorkers:
             self.worker.receive(source, name, offset, data)
         return True
 
+    def shipment_error(self, member: WorkerHandle, source: Source) -> str:
+        """As ``Pool.shipment_error``."""
+        return ""
+
     def wait(self, seconds: float) -> list[WorkerEvent]:
         if not self._work or (self._last_first and not all(work[0].planned for _, work, _, _ in self._work)):
             time.sleep(min(seconds, 0.005))  # leaves the processor to the thread that plans

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from concurrent.futures import Future
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from safa.checkpoint import Checkpoint
 from safa.cluster.excerpt import Reading
 from safa.cluster.inputs import Source
 from safa.cluster.plan import Needed, PicturePlan, Planner, SegmentPlan
+from safa.cluster.pool import MAX_SHIPMENT_FAILURES, Pool, WorkerHandle
 from safa.cluster.worker import PROBE, Failed, FilmContext, InputMissing, Rendered, Worker, save_segment
 from safa.jobs.prepare import prepare_job
 from safa.jobs.settings import UpscaleSettings
@@ -107,3 +113,41 @@ def test_a_folder_travels_file_by_file(tmp_path: Path, monkeypatch: pytest.Monke
     (folder / "a.png").unlink()
     assert source.here() == source.copy
     assert (source.copy / "a.png").read_bytes() == bytes(range(20))
+
+
+def test_a_copy_that_failed_is_sent_again(tmp_path: Path) -> None:
+    pool: Any = object.__new__(Pool)
+    pool._shipments, pool._failed_shipments = {}, Counter()
+    pool._shipping = SimpleNamespace(submit=lambda work, *arguments: outcome())
+    source, member, sent = Source(tmp_path / "film", "look"), WorkerHandle(None, "node"), []
+
+    def outcome() -> Future[None]:
+        future: Future[None] = Future()
+        sent.append(future)
+        if len(sent) < 3:
+            future.set_exception(OSError("the worker\nwas lost"))
+        else:
+            future.set_result(None)
+        return future
+
+    assert [pool.ship(member, source) for _ in range(4)] == [True, True, True, False]
+    assert pool.shipment_error(member, source) == ""
+    pool._shipments[("node", source)] = sent[0]
+    pool._failed_shipments["node", source] = MAX_SHIPMENT_FAILURES
+    assert not pool.ship(member, source)
+    assert pool.shipment_error(member, source) == "was lost"
+
+
+def test_copies_that_nothing_uses_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    film = tmp_path / "film.bin"
+    film.write_bytes(b"pictures")
+    source = Source(tmp_path / "elsewhere" / "film.bin", appearance(film))
+    source.receive("", 0, b"pictures")
+    for name in ("old", "new"):
+        (source.copy.parent.parent / name).mkdir()
+    for path in (source.copy.parent, source.copy.parent.parent / "old"):
+        os.utime(path, (0, 0))
+    assert source.here() == source.copy  # so it is in use
+    Source(Path("other"), "other").receive("", 0, b"x")
+    assert {path.name for path in source.copy.parent.parent.iterdir()} == {source.look[:32], "new", "other"}

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from safa.errors import SafaError
+from safa.web.choices import DEFAULTS, possible
 from safa.web.material import describe_upload
 from tests.media import write_clip
+from tests.video.making import make_video
 from tests.web.making import LIMITS, write_picture
 
 
@@ -74,3 +76,29 @@ def test_a_picture_lying_down_is_turned_upright(tmp_path: Path) -> None:
     assert (facts["width"], facts["height"]) == (10, 20)
     with Image.open(tmp_path / "camera.jpg") as upright:
         assert upright.size == (10, 20)
+
+
+def test_a_jpeg_with_a_preview_behind_it_is_a_picture(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (20, 14), "red")
+    picture.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[picture.resize((10, 7))])
+    assert describe_upload([(tmp_path / "phone.jpg", "phone.jpg")], LIMITS)[1]["width"] == 20
+
+
+def test_every_part_of_a_joined_recording_counts(tmp_path: Path) -> None:
+    part = make_video(tmp_path / "part.ts", range(24), codec="mpeg2video", options={"qscale": "5"}, audio=1)
+    (tmp_path / "joined.ts").write_bytes(2 * part.read_bytes())
+    facts = describe_upload([(tmp_path / "joined.ts", "joined.ts")], LIMITS)[1]
+    assert (facts["frames"], facts["seconds"]) == (48, pytest.approx(2, abs=0.2))
+    with pytest.raises(SafaError, match=r"at most 1\.5 seconds"):
+        describe_upload([(tmp_path / "joined.ts", "joined.ts")], replace(LIMITS, seconds=1.5))
+
+
+@pytest.mark.parametrize(("smoothness", "fits"), [("1", True), ("4", True), ("8", False), ("60fps", True)])
+def test_a_gif_has_no_more_frames_than_it_can_show(smoothness: str, fits: bool) -> None:
+    wanted = {**DEFAULTS, "format": "gif", "smoothness": smoothness}
+    if fits:
+        assert possible("video", {"rate": "24"}, wanted) == wanted
+    else:
+        with pytest.raises(SafaError, match="would be 192"):
+            possible("video", {"rate": "24"}, wanted)
+    assert possible("pictures", {"count": 2}, wanted) == wanted

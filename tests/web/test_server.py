@@ -18,7 +18,7 @@ from safa.web.job_store import MOST_DRAFTS, JobStore
 from safa.web.server import ServerSettings, application
 from safa.web.worker import Workers
 from tests.media import write_clip
-from tests.web.making import LIMITS, ME, OTHER, make_job, tiny_weights
+from tests.web.making import LIMITS, ME, OTHER, make_job, tiny_weights, write_picture
 
 HERE = "http://localhost"
 
@@ -79,6 +79,25 @@ def test_nothing_is_added_to_what_others_sent(server: Server, clip: Path) -> Non
     draft = server.client().post("/upload", params={"name": "a"}, content=b"abc").json()["draft"]
     assert server.client(OTHER).post("/upload", params={"name": "b", "draft": draft}, content=b"b").status_code == 409
     assert server.client(None).post("/upload", params={"name": "b"}, content=b"b").status_code == 403
+
+
+def test_what_has_been_looked_at_stays_as_it_is(server: Server, tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "a.png", 20).read_bytes()
+    draft = server.client().post("/upload", params={"name": "a.png"}, content=picture).json()["draft"]
+    job = server.store.get(ME, draft)
+    assert job is not None
+    assert server.client().get(f"/jobs/{draft}/source").status_code == 404
+    server.store.change(job, kind="pictures", facts={"width": 20, "height": 14, "count": 1})
+    assert server.client().post("/upload", params={"name": "b", "draft": draft}, content=picture).status_code == 409
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/run/predict", "/gradio_api/queue/join"])
+def test_other_requests_are_small(server: Server, path: str) -> None:
+    kind = {"Content-Type": "application/json"}
+    stated = server.client().post(path, content=b"x" * (guard.MOST_BODY + 1), headers=kind)
+    streamed = server.client().post(path, content=(b"x" * 100_000 for _ in range(12)), headers=kind)
+    assert stated.status_code == 413
+    assert streamed.status_code in (400, 413)  # FastAPI makes a 400 of what happens while it reads
 
 
 def test_a_result_is_given_to_its_owner_only(server: Server, clip: Path) -> None:

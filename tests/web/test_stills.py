@@ -53,10 +53,10 @@ def test_pictures_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     files = [Checkpoint(network.config, arrays_of(network), "tiny", digit * 64) for digit in "01"]
     before, after = (Upscaler(file, device="cpu") for file in files)
-    assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 0
+    assert make_between(tmp_path, 2, 3, before, lambda progress: None)["resumed"] == 0
     (tmp_path / "pictures" / "01.png").unlink()
-    assert make_between(tmp_path, 3, before, lambda progress: None)["resumed"] == 2
-    assert make_between(tmp_path, 3, after, lambda progress: None)["resumed"] == 0
+    assert make_between(tmp_path, 2, 3, before, lambda progress: None)["resumed"] == 2
+    assert make_between(tmp_path, 2, 3, after, lambda progress: None)["resumed"] == 0
 
 
 def test_a_video_s_stills_are_turned_as_the_source_is(tmp_path: Path) -> None:

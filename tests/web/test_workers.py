@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 from safa.jobs.job import Report
+from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
 from safa.web.choices import upscale_settings
-from safa.web.job_record import DONE, ENDED
+from safa.web.job_record import DONE, ENDED, WebJob
 from safa.web.job_store import JobStore
 from safa.web.worker import Workers
 from tests.media import audio_packets, video_frames, write_clip
-from tests.web.making import make_job, tiny_weights
+from tests.web.making import make_job, tiny_weights, workers_of
 
 PATIENCE = 120  # seconds; only threads that hang take so long
 
@@ -48,3 +50,18 @@ def test_two_jobs_at_once_give_what_each_gives_alone(tmp_path: Path, monkeypatch
         assert [time for time, _ in frames[0]] == [time for time, _ in frames[1]]
         assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(*frames, strict=True))
         assert audio_packets(alone) == audio_packets(made)
+
+
+def test_a_job_counts_as_getting_on_once_something_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, attempts = JobStore(tmp_path / "jobs", keep=3600), []
+    job = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
+
+    def making(job: WebJob, place: Path, upscaler: Any, tell: Callable[[Progress], None]) -> dict[str, Any]:
+        for done in (0, 1):
+            tell(Progress(done, 5, 1.0, None))
+            attempts.append(job.attempts)
+        return {"resumed": 1}
+
+    monkeypatch.setattr("safa.web.worker._do_video", making)
+    workers_of(store, tiny_weights(tmp_path))._do(store.claim(0), {})  # type: ignore[arg-type]
+    assert (job.error, attempts) == ("", [1, 0])

@@ -42,7 +42,7 @@ def joined(address: str) -> Iterator[Any]:
             ray.init(address=address, **quiet)
         except ConnectionError as error:
             if address != "auto":
-                raise ClusterError(f"{address} is not a Ray cluster: {error}") from error
+                raise ClusterError(f"{address} is not a Ray cluster, {_or_wants_a_token()}: {error}") from error
             ray.init(num_cpus=_usable_cores(), include_dashboard=False, **quiet)
         except (ImportError, ValueError, RuntimeError) as error:
             raise ClusterError(f"The Ray cluster {address} cannot be joined: {error}") from error
@@ -52,6 +52,15 @@ def joined(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _or_wants_a_token() -> str:
+    """Ray makes a token when it starts a cluster by itself, and from then on asks for it in all that are started."""
+    return (
+        "or it asks for a token: set RAY_AUTH_MODE=token, with the same ~/.ray/auth_token on every machine"
+        if "RAY_AUTH_MODE" not in os.environ
+        else "or its token is another one than in ~/.ray/auth_token here"
+    )
 
 
 def _check_reachable(address: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from safa.errors import SafaError
 from safa.video.files import appearance, files_of
 
 CHUNK = 32 << 20
+FORGOTTEN = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ class Source:
     def here(self) -> Path | None:
         """The source on this machine, or None."""
         places = (self.path, self.copy) if _is_own(copies_folder()) else (self.path,)
-        return next((path for path in places if appearance(path) == self.look), None)
+        found = next((path for path in places if appearance(path) == self.look), None)
+        if found is not None and found == self.copy:
+            with suppress(OSError):
+                os.utime(self.copy.parent)  # it is in use
+        return found
 
     def chunks(self) -> Iterator[tuple[str, int, bytes]]:
         """All its bytes as (name below the source, "" for a file; offset; bytes), in order."""
@@ -57,6 +63,8 @@ class Source:
             raise SafaError(
                 f"{folder} belongs to another user, so nothing is copied there; remove it or set TMPDIR to another one."
             )
+        if not offset:
+            _remove_forgotten(folder, self.copy.parent)
         target = self.copy / name if name else self.copy
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab" if offset else "wb") as file:
@@ -66,6 +74,14 @@ class Source:
         """Delete this machine's copy, if there is one."""
         if _is_own(copies_folder()):
             shutil.rmtree(self.copy.parent, ignore_errors=True)
+
+
+def _remove_forgotten(folder: Path, own: Path) -> None:
+    """Delete copies that nothing has used for a day: a driver that was killed cannot tell its workers to."""
+    for other in folder.iterdir():
+        with suppress(OSError):
+            if other != own and time.time() - other.stat().st_mtime > FORGOTTEN:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def copies_folder() -> Path:

@@ -52,6 +52,7 @@ class WorkerPool(Protocol):
     def share(self, value: Any) -> Any: ...
     def give(self, member: WorkerHandle, work: Any, film: Any, plan: Any) -> None: ...
     def ship(self, member: WorkerHandle, source: Any) -> bool: ...
+    def shipment_error(self, member: WorkerHandle, source: Any) -> str: ...
     def wait(self, seconds: float) -> list[WorkerEvent]: ...
 
 
@@ -130,9 +131,9 @@ class ClusterJob:
             case InputMissing() if self._workers.ship(news.member, film.shared.source):
                 film.retry(plan)
             case InputMissing():
-                warning = film.failed(
-                    plan, Failed(plan.number, f"{film.source} cannot be copied to {news.member.node}")
-                )
+                reason = self._workers.shipment_error(news.member, film.shared.source)
+                told = f"{film.source} cannot be copied to {news.member.node}" + (f" ({reason})" if reason else "")
+                warning = film.failed(plan, Failed(plan.number, told))
             case Failed() as failure:
                 warning = film.failed(plan, failure)
             case None:

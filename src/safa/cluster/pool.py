@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from safa.cluster.worker import Failed, InputMissing, Rendered, Worker
 # Seconds between two attempts to start workers, and attempts in a row that may fail.
 PAUSE = 5.0
 MAX_START_FAILURES = 3
+# Copies of one source to one machine that may fail.
+MAX_SHIPMENT_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Pool:
         self._members: list[WorkerHandle] = []
         self._pending: dict[Any, tuple[WorkerHandle, Any]] = {}
         self._shipments: dict[tuple[str, Source], Future[None]] = {}
+        self._failed_shipments: Counter[tuple[str, Source]] = Counter()
         self._shipping = ThreadPoolExecutor(4, "shipping")
         self._start_failures = 0
         self._not_before = 0.0
@@ -118,15 +122,28 @@ class Pool:
         self._pending[member.actor.render.remote(film, plan)] = (member, work)
 
     def ship(self, member: WorkerHandle, source: Source) -> bool:
-        """Copy the source to a worker's machine that lacks it; False if that was done before."""
+        """Copy the source to a worker's machine that lacks it; False if that was done before, or failed too often.
+
+        A copy may fail because the worker that received it was lost, which says nothing about the machine.
+        """
         key = member.node, source
-        if key in self._shipments and self._shipments[key].done():
-            return False
+        before = self._shipments.get(key)
+        if before is not None and before.done():
+            if before.exception() is None or self._failed_shipments[key] >= MAX_SHIPMENT_FAILURES:
+                return False
+            self._failed_shipments[key] += 1
+            del self._shipments[key]
         if key not in self._shipments:
             self._shipments[key] = self._shipping.submit(self._ship, member, source)
         member.is_busy = True
         self._shipments[key].add_done_callback(lambda _: setattr(member, "is_busy", False))
         return True
+
+    def shipment_error(self, member: WorkerHandle, source: Source) -> str:
+        """Why the source could not be copied to a worker's machine; "" where it was."""
+        shipment = self._shipments.get((member.node, source))
+        error = shipment.exception() if shipment is not None and shipment.done() else None
+        return "" if error is None else _last_line(error)
 
     def wait(self, seconds: float) -> list[WorkerEvent]:
         """What has happened since the last call; waits up to ``seconds`` for the first.
@@ -203,5 +220,5 @@ class Pool:
         return 1 if device != "cpu" and self._ray.cluster_resources().get("GPU") else 0
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     return [line.strip() for line in str(error).splitlines() if line.strip()][-1]

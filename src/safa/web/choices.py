@@ -13,6 +13,7 @@ from safa.jobs.sizing import side_multiples
 from safa.jobs.weights import AUTO
 from safa.network.config import SCALE
 from safa.upscaler.size import Shape, output_size
+from safa.video.write.animation import FASTEST_GIF
 from safa.video.write.codecs import CODECS
 
 # Value -> (label, suffix of the result, codec, media type).
@@ -84,6 +85,18 @@ def checked(choices: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str,
         if choices.get(name) not in offered:
             raise SafaError(f"{choices.get(name)!r} is not a choice of {name}.")
     return {name: choices[name] for name in lists} | {name: bool(choices[name]) for name in ("sound", "cuts", "dedup")}
+
+
+def possible(kind: str, facts: Mapping[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """The choices, for material of which they can be made. Raises SafaError where they cannot."""
+    if kind == "video" and choices["format"] == "gif":
+        rate = upscale_settings(choices).output_rate(Fraction(facts["rate"]))
+        if rate > FASTEST_GIF:
+            raise SafaError(
+                f"A GIF shows at most {FASTEST_GIF} frames a second, and this would be {float(rate):.3g}. Choose less "
+                "smoothness or another file."
+            )
+    return choices
 
 
 def upscale_settings(choices: Mapping[str, Any]) -> UpscaleSettings:

@@ -42,6 +42,8 @@ MOST_WRONG, WRONG_WINDOW = 10, 15 * 60.0
 # Addresses that are remembered; the longest quiet ones are forgotten first.
 MOST_ADDRESSES = 10_000
 LONGEST_FORM = 4096
+# Bytes of any other request but an upload: the page sends back the list of jobs that it shows.
+MOST_BODY = 1 << 20
 
 
 def browser_of(connection: HTTPConnection) -> str:
@@ -116,7 +118,13 @@ class Guard:
             await send(message)
 
         answer = await self._answer(request)
-        await (answer or self.app)(scope, receive, send_with_headers)
+        if answer is not None or scope["path"] == "/upload":  # that counts for itself
+            await (answer or self.app)(scope, receive, send_with_headers)
+            return
+        try:
+            await self.app(scope, _counted(receive), send_with_headers)
+        except _TooMuch:
+            await PlainTextResponse("That is too much.\n", 413)(scope, receive, send_with_headers)
 
     async def _answer(self, request: Request) -> Response | None:
         """The answer to a request that goes no further."""
@@ -127,9 +135,12 @@ class Guard:
                 "use it under another name.\n",
                 421,
             )
-        path = request.url.path
+        path = request.scope["path"]  # the URL is put together from the Host header
         if not OPEN.fullmatch(path):
             return PlainTextResponse("Not found.\n", 404)
+        claimed = request.headers.get("content-length", "")
+        if path != "/upload" and claimed.isdigit() and int(claimed) > MOST_BODY:
+            return PlainTextResponse("That is too much.\n", 413)
         if self.password is None:
             return None if path != "/login" else RedirectResponse("/", 303)
         if path == "/login" and request.method == "POST":
@@ -159,6 +170,25 @@ class Guard:
         response = RedirectResponse("/", 303)
         response.headers.append("Set-Cookie", _cookie(PASS, self._pass, request.scope))
         return response
+
+
+class _TooMuch(Exception):
+    """A request's body is larger than any of the page's own."""
+
+
+def _counted(receive: Receive) -> Receive:
+    """The same, until more has come than ``MOST_BODY``."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MOST_BODY:
+            raise _TooMuch
+        return message
+
+    return counted
 
 
 def _cookie(name: str, value: str, scope: Scope) -> str:

@@ -89,6 +89,11 @@ def drop_zone(limits: Limits, problem: str = "") -> str:
     )
 
 
+def impossible(reason: str) -> str:
+    """In place of a forecast: why these choices cannot be."""
+    return f'<p class="problem" role="alert">{icon("warning") + text(reason)}</p>'
+
+
 def chosen(job: WebJob) -> str:
     """What has been dropped."""
     facts = job.facts

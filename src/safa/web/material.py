@@ -17,6 +17,7 @@ from safa.video.files import atomic_write
 from safa.video.names import for_ffmpeg
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import find_video, time_base
+from safa.video.read.splices import PacketClock, find_splices
 
 # FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
 # open. Neither are devices, pictures of text and single pictures.
@@ -80,7 +81,7 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         with av.open(for_ffmpeg(path), options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
             stream = find_video(container, Path(name))
             _check_pixels(name, (stream.codec_context.width, stream.codec_context.height), limits)
-            frames, seconds = _count(container, stream, name, limits)
+            frames, seconds = _count(container, stream, PacketClock(find_splices(path)), name, limits)
     except SafaError:
         raise
     except (av.error.FFmpegError, OSError, ValueError):
@@ -107,14 +108,17 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _count(container: Any, stream: av.VideoStream, name: str, limits: Limits) -> tuple[int, Fraction]:
+def _count(
+    container: Any, stream: av.VideoStream, clock: PacketClock, name: str, limits: Limits
+) -> tuple[int, Fraction]:
     """Frames and seconds, by looking at every packet: headers can be wrong."""
     most = limits.seconds * MOST_PER_SECOND
     frames, first, last, step = 0, None, Fraction(0), Fraction(0)
     for packet in container.demux(stream):
-        stamp = packet.pts if packet.pts is not None else packet.dts
         if not packet.size:
             continue
+        clock.correct(packet)
+        stamp = packet.pts if packet.pts is not None else packet.dts
         frames += 1
         if stamp is not None:
             time = stamp * time_base(stream)
@@ -136,7 +140,8 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
     """Width and height as shown, from the header alone; None for what is not a single picture."""
     try:
         with Image.open(path, formats=PICTURES) as picture:
-            if getattr(picture, "n_frames", 1) > 1 and picture.format != "TIFF":
+            # Of several pages the first is meant, and of a JPEG with previews or a gain map behind it (MPO) the first.
+            if getattr(picture, "n_frames", 1) > 1 and picture.format not in ("TIFF", "MPO"):
                 return None
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return picture.size[::-1] if turned else picture.size

@@ -28,7 +28,7 @@ class Page:
     def uploaded(self, event: gr.EventData, request: gr.Request, *chosen: Any) -> list[Any]:
         """Look at what arrived; show what it will become, or what is wrong with it."""
         job = self.store.get(_owner(request), _sent(event, "draft"))
-        if job is None or job.state != DRAFT:
+        if job is None or job.state != DRAFT or job.is_arriving or not job.names:
             return self._empty("The upload is no longer there; drop it again.")
         files = [(self.store.input_of(job, number), name) for number, name in enumerate(job.names, 1)]
         try:
@@ -58,7 +58,7 @@ class Page:
         if job is None:
             return self._empty("The upload is no longer there; drop it again.")
         try:
-            self.store.queue(job, self._checked(chosen))
+            self.store.queue(job, choices.possible(job.kind, job.facts, self._checked(chosen)))
         except SafaError as error:
             gr.Warning(str(error))
             return [gr.skip()] * 7
@@ -70,7 +70,7 @@ class Page:
         if job is None or job.kind != "video":
             return
         try:
-            self.store.try_out(job, self._checked(chosen))
+            self.store.try_out(job, choices.possible(job.kind, job.facts, self._checked(chosen)))
         except SafaError as error:
             gr.Warning(str(error))
 
@@ -93,6 +93,10 @@ class Page:
 
     def _forecast(self, job: WebJob, chosen: tuple[Any, ...]) -> str:
         wanted = self._checked(chosen)
+        try:
+            choices.possible(job.kind, job.facts, wanted)
+        except SafaError as error:
+            return markup.impossible(str(error))
         work = choices.output_megapixels(job.kind, job.facts, wanted)
         return markup.forecast_table(
             job, wanted, self.workers.speeds.seconds(wanted["weights"], work), self._before(job)

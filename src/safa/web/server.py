@@ -138,7 +138,9 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
     if not owner:
         return _refusal("This page needs a cookie to find your jobs again; allow cookies and reload it.", 403)
     job = store.get(owner, draft) if draft else None
-    if draft and (job is None or job.state != DRAFT or job.is_arriving or len(job.names) >= MOST_FILES):
+    # What has been looked at stays as it is.
+    is_open = job is not None and job.state == DRAFT and not job.facts and not job.is_arriving
+    if draft and (job is None or not is_open or len(job.names) >= MOST_FILES):
         return _refusal("Something went wrong with this upload; reload the page and try again.", 409)
     name = Path(name.replace("\\", "/")).name[:200] or "upload"
     claimed = request.headers.get("content-length", "")
@@ -199,7 +201,7 @@ def _file_of(job: WebJob, place: Path, name: str) -> tuple[Path, str] | None:
         return place / stills[name], "image/webp"
     if name == "sheet" and job.is_trial:
         return place / SHEET, "image/png"
-    if name == "source" and job.kind == "video":
+    if name == "source" and job.kind == "video" and job.facts:
         return place / "input", "video/webm" if "webm" in job.facts["format"] else "video/mp4"
     if name == "result" and job.result:
         kinds = {".zip": "application/zip", ".png": "image/png"} | {

@@ -46,13 +46,15 @@ def save_stills(source: Path, output: Path, slow: Fraction, place: Path) -> None
         _save_webp(np.rot90(picture, rotation // 90), place / f"{name}.webp")
 
 
-def make_between(place: Path, count: int, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
-    """``count`` pictures from the first input to the second, both enlarged; what the same network made is kept.
+def make_between(
+    place: Path, pictures: int, count: int, upscaler: Upscaler, tell: Callable[[Progress], None]
+) -> dict[str, Any]:
+    """``count`` pictures from the first input to the last of one or two, enlarged; what the same network made is kept.
 
     Writes ``pictures/NN.png``, and of more than one ``result.zip`` and ``loop.webp``, there and back.
     """
     first = load_picture(place / "input")
-    second = load_picture(place / "input2") if (place / "input2").exists() else first
+    second = load_picture(place / "input2") if pictures == 2 else first
     if first.shape != second.shape or first.dtype != second.dtype:
         first, second = to_8_bits(first), to_8_bits(second)  # one with transparency or more bits, one without
     folder = place / "pictures"

@@ -162,7 +162,7 @@ class Workers:
     def _do(self, job: WebJob, loaded: dict[str, Upscaler]) -> None:
         def tell(progress: Progress) -> None:
             job.progress = progress
-            if job.attempts:
+            if job.attempts and progress.done:  # something was made
                 self.store.change(job, attempts=0)
             if job.stop_asked or self._stop.is_set():
                 raise Stopped
@@ -181,7 +181,8 @@ class Workers:
             if job.kind == "video":
                 result = _do_video(job, place, upscaler, tell)
             else:
-                result = make_between(place, output_frames(job.kind, job.facts, job.settings), upscaler, tell)
+                count = output_frames(job.kind, job.facts, job.settings)
+                result = make_between(place, job.facts["count"], count, upscaler, tell)
             seconds = time.perf_counter() - began
             if result.pop("resumed") == 0:
                 work = output_megapixels(job.kind, job.facts, job.settings)
