@@ -9,6 +9,7 @@ import pytest
 
 from safa.errors import OutputError
 from safa.video.files import appearance
+from safa.video.read import splices
 from safa.video.read.folder import content_digest
 from safa.video.read.reader import VideoReader
 from safa.video.read.splices import find_splices
@@ -123,6 +124,24 @@ def test_a_single_wild_time_is_no_splice(tmp_path):
     data[start + 9 : start + 14] = b"\x21\x00\x01\x00\x01"  # PTS 0
     (tmp_path / "wild.ts").write_bytes(data)
     assert not find_splices(tmp_path / "wild.ts")
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+def test_large_recordings_are_read_whole_only_if_their_clock_steps_back(tmp_path, suffix, monkeypatch):
+    whole = part(tmp_path / f"whole{suffix}", frames=100)
+    joined = tmp_path / f"joined{suffix}"
+    joined.write_bytes(2 * whole.read_bytes())
+    expected = find_splices(joined)
+    assert len(expected.offsets) == 2
+    splices._found.cache_clear()
+    monkeypatch.setattr(splices, "READ_WHOLE", 0)
+    monkeypatch.setattr(splices, "PLACES", 8)
+    monkeypatch.setattr(splices, "PIECE", 1 << 14)
+    assert find_splices(joined) == expected
+    assert splices.clocks_at(whole.read_bytes()[: 1 << 14])
+    assert not splices.clocks_at(bytes(1 << 14))
+    monkeypatch.setattr(splices, "_Track", None)  # nothing may be read to its end
+    assert not find_splices(whole)
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
