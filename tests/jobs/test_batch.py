@@ -131,6 +131,22 @@ def test_a_folder_cannot_be_made_larger_in_place(tmp_path: Path) -> None:
         plan_batch([tmp_path / "talks" / "a.mp4", tmp_path / "talks" / "b.avi"], same)
 
 
+def test_the_codec_chooses_the_container(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.avi", "c.mkv", "d.mov"):
+        (tmp_path / name).touch()
+    sources = sorted(tmp_path.iterdir())
+    for codec, suffixes in ((None, [".mp4", ".mp4", ".mkv", ".mov"]), ("ffv1", 3 * [".mkv"])):
+        made = [output.suffix for _, output in plan_batch(sources, tmp_path / "big", codec)]
+        assert made[: len(suffixes)] == suffixes
+    for folder, given in (
+        (Path("-"), sources),
+        (Path("x/%06d.png"), sources),
+        (tmp_path / "big", [Path("-"), *sources]),
+    ):
+        with pytest.raises(OutputError, match="one video"):
+            plan_batch(given, folder)
+
+
 def test_results_and_kept_work_are_no_inputs(talks: Path, upscaler: Upscaler) -> None:
     source = talks / "a.mp4"
     for folder in (talks / "big", talks / "big4"):

@@ -10,6 +10,7 @@ import pytest
 
 from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
+from safa.video.write.codecs import check_crf
 from safa.web.choices import DEFAULTS, SMOOTHNESS, upscale_settings
 
 
@@ -40,3 +41,31 @@ def test_frames_a_second_of_the_result() -> None:
 def test_the_page_s_choices_are_possible(smoothness: str) -> None:
     made = upscale_settings({**DEFAULTS, "smoothness": smoothness})
     assert (made.rate is None) == (made.fps is not None) == smoothness.endswith("fps")
+
+
+def test_numbers_of_any_kind_mean_the_same() -> None:
+    settings = UpscaleSettings(fps=29.97, slow=1.5, start=0.2, end="3/2")  # type: ignore[arg-type]
+    assert settings == UpscaleSettings(
+        fps=Fraction(2997, 100), slow=Fraction(3, 2), start=Fraction(1, 5), end=Fraction(3, 2)
+    )
+    assert UpscaleSettings(fps=20).fps == Fraction(20)  # type: ignore[arg-type]
+    for name in ("fps", "slow", "source_fps"):
+        for value in (0, -1, "x", float("nan")):
+            with pytest.raises(SafaError, match=name):
+                UpscaleSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "crf", "message"),
+    [
+        ("h264", -1, "from 0"),
+        ("h264", 100, "to 51"),
+        ("vp9", 64, "to 63"),
+        ("prores", 3, "leave out"),
+        ("rgb", 3, "leave"),
+    ],
+)
+def test_a_quality_that_a_codec_does_not_know_is_refused(name: str, crf: float, message: str) -> None:
+    check_crf(name, None)
+    with pytest.raises(SafaError, match=message):
+        check_crf(name, crf)

@@ -140,3 +140,39 @@ def test_mastering_metadata_in_the_encoders_units():
 def test_wrong_arrays_are_refused():
     with pytest.raises(ValueError, match="H,W,3"):
         FromRgb(Colour().resolved(48), "yuv420p")(np.zeros((4, 4), np.uint8))
+
+
+def ramp(width: int, height: int) -> np.ndarray:
+    """Code values of Cb that grow by one a column; Y and Cr are flat."""
+    return np.tile(np.arange(64, 64 + width), (height, 1))
+
+
+def test_colour_samples_are_written_at_the_left(tmp_path) -> None:
+    colour, width, height = Colour(6, 6, 6, 1), 128, 16
+    blue = (ramp(width, height) - 128) * 255 / 224
+    grey = np.full_like(blue, 110 * 255 / 219)
+    image = np.stack([grey, grey - 0.344136 * blue, grey + 1.772 * blue], -1)
+    frame = FromRgb(colour, "yuv420p")(np.rint(image).clip(0, 255).astype(np.uint8))
+    plane = frame.planes[1]
+    found = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, plane.line_size)[3, 10:50].astype(int)
+    assert abs((found - ramp(width, height)[0, 20:100:2]).mean()) < 0.1
+    assert frame.pts is None
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("libx264", {"crf": "1"}), ("mpeg2video", {"qscale": "1"}), ("ffv1", {}), ("libvpx-vp9", {"crf": "1", "b": "0"})],
+)
+def test_colours_stay_where_they_are(tmp_path, codec, options) -> None:
+    width, height = 128, 64
+    frame = av.VideoFrame(width, height, "yuv420p")
+    for plane, values in zip(frame.planes, (126, ramp(width // 2, 1)[0] * 2 - 64, 128), strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:, : plane.width] = values
+        plane.update(rows.tobytes())
+    write_video(tmp_path / "in.mkv", [frame], codec=codec, options=options)
+    with VideoReader(tmp_path / "in.mkv") as reader:
+        (read,) = reader.frames()
+    line = read.image[20, 20:100].astype(float)
+    found = (line[:, 2] - line[:, 0]) / 1.772 * 224 / 255 + 128
+    assert abs((found - ramp(width, 1)[0, 20:100]).mean()) < 0.25

@@ -1,9 +1,14 @@
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 
+from safa.video.read.info import Frame
 from safa.video.schedule.cuts import LOOK, Change, with_changes
 from safa.video.schedule.duplicates import DuplicateDetector
+from safa.video.schedule.schedule import plan_windows
+from safa.video.schedule.timeline import Timeline
 
 SIZE = (128, 72)
 
@@ -156,3 +161,41 @@ def test_still_shot_is_not_one_endless_duplicate():
 def test_duplicates_at_sixteen_bits():
     frames = [frame.astype(np.uint16) * 257 for frame in scene(1, 5) for _ in range(2)]
     assert duplicates(frames) == [False, True] * 5
+
+
+def frames_of(images, rate=24):
+    return [Frame(Fraction(k, rate), Fraction(1, rate), image) for k, image in enumerate(images)]
+
+
+def shown(images, dedup, rate=1):
+    """Source frames that each picture is made from: one, or two where it lies between them."""
+    timeline = Timeline(rate, None, Fraction(1))
+    for window in plan_windows(frames_of(images), timeline, True, dedup):
+        for moment, (place, t) in window.pictures:
+            first, second = window.frames[place], window.frames[min(place + 1, len(window.frames) - 1)]
+            yield moment, ({first.number} if t == 0 else {second.number} if t == 1 else {first.number, second.number})
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 4])
+def test_a_cut_stays_where_it_is_whatever_is_held(held):
+    images = [image for seed in (1, 2) for drawing in scene(seed, 4, speed=9) for image in held * [drawing]]
+    cut = 4 * held
+    for moment, numbers in shown(images, dedup=True):
+        is_after = moment.time >= Fraction(cut, 24)
+        assert all((number >= cut) is is_after for number in numbers), (moment, numbers)
+
+
+def test_what_was_usual_before_a_cut_is_forgotten():
+    bright = scene(1, 12, speed=12)
+    dark = [np.clip(image.astype(float) * 0.12, 0, 255).astype(np.uint8) for image in scene(2, 24, speed=3)]
+    alone = [number for number, is_repeat in enumerate(duplicates(dark)) if is_repeat]
+    made = list(shown(bright + dark, dedup=True))
+    assert alone == []
+    assert {number for _, numbers in made for number in numbers} == set(range(36))
+
+
+def test_nothing_is_made_across_a_cut_after_repeats():
+    images = [*scene(1, 6), *2 * [scene(2, 1)[0]], *scene(3, 6)]
+    scenes = [range(6), range(6, 8), range(8, 14)]
+    for _, numbers in shown(images, dedup=True, rate=3):
+        assert any(numbers <= set(one) for one in scenes)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from safa.errors import OutputError
+from safa.video.colour import Colour
 from safa.video.files import appearance
 from safa.video.read import splices
 from safa.video.read.folder import content_digest
 from safa.video.read.reader import VideoReader
 from safa.video.read.splices import find_splices
 from safa.video.verify import verify
-from safa.video.write.encoder import LONGEST_NAME, check_output
+from safa.video.write.encoder import LONGEST_NAME, OutputSpec, check_encoder, check_output
 from tests.media import write_video
 from tests.video.making import convert, make_video, picture
 from tests.video.test_streams import texts
@@ -195,3 +196,16 @@ def test_names_of_any_length_and_bytes(tmp_path, clip):
     strange.mkdir()
     make_video(strange / "b\udce9.mp4")
     assert len(content_digest(strange)) == len(appearance(strange)) == 64
+
+
+def test_a_long_frame_is_shown_to_the_end_that_was_asked_for(tmp_path):
+    slides = make_video(tmp_path / "slides.mkv", (0, 10_000, 20_000), Fraction(1, 1000), audio=1)
+    with VideoReader(slides, end=Fraction(12)) as reader:
+        assert [(frame.time, frame.duration) for frame in reader.frames()] == [(0, 10), (10, 2)]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_pictures_that_a_container_cannot_hold_are_refused_before_work(tmp_path, suffix):
+    spec = OutputSpec(tmp_path / f"out{suffix}", 70_000, 16, Fraction(1, 24), Fraction(24), Colour(), codec="rgb")
+    with pytest.raises(OutputError, match="pixels a side"):
+        check_encoder(spec)

@@ -36,7 +36,7 @@ def bench_command(
 ) -> None:
     """Measure the speed of each engine on this machine."""
     sizes = [_size(text) for text in (size or ["160x96"])]
-    if not re.fullmatch(r"\d+(,\d+)*", frames) or rounds < 1:
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", frames) or rounds < 1:
         raise SafaError("Give --frames as whole numbers such as 2,4,8 and --rounds of at least 1.")
     if stream is not None and stream < 2:
         raise SafaError("Give --stream at least 2 frames.")

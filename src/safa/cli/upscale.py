@@ -124,7 +124,7 @@ def upscale_command(
     out = stderr if str(output) == "-" else stdout
     common: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
     several = len(sources) > 1 or holds_videos(sources[0], output)
-    jobs = plan_batch(sources, output) if several else [(sources[0], output)]
+    jobs = plan_batch(sources, output, codec) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         label = f"{len(jobs)} files" if several and cluster is not None else None
         reporter = UpscaleReporter(as_json, out, bar, label)
@@ -157,7 +157,11 @@ def upscale_command(
                 source, target = jobs[0]
                 outcomes = [Outcome(source, target, run(source, target, **network, **common, **events))]
                 reporter.outcome(outcomes[0])
+        except SafaError as error:
+            reporter.event("failed", source=str(sources[0]), output=str(output), error=str(error))
+            raise
         except KeyboardInterrupt as stop:
+            reporter.event("stopped", kept=str(stop))
             stderr.print(f"safa: stopped; {escape(str(stop) or 'nothing was written')}.")
             raise SystemExit(INTERRUPTED) from None
     failed = sum(outcome.failed for outcome in outcomes)

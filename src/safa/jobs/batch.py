@@ -14,7 +14,8 @@ from safa.jobs.job import Report, request_of
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.names import VIDEO_SUFFIXES
+from safa.video.names import VIDEO_SUFFIXES, is_numbered
+from safa.video.write.codecs import choose_codec
 from safa.video.write.journal import WORK_SUFFIX, is_published
 
 # Containers that are kept; every other input becomes an MP4.
@@ -46,14 +47,29 @@ def outcome_of(source: Path, output: Path, work: Callable[[], Report | None]) ->
         return Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
 
 
-def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+def kept_suffix(source: Path, codec: str | None) -> str:
+    """Of an output beside others: the source's where that can be, else MP4; Matroska where it cannot hold the codec."""
+    usual = source.suffix.lower() if source.suffix.lower() in KEPT_SUFFIXES else ".mp4"
+    try:
+        choose_codec(Path(f"output{usual}"), codec)
+    except OutputError:
+        return ".mkv"
+    return usual
+
+
+def plan_batch(sources: Sequence[Path], folder: Path, codec: str | None = None) -> list[tuple[Path, Path]]:
     """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
 
     What ``folder`` holds, work folders, and folders with a batch's results below the ones given are not searched.
 
     Raises:
-        SafaError: an output would be one of the sources, or two sources would become one output.
+        SafaError: an output would be one of the sources, two sources would become one output, or ``folder`` is the name
+            of one output.
     """
+    if str(folder) == "-" or is_numbered(folder):
+        raise OutputError(f"{folder} is for one video; give a folder for the outputs of several.")
+    if any(str(source) == "-" for source in sources):
+        raise OutputError("Standard input holds one video; give it alone.")
     jobs: list[tuple[Path, Path]] = []
     for source in sources:
         found = _videos_below(source, folder) if source.is_dir() else []
@@ -61,8 +77,7 @@ def plan_batch(sources: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
             raise OutputError(f"{folder} is the folder of the inputs; choose another folder for the outputs.")
         for path in found or [source]:
             place = path.relative_to(source).parent if found else Path()
-            suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES else ".mp4"
-            jobs.append((path, folder / place / (path.stem + suffix)))
+            jobs.append((path, folder / place / (path.stem + kept_suffix(path, codec))))
     inputs = {path.resolve() for path, _ in jobs}
     owners: dict[Path, Path] = {}
     for path, output in jobs:

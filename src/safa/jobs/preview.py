@@ -14,7 +14,7 @@ import numpy as np
 from safa.checkpoint import SHARPENED, shipped_names, with_detail
 from safa.engine.images import to_8_bits
 from safa.errors import OutputError, SafaError
-from safa.jobs.batch import KEPT_SUFFIXES
+from safa.jobs.batch import kept_suffix
 from safa.jobs.comparison import Panels, write_clip, write_sheet
 from safa.jobs.forecast import amount_of, length_of
 from safa.jobs.job import PIPE, Job
@@ -30,7 +30,6 @@ from safa.video.read.info import Frame, VideoInfo
 from safa.video.read.pictures import bicubic
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
-from safa.video.write.codecs import choose_codec
 
 SECONDS = Fraction(5, 2)
 MOST_PIXELS = 24_000
@@ -124,7 +123,9 @@ def preview(
     if not sheet.parent.is_dir():
         raise OutputError(f"{sheet.parent} is no folder; make it first or choose another output.")
     with open_reader(source, settings.reading) as reader:
-        job = prepare_job(reader, source, Path(f"preview{suffix or _suffix(source, settings)}"), settings, memory)
+        job = prepare_job(
+            reader, source, Path(f"preview{suffix or kept_suffix(source, settings.codec)}"), settings, memory
+        )
         info, is_whole = reader.info, not reader.is_cut
     part = _part(source, info, job, at)
     frames, larger = part.frames, part.larger(source, info, job)
@@ -156,15 +157,6 @@ def previewed_weights() -> list[str]:
     steps = [with_detail(COMPRESSED, COMPRESSED_DETAIL)] if SHARPENED[COMPRESSED] in names else []
     order = [*SHARPENED, *steps]
     return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
-
-
-def _suffix(source: Path, settings: UpscaleSettings) -> str:
-    usual = source.suffix.lower() if source.suffix.lower() in KEPT_SUFFIXES else ".mp4"
-    try:
-        choose_codec(Path(f"preview{usual}"), settings.codec)
-    except OutputError:
-        return ".mkv"
-    return usual
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,13 @@ class UpscaleSettings:
             object.__setattr__(self, "rate", 2)
         elif self.rate is not None and (not isinstance(self.rate, int) or self.rate < 1):
             raise SafaError(f"The rate is {self.rate!r}; it must be a whole number of at least 1.")
-        for name, value in (("fps", self.fps), ("slow", self.slow)):
-            if value is not None and not value > 0:
-                raise SafaError(f"{name} is {value}; it must be above 0.")
+        for name in ("fps", "slow", "source_fps", "start", "end"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _exact(name, value))
+        for name in ("fps", "slow", "source_fps"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise SafaError(f"{name} is {getattr(self, name)}; it must be above 0.")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise SafaError("The end lies before the start; give an end after it.")
         check_one(self.scale, self.size)
@@ -80,3 +84,11 @@ class UpscaleSettings:
     def output_rate(self, source_rate: Fraction) -> Fraction:
         """Output frames per second for a source with so many."""
         return self.fps if self.rate is None and self.fps is not None else source_rate * (self.rate or 1) / self.slow
+
+
+def _exact(name: str, value: Fraction | float | str) -> Fraction:
+    """The number as a fraction: 29.97 as 2997/100, not as the nearest binary one."""
+    try:
+        return Fraction(value) if isinstance(value, Fraction | int) else Fraction(str(value))
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise SafaError(f"{name} is {value!r}; it must be a number.") from None

@@ -144,8 +144,9 @@ def upscale(
                 _run(frames, timeline, upscaler, writer, meter, job)
                 assert timeline.end is not None
                 journal = writer.finish(timeline.end)
-            upscaler.engine.release()  # decoding the result needs memory, too
-            return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
+                upscaler.engine.release()  # decoding the result needs memory, too
+                # Within: until the output is there and checked, no other run may begin to join the same segments.
+                return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
         except KeyboardInterrupt:
             raise interrupted(writer.journal) from None
 

@@ -6,6 +6,7 @@ they went in.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -31,6 +32,9 @@ ACCURATE = (
 
 # Between YUV and 16-bit RGB swscale counts white as 255 * 256, not 65535; full-range input is merely shifted up.
 WHITE_16 = 255 << 8
+
+# Codecs whose decoders do not say where colour samples lie.
+UNTAGGED = {"vp8", "vp9", "av1", "ffv1"}
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,44 @@ def _scale(white: int) -> np.ndarray:
     return table
 
 
+class _AtLeft:
+    """Tags frames: samples of subsampled colours lie at the left of the two columns that they belong to.
+
+    All video codecs have them there unless they say otherwise, and FFmpeg's decoders of most of them say so. Where a
+    frame is not tagged swscale takes colours for centred, as they are in JPEG, and shifts them by half a pixel.
+    """
+
+    def __init__(self) -> None:
+        # The graph, which its ends do not keep alive, and where frames go in and come out.
+        self._graph: tuple[Any, Any, Any] | None = None
+        self._kind: tuple[int, int, str] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The same pixels, tagged, without a time."""
+        kind = frame.width, frame.height, frame.format.name
+        if self._graph is None or kind != self._kind:
+            graph, self._kind = av.filter.Graph(), kind
+            source = graph.add_buffer(width=kind[0], height=kind[1], format=frame.format, time_base=Fraction(1))
+            tag, sink = graph.add("setparams", "chroma_location=left"), graph.add("buffersink")
+            source.link_to(tag)
+            tag.link_to(sink)
+            graph.configure()
+            self._graph = graph, source, sink
+        frame.pts, frame.time_base = 0, Fraction(1)
+        self._graph[1].push(frame)
+        tagged: Any = self._graph[2].pull()
+        tagged.pts = None
+        return tagged
+
+
 class ToRgb:
     """Converts one stream's frames to RGB arrays. Holds no more than swscale's own state."""
 
-    def __init__(self, colour: Colour, *, rgb: bool, bit_depth: int, alpha: bool) -> None:
-        """`colour` must be resolved. More than 8 bits give uint16; `alpha` gives a fourth channel."""
+    def __init__(self, colour: Colour, *, rgb: bool, bit_depth: int, alpha: bool, codec: str = "") -> None:
+        """`colour` must be resolved. More than 8 bits give uint16; `alpha` gives a fourth channel. `codec`: that the
+        frames come from.
+        """
+        self._tag = _AtLeft() if codec in UNTAGGED else None
         deep = bit_depth > 8
         names = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}
         self._reformatter = VideoReformatter()
@@ -105,6 +142,8 @@ class ToRgb:
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """H,W,3 or H,W,4 array of its own memory."""
+        if self._tag is not None:
+            frame = self._tag(frame)
         converted = self._reformatter.reformat(
             frame,
             format=self._format,
@@ -124,6 +163,7 @@ class FromRgb:
     def __init__(self, colour: Colour, pixel_format: str) -> None:
         """`colour` must be resolved: its matrix and range are what the pixels are made for."""
         self._reformatter = VideoReformatter()
+        self._tag = _AtLeft()
         self._colour = colour
         self._pixel_format = pixel_format
         self._is_rgb = av.VideoFormat(pixel_format).is_rgb
@@ -147,7 +187,7 @@ class FromRgb:
         if image.dtype == np.uint16:
             image = self._table[image]
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_numpy_buffer(image, format=name),
+            self._tag(av.VideoFrame.from_numpy_buffer(image, format=name)),
             format=self._pixel_format,
             dst_colorspace=SWSCALE_MATRIX[self._colour.matrix],
             src_color_range=ColorRange.JPEG,

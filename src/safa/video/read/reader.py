@@ -85,7 +85,9 @@ class VideoReader:
         """
         info = self.info
         colour = info.colour.resolved(info.height, info.is_rgb)
-        to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
+        to_rgb = ToRgb(
+            colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha, codec=info.codec
+        )
         told = set(info.not_carried)
         for time, duration, frame in self._selected:
             for kind in lost_kinds(frame):
@@ -233,6 +235,7 @@ def _stamped(
 
 def _until(timed: Iterator[TimedFrame], last_time: Fraction | None) -> Iterator[TimedFrame]:
     for item in timed:
-        if last_time is not None and item[0] >= last_time:
+        time, duration, frame = item
+        if last_time is not None and time >= last_time:
             return
-        yield item
+        yield time, duration if last_time is None else min(duration, last_time - time), frame

@@ -27,6 +27,11 @@ class DuplicateDetector:
         self._reference: np.ndarray | None = None
         self._differences: deque[float] = deque(maxlen=RECENT)
 
+    def begin(self, image: np.ndarray) -> None:
+        """Take the first frame of another scene: what was usual before says nothing about it."""
+        self._reference, self._run = np.ascontiguousarray(image[..., :3]), 0
+        self._differences.clear()
+
     def is_duplicate(self, image: np.ndarray) -> bool:
         """Take the next frame, H,W,3 or H,W,4 RGB, uint8 or uint16; the first one never is a duplicate."""
         picture = np.ascontiguousarray(image[..., :3])

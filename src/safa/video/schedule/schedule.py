@@ -5,6 +5,7 @@ its pictures depend on, so they can be made anywhere, in any order.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from operator import attrgetter
 
 from safa.video.read.info import Frame
@@ -33,14 +34,17 @@ def plan_windows(
     repeats = DuplicateDetector() if dedup else None
     grid: WindowGrid[OutputTime] = WindowGrid(span)
     last: Frame | None = None
+    begun = Fraction(0)  # when the last frame that repeats none was shown
 
     def chosen(moments: list[OutputTime]) -> list[OutputTime]:
         return moments if wanted is None else [moment for moment in moments if wanted(moment.number)]
 
     watched = with_changes(frames, attrgetter("image")) if cuts else ((frame, Change.NONE) for frame in frames)
     for number, (frame, change) in enumerate(watched):
-        last = frame
-        is_repeat = repeats is not None and repeats.is_duplicate(frame.image)
+        before_it, last = last, frame
+        if repeats is not None and change is not Change.NONE:
+            repeats.begin(frame.image)
+        is_repeat = repeats is not None and change is Change.NONE and repeats.is_duplicate(frame.image)
         moments = [(moment, float(moment.t)) for moment in chosen(timeline.push(frame.time, is_repeat))]
         if is_repeat:
             continue
@@ -48,7 +52,12 @@ def plan_windows(
         if change is Change.NONE:
             yield from grid.push(current, moments)
         else:
-            before, after = ([one for one in moments if (one[1] >= 0.5) is late] for late in (False, True))
+            # The middle of the source's last interval; with repeats, moments are spread over more than that one.
+            middle = 0.5
+            if before_it is not None:
+                middle = float(((before_it.time + frame.time) / 2 - begun) / (frame.time - begun))
+            before, after = ([one for one in moments if (one[1] >= middle) is late] for late in (False, True))
             yield from grid.cut(current, before, after)
+        begun = frame.time
     if last is not None:
         yield from grid.finish(chosen(timeline.finish(last.duration)))

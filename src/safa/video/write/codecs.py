@@ -49,6 +49,19 @@ class Codec:
     options: Options
     tag: str | None = None
     least: int = 1
+    worst: float = 51
+    """The largest crf."""
+
+
+def check_crf(name: str, crf: float | None) -> None:
+    """Raise OutputError for a quality that the codec of this name does not know."""
+    codec = codec_entry(name)
+    if crf is None:
+        return
+    if codec.crf is None:
+        raise OutputError(f"{'this output' if name == 'rgb' else name} has no quality to choose; leave out --crf.")
+    if not 0 <= crf <= codec.worst:
+        raise OutputError(f"--crf is {crf:g}; for {name} it must be from 0 (best) to {codec.worst:g}.")
 
 
 def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str]:
@@ -103,8 +116,8 @@ def _ffv1(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
 CODECS = {
     "h264": Codec("libx264", ("yuv420p", "yuv420p10le", None, None), 17, _x264),
     "h265": Codec("libx265", ("yuv420p", "yuv420p10le", None, None), 19, _x265, "hvc1", least=64),
-    "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le", None, None), 24, _svt_av1, least=64),
-    "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv420p10le", None, None), 24, _vpx),
+    "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le", None, None), 24, _svt_av1, least=64, worst=63),
+    "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv420p10le", None, None), 24, _vpx, worst=63),
     "prores": Codec("prores_ks", ("yuv422p10le", "yuv422p10le", "yuva444p10le", "yuva444p10le"), None, _prores),
     "ffv1": Codec("ffv1", ("yuv444p", "yuv444p10le", "yuva444p", "yuva444p10le"), None, _ffv1),
     "y4m": Codec("rawvideo", ("yuv420p", "yuv420p10le", None, None), None, _plain),

@@ -19,6 +19,8 @@ from safa.video.write.codecs import PRESETS, choose_codec, codec_entry, containe
 from safa.video.write.encoder_memory import economy_options
 from safa.video.write.journal import WORK_SUFFIX, is_published
 
+# Pixels along a side, by container.
+LONGEST_SIDES = {"webp": 16383, "gif": 65535}
 # Bytes of an output's name, so that the work folder's, which is longer, is one that file systems take.
 LONGEST_NAME = 255 - len(WORK_SUFFIX)
 
@@ -61,6 +63,7 @@ class OutputSpec:
         settings = asdict(self)
         for name in ("path", "metadata", "display_matrix", "mastering", "sample_aspect_ratio"):
             del settings[name]
+        settings |= {"colour samples": "left"}  # before, they were centred
         settings |= {"options": encoder_options(self), "libavcodec": list(av.library_versions["libavcodec"])}
         return {key: str(value) if isinstance(value, Fraction) else value for key, value in settings.items()}
 
@@ -99,6 +102,12 @@ def check_encoder(spec: OutputSpec) -> None:
     """Start the encoder once, so that what it cannot do is known before any work. Raises OutputError."""
     if spec.preset not in PRESETS:
         raise OutputError(f"there is no preset {spec.preset!r}; use one of {', '.join(PRESETS)}.")
+    most = LONGEST_SIDES.get(spec.container)
+    if most is not None and max(spec.width, spec.height) > most:
+        raise OutputError(
+            f"{spec.path.suffix} holds pictures of at most {most} pixels a side, and these would be "
+            f"{spec.width}x{spec.height}; give a smaller --scale or --size, or another container."
+        )
     if spec.container == "yuv4mpegpipe":
         return  # nothing is encoded, and Matroska has no raw pictures of more than 8 bits
     try:

@@ -134,12 +134,14 @@ class Journal:
         self._lock.release()
 
     def remove(self) -> None:
-        """Delete the work folder. The journal goes last: until then it shows which job the output belongs to."""
-        self.release()
+        """Delete the work folder and unlock it. The journal goes last: until then it shows which job the output belongs
+        to.
+        """
         for path in self.folder.iterdir():
             if path.name != JOURNAL and path.is_file():
                 path.unlink()
         shutil.rmtree(self.folder)
+        self.release()
 
     def _save(self) -> None:
         value = {
