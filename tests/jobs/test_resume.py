@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.engine import process_memory
-from safa.errors import JournalMismatch, SafaError
+from safa.errors import JournalMismatch, OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.pipeline import Progress
 from safa.jobs.settings import UpscaleSettings
@@ -19,6 +20,7 @@ from safa.upscaler.memory_budget import FREE_SHARE
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import save_picture
+from safa.video.remux.mux import mux
 from safa.video.verify import Verification
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
@@ -230,3 +232,20 @@ def test_who_agreed_to_replace_the_output_agreed_until_the_end(tmp_path: Path, u
     report = upscale(source, output, upscaler=upscaler, overwrite=True, on_progress=put_there(output, 2))  # type: ignore[arg-type]
     assert report.verification.ok
     assert len(video_frames(output)) == 3
+
+
+def test_nobody_joins_what_is_being_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler) -> None:
+    source, output = write_clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4"
+    refused: list[str] = []
+
+    def joining(*arguments: Any) -> Any:
+        monkeypatch.setattr("safa.jobs.job.mux", mux)
+        with pytest.raises(OutputError, match="in use") as refusal:
+            upscale(source, output, rate=1, upscaler=upscaler)
+        refused.append(str(refusal.value))
+        return mux(*arguments)
+
+    monkeypatch.setattr("safa.jobs.job.mux", joining)
+    assert upscale(source, output, rate=1, upscaler=upscaler).verification.ok
+    assert len(refused) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
