@@ -17,7 +17,7 @@ from safa.video.files import atomic_write
 from safa.video.names import for_ffmpeg
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import find_video, time_base
-from safa.video.read.splices import PacketClock, find_splices
+from safa.video.read.splices import PacketClock
 
 # FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
 # open. Neither are devices, pictures of text and single pictures.
@@ -81,7 +81,7 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
         with av.open(for_ffmpeg(path), options={"format_whitelist": FORMATS}, metadata_errors="replace") as container:
             stream = find_video(container, Path(name))
             _check_pixels(name, (stream.codec_context.width, stream.codec_context.height), limits)
-            frames, seconds = _count(container, stream, PacketClock(find_splices(path)), name, limits)
+            frames, seconds = _count(container, stream, PacketClock(container, path), name, limits)
     except SafaError:
         raise
     except (av.error.FFmpegError, OSError, ValueError):

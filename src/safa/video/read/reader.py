@@ -19,7 +19,7 @@ from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
 from safa.video.read.info import Frame, describe
 from safa.video.read.side_data import lost_kinds
-from safa.video.read.splices import Splices, find_splices
+from safa.video.read.splices import Splices, splices_of
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
@@ -133,7 +133,7 @@ class VideoReader:
 
     def _decode_from(self, wanted: Fraction | None) -> Iterator[TimedFrame]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
-        self._splices = find_splices(self.path)
+        self._splices = splices_of(self._container, self.path)
         # Times say nothing about places where the clock steps back, nor where the container has decoding times alone.
         is_sought = wanted is not None and not self._splices and str(self.path) != "-"
         if is_sought and not _lacks_times(self._container, source.find_video(self._container, self.path)):

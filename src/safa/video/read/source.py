@@ -97,9 +97,14 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
     return rate if rate and 0 < rate <= 1000 else Fraction(25)
 
 
+def has_arbitrary_clock(container: InputContainer) -> bool:
+    """Whether the format's clock starts anywhere."""
+    return bool(ARBITRARY_CLOCK & set(container.format.name.split(",")))
+
+
 def clock_zero(container: InputContainer) -> Fraction:
     """The file time that players show as 0: the earliest start for arbitrary clocks, else 0."""
-    if not ARBITRARY_CLOCK & set(container.format.name.split(",")):
+    if not has_arbitrary_clock(container):
         return Fraction(0)
     starts = [s.start_time * time_base(s) for s in container.streams if s.start_time is not None]
     return min(starts, default=Fraction(0))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.container import InputContainer
 
-from safa.video.read.source import ARBITRARY_CLOCK, is_cover, open_container, time_base
+from safa.video.read.source import has_arbitrary_clock, is_cover, open_container, time_base
 
 # Bytes of a file that is read to its end, which takes some seconds; of larger ones so many pieces of so many bytes are
 # looked at first.
@@ -39,8 +40,8 @@ class Splices:
 class PacketClock:
     """Moves the packets of one open file, in the order they are read, to where their part belongs."""
 
-    def __init__(self, splices: Splices) -> None:
-        self._splices = splices
+    def __init__(self, container: InputContainer, path: Path) -> None:
+        self._splices = splices_of(container, path)
         self._parts: dict[int, int] = {}
 
     def correct(self, packet: Any) -> None:
@@ -75,6 +76,11 @@ class _Track:
         elif self.last is not None and time < self.last:
             self.pending = position, time, self.end, self.last
         self.last, self.end = time, time + duration
+
+
+def splices_of(container: InputContainer, path: Path) -> Splices:
+    """Those of a file that is open: where its clock cannot step back, it is not opened again."""
+    return find_splices(path) if has_arbitrary_clock(container) else Splices()
 
 
 def find_splices(path: Path) -> Splices:
@@ -133,7 +139,7 @@ def _may_be_joined(path: Path, size: int) -> bool:
 @lru_cache(maxsize=8)
 def _found(path: Path, size: int, changed: int) -> Splices:
     with open_container(path) as container:
-        if not ARBITRARY_CLOCK & set(container.format.name.split(",")):
+        if not has_arbitrary_clock(container):
             return Splices()
         if size > READ_WHOLE and not _may_be_joined(path, size):
             return Splices()

@@ -11,7 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
 from safa.video.read.source import is_cover, open_container, time_base
-from safa.video.read.splices import PacketClock, find_splices
+from safa.video.read.splices import PacketClock
 from safa.video.remux.audio_priming import padded_template
 from safa.video.remux.stream_plan import StreamPlan, add_copy, add_cover, kept_metadata
 from safa.video.remux.stretch import Stretcher
@@ -86,7 +86,7 @@ class StreamCopier:
             if stream not in wanted:
                 stream.discard = Discard.all
         last_dts: dict[int, int] = {}
-        clock = PacketClock(find_splices(self._plan.source))
+        clock = PacketClock(source, self._plan.source)
         with source:
             packet: Any
             for packet in source.demux(wanted) if wanted else ():

@@ -12,7 +12,7 @@ from safa.video.read import source
 from safa.video.read.folder import FolderReader
 from safa.video.read.options import ReadOptions
 from safa.video.read.reader import VideoReader
-from safa.video.read.splices import PacketClock, find_splices
+from safa.video.read.splices import PacketClock
 from safa.video.write.codecs import container_of
 
 # Outputs that show every frame equally long.
@@ -52,7 +52,7 @@ def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | N
     with source.open_container(Path(reader.path)) as container:
         stream = source.find_video(container, reader.path)
         zero, tick = source.clock_zero(container), source.time_base(stream)
-        clock = PacketClock(find_splices(Path(reader.path)))
+        clock = PacketClock(container, Path(reader.path))
         ends: dict[Fraction, Fraction] = {}
         with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
             for packet in container.demux(stream):
