@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,18 +19,32 @@ torch.set_num_threads(1)
 TINY = {"channels": 8, "blocks": 2, "stem_channels": 4, "decoder_blocks": 1}
 
 
+# Files beside those of the folder "export" that want the same exported networks.
+EXPORTED = ("tests/evaluation/test_exported.py", "tests/test_examples.py")
+
+
+def sharing(nodeid: str) -> str:
+    """What a test's worker is chosen by: tests of a file share one, and so do all that want the same costly things."""
+    file = nodeid.split("::")[0]
+    folder = file.split("/")[1]
+    return "export" if file in EXPORTED else folder if folder in ("export", "cluster") else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests share a worker of pytest-xdist: those of a file, and all that want the same costly things."""
-    for item in items:
-        if {"exported_onnx", "exported_stream"} & set(getattr(item, "fixturenames", ())) or "export" in item.path.parts:
-            group = "export"
-        elif "cluster" in item.path.parts:
-            group = "cluster"
-        else:
-            group = str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     # PyTorch's exporter takes longest: what comes last would be waited for.
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "export")  # type: ignore[union-attr]
+    items.sort(key=lambda item: sharing(item.nodeid) != "export")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread the tests over the workers by ``sharing``."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return sharing(nodeid)
+
+    return Sharing(config, log)
 
 
 def tiny_network(**settings: object) -> Safa:
