@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 
 from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
+from safa.jobs import trial
+from safa.jobs import upscale as convert
 from safa.jobs.forecast import Forecast, forecast
+from safa.jobs.pipeline import Progress
+from safa.jobs.prepare import prepare_job
 from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Costs, Estimate, bytes_of, encodings
+from safa.jobs.trial import Costs, Estimate, bytes_of, encodings, estimate
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import WINDOW, Upscaler
+from safa.video.read.folder import open_reader
 from safa.video.read.info import Frame
+from safa.video.read.options import ReadOptions
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import Timeline
 from safa.video.write import animation
@@ -51,6 +57,35 @@ def test_what_is_said_is_what_is_made(tmp_path: Path, propagation: int) -> None:
     assert again.to_dict() | {"seconds": 0, "output": ""} == told.to_dict() | {"seconds": 0, "output": ""}
     assert not (tmp_path / "new.mp4").exists()
     json.dumps(told.to_dict())
+
+
+def test_kept_work_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    source, output, upscaler = write_clip(tmp_path / "in.mp4", frames=4), tmp_path / "out.mp4", made_upscaler()
+    assert forecast(source, output, UpscaleSettings(), upscaler).kept == 0
+    with pytest.raises(KeyboardInterrupt):
+        upscale(source, output, upscaler=upscaler, on_progress=stop)
+    told = forecast(source, output, UpscaleSettings(), upscaler)
+    assert told.kept in (2, 4)
+    assert f"7 frames, {told.kept} of them made before" in told.lines()[0]
+    assert told.to_dict()["kept"] == told.kept
+    assert forecast(source, output, UpscaleSettings(), upscaler, restart=True).kept == 0
+
+
+def test_the_time_for_what_is_kept_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_timed", lambda *_: ([], Costs(0.0, 100.0, 100.0)))
+    monkeypatch.setattr(trial, "encoded", lambda *_: (10.0, 1000.0, []))
+    upscaler, source = made_upscaler(), write_clip(tmp_path / "in.mp4", frames=8)
+    with open_reader(source, ReadOptions()) as reader:
+        job = prepare_job(reader, source, tmp_path / "out.mp4", UpscaleSettings())
+    whole, rest = (estimate(job, upscaler, 32, 48, kept) for kept in (0, 10))
+    assert whole is not None
+    assert rest is not None
+    assert whole.seconds - rest.seconds == pytest.approx(10 * 110, abs=10)  # reading is measured each time
 
 
 @pytest.mark.parametrize("frames", [1, 2])

@@ -10,7 +10,7 @@ import pytest
 
 from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
-from safa.video.write.codecs import check_crf
+from safa.video.write.codecs import USUAL_PRESET, check_quality
 from safa.web.choices import DEFAULTS, SMOOTHNESS, upscale_settings
 
 
@@ -66,6 +66,16 @@ def test_numbers_of_any_kind_mean_the_same() -> None:
     ],
 )
 def test_a_quality_that_a_codec_does_not_know_is_refused(name: str, crf: float, message: str) -> None:
-    check_crf(name, None)
+    check_quality(name, None, USUAL_PRESET)
     with pytest.raises(SafaError, match=message):
-        check_crf(name, crf)
+        check_quality(name, crf, USUAL_PRESET)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "message"),
+    [("h264", "swift", "no preset 'swift'"), ("prores", "slow", "prores has no presets"), ("rgb", "fast", "this out")],
+)
+def test_a_preset_that_a_codec_does_not_know_is_refused(name: str, preset: str, message: str) -> None:
+    check_quality("h265", None, "slow")
+    with pytest.raises(SafaError, match=message):
+        check_quality(name, None, preset)

@@ -204,6 +204,21 @@ def test_a_long_frame_is_shown_to_the_end_that_was_asked_for(tmp_path):
         assert [(frame.time, frame.duration) for frame in reader.frames()] == [(0, 10), (10, 2)]
 
 
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        (Fraction(10), [(0, 10), (10, 1)]),
+        (Fraction(8), [(0, 2), (2, 10), (12, 1)]),  # the first slide goes on for two seconds
+        (Fraction(99, 10), [(0, 10), (10, 1)]),  # for a moment only
+        (Fraction(41, 2), [(0, Fraction(1, 2))]),  # the last one
+    ],
+)
+def test_a_slide_that_is_seen_at_the_start_is_part_of_what_was_chosen(tmp_path, start, shown):
+    slides = make_video(tmp_path / "slides.mkv", (0, 10_000, 20_000), Fraction(1, 1000), last_duration=1000)
+    with VideoReader(slides, start=start) as reader:
+        assert [(frame.time, frame.duration) for frame in reader.frames()] == shown
+
+
 @pytest.mark.parametrize("suffix", [".webp", ".gif"])
 def test_pictures_that_a_container_cannot_hold_are_refused_before_work(tmp_path, suffix):
     spec = OutputSpec(tmp_path / f"out{suffix}", 70_000, 16, Fraction(1, 24), Fraction(24), Colour(), codec="rgb")

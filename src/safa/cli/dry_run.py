@@ -21,6 +21,7 @@ def forecast_all(
     upscaler_for: Callable[[Path], Upscaler],
     settings: UpscaleSettings,
     overwrite: bool,
+    restart: bool,
     reporter: UpscaleReporter,
 ) -> None:
     """Say of each file what would be made of it."""
@@ -36,7 +37,7 @@ def forecast_all(
             reporter.say(str(done.error) if done.error else f"{output}: finished before")
             continue
         try:
-            made = forecast(source, output, settings, upscaler, overwrite=overwrite, check=not several)
+            made = forecast(source, output, settings, upscaler, overwrite=overwrite, restart=restart, check=not several)
         except SafaError as error:
             if not several:
                 raise

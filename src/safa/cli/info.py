@@ -61,12 +61,13 @@ def _is_weights(name: str) -> bool:
 def _video(path: Path) -> tuple[Facts, Tables]:
     from safa.cli.facts import look_rows, video_rows
     from safa.errors import MediaError
+    from safa.jobs.weights import weights_for
     from safa.video.look import look_at
     from safa.video.read.reader import VideoReader
 
     with VideoReader(path) as reader:
         info = reader.info
-    facts: Facts = {**info.to_dict(), "bytes": None, "look": None}
+    facts: Facts = {**info.to_dict(), "bytes": None, "look": None, "weights": None}
     if not path.is_file():  # a pipe cannot be read again
         return facts, {str(path): video_rows(info, None, None)}
     size = facts["bytes"] = path.stat().st_size
@@ -74,7 +75,7 @@ def _video(path: Path) -> tuple[Facts, Tables]:
         look = look_at(path)
     except MediaError:  # of its frames none is whole
         return facts, {str(path): video_rows(info, None, size)}
-    facts["look"] = look.to_dict()
+    facts["look"], facts["weights"] = look.to_dict(), weights_for(look)
     heading = f"in {look.frames} frames" + (f" over {look.seconds:.1f} s" if look.seconds else "")
     return facts, {str(path): video_rows(info, look, size), heading: look_rows(look)}
 

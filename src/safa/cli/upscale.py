@@ -130,7 +130,7 @@ def upscale_command(
         reporter = UpscaleReporter(as_json, out, bar, label)
         networks = Networks(weights, detail, device, engine, precision, ceiling, reporter.weights)
         if dry_run:
-            forecast_all(jobs, several, networks.for_source, settings, overwrite, reporter)
+            forecast_all(jobs, several, networks.for_source, settings, overwrite, restart, reporter)
             return
         if finish:
             join_all(jobs, several, networks.for_source, settings, reporter)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from safa.jobs.job import Job
+from safa.jobs.job import PIPE, Job
 from safa.jobs.prepare import check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, estimate
@@ -15,13 +15,15 @@ from safa.upscaler.upscaler import Upscaler
 from safa.video.read.folder import open_reader
 from safa.video.read.info import VideoInfo
 from safa.video.write.codecs import codec_entry
+from safa.video.write.journal import kept_frames, work_folder
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What will be made of what. Sizes are as stored; ``frames`` None where the source does not say how many it has.
 
-    ``left_out`` has a sentence for everything that cannot be carried over.
+    ``left_out`` has a sentence for everything that cannot be carried over; ``kept`` frames of the output are there from
+    an earlier run.
     """
 
     source: Path
@@ -40,6 +42,7 @@ class Forecast:
     sound: str
     left_out: tuple[str, ...]
     estimate: Estimate | None = None
+    kept: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -55,6 +58,7 @@ class Forecast:
         """Three lines of text."""
         before = f"{self.source_width}x{self.source_height} at {_rate(self.source_rate)}"
         frames = f", {self.frames} frames" if self.frames else ""
+        frames += f", {self.kept} of them made before" if self.kept else ""
         quality = f" (crf {self.crf:g})" if self.crf is not None else ""
         count = len(self.left_out)
         said = f"{count} warnings say" if count > 1 else "warning says"
@@ -80,11 +84,13 @@ def forecast(
     upscaler: Upscaler,
     *,
     overwrite: bool = False,
+    restart: bool = False,
     check: bool = True,
 ) -> Forecast:
     """What ``upscale`` would do, without doing it.
 
     Args:
+        restart: the kept work of an earlier run is not used.
         check: refuse an output that cannot be written or is there already.
 
     Raises:
@@ -95,12 +101,13 @@ def forecast(
     with open_reader(source, settings.reading) as reader:
         job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling, overwrite)
         with upscaler.budget.reserve(job.plan.aside):
-            return forecast_of(job, reader.info, upscaler)
+            return forecast_of(job, reader.info, upscaler, restart)
 
 
-def forecast_of(job: Job, info: VideoInfo, upscaler: Upscaler) -> Forecast:
+def forecast_of(job: Job, info: VideoInfo, upscaler: Upscaler, restart: bool = False) -> Forecast:
     """The same for a job that has been prepared, with what is set aside for it reserved."""
     spec = job.spec
+    kept = 0 if restart or PIPE in (job.source, spec.path) else kept_frames(work_folder(spec.path))
     crf = codec_entry(spec.codec).crf if spec.crf is None else spec.crf
     made = Forecast(
         *(job.source, spec.path, info.width, info.height, info.average_rate),
@@ -108,8 +115,9 @@ def forecast_of(job: Job, info: VideoInfo, upscaler: Upscaler) -> Forecast:
         *(spec.container if spec.codec == "rgb" else spec.codec, crf, upscaler.checkpoint.name, upscaler.engine.name),
         _sound(job, info),
         tuple(job.warnings),
+        kept=kept,
     )
-    return replace(made, estimate=estimate(job, upscaler, info.height, info.width))
+    return replace(made, estimate=estimate(job, upscaler, info.height, info.width, kept))
 
 
 def _sound(job: Job, info: VideoInfo) -> str:

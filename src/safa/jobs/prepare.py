@@ -20,7 +20,7 @@ from safa.video.remux.stream_plan import plan_streams
 from safa.video.schedule.constant_rate import one_rate
 from safa.video.schedule.timeline import output_time_base
 from safa.video.write.animation import FASTEST_GIF
-from safa.video.write.codecs import Choice, check_crf, choose_codec, container_of
+from safa.video.write.codecs import Choice, check_quality, choose_codec, container_of
 from safa.video.write.encoder import OutputSpec, check_encoder, check_output
 from safa.video.write.journal import is_published
 
@@ -56,7 +56,7 @@ def prepare_job(
             f"for {settings.fps} a second; choose another with --fps."
         )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
-    check_crf(choice.codec, settings.crf)
+    check_quality(choice.codec, settings.crf, settings.preset)
     size = resolve_size(info, settings, choice.pixel_format)
     notes += size_warnings(info, size)
     if container_of(output) == "gif" and settings.output_rate(info.average_rate) > FASTEST_GIF:

@@ -74,8 +74,12 @@ class Costs:
         return Costs(max(0.0, spent[0] - first) / frames, at, between)
 
 
-def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate | None:
+def estimate(job: Job, upscaler: Upscaler, height: int, width: int, kept: int = 0) -> Estimate | None:
     """Make the job's first pictures of frames of this size and measure them; nothing is kept.
+
+    Args:
+        kept: so many frames of the output were made by an earlier run. Its source is read from the beginning all the
+            same.
 
     Returns:
         None where there is no estimate: a pipe, which can be read once; a source that does not say how long it is;
@@ -103,7 +107,9 @@ def estimate(job: Job, upscaler: Upscaler, height: int, width: int) -> Estimate 
     shares = [t for window in windows for _, (_, t) in window.pictures]
     at = shares.count(0) / max(1, len(shares))
     network = costs.frame * encodings(sources, span) + (at * costs.at + (1 - at) * costs.between) * total
-    others = read * sources + writing * total
+    rest = max(0, total - kept)
+    network *= rest / total
+    others = read * sources + writing * rest
     # On a processor they share the cores; beside another device they are done while that works.
     seconds = network + others if upscaler.device == "cpu" else max(network, others)
     seconds += checking * total  # when all else is done

@@ -120,7 +120,7 @@ def upscale(
         frame = reader.info.height, reader.info.width
         upscaler.tiles(*frame)  # or it is refused before anything is written
         if on_forecast is not None:
-            on_forecast(forecast_of(job, reader.info, upscaler))
+            on_forecast(forecast_of(job, reader.info, upscaler, restart))
         timeline = job.settings.timeline()
         frames = reader.frames(job.alpha)
         if output == PIPE:

@@ -23,6 +23,9 @@ from safa.video.read.splices import Splices, splices_of
 from safa.video.read.timestamps import repair_times
 from safa.video.read.truncation import missing_bytes
 
+LONG = Fraction(1, 5)
+"""Seconds from which on a picture that was there before the chosen start, and still is, is shown from the start on."""
+
 TimedFrame = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
 
 
@@ -38,7 +41,8 @@ class VideoReader:
       at 0.
 
     `start` and `end` are seconds after `info.clock_zero`, as players show them; frames with start <= time <
-    end are given, exactly, whatever the keyframes. Timestamps are repaired as `repair_times` says. The first
+    end are given, exactly, whatever the keyframes, and before them one that is still shown at the start and for some
+    time after it, as slides are. Timestamps are repaired as `repair_times` says. The first
     video stream that is not an attached picture is read.
 
     Damage: a file with no decodable frame raises MediaError. Packets that cannot be decoded are skipped,
@@ -113,10 +117,18 @@ class VideoReader:
         first_time = zero + start if start is not None else None
         last_time = zero + end if end is not None else None
         timed = self._decode_from(first_time if start else None)
-        for first in timed:
-            if first_time is None or first[0] >= first_time:
+        first, before = None, None
+        for one in timed:
+            if first_time is None or one[0] >= first_time:
+                first = one
                 break
-        else:
+            before = one
+        selected = timed if first is None else chain([first], timed)
+        if first_time is not None and before is not None and before[0] + before[1] - first_time > LONG:
+            # A slide that is seen at the chosen start is part of what was chosen.
+            first = (first_time, before[0] + before[1] - first_time, before[2])
+            selected = chain([first], selected)
+        if first is None:
             raise MediaError(
                 f"{self.path}: no picture in it can be decoded."
                 if first_time is None
@@ -129,7 +141,7 @@ class VideoReader:
             self.info = replace(self.info, duration=self.info.duration + self._splices.total)
         self.origin = zero if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
-        self._selected = _until(chain([first], timed), last_time)
+        self._selected = _until(selected, last_time)
 
     def _decode_from(self, wanted: Fraction | None) -> Iterator[TimedFrame]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""

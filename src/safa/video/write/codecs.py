@@ -28,6 +28,7 @@ AVX_512F = 13  # OpenCV's number of a processor feature (CV_CPU_AVX_512F), which
 LARGEST_UNIT = 64
 """Side of x265's largest coding tree unit, in pixels."""
 
+USUAL_PRESET = "medium"
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 Options = Callable[[float | None, str, Mastering], dict[str, str]]
@@ -51,11 +52,16 @@ class Codec:
     least: int = 1
     worst: float = 51
     """The largest crf."""
+    has_presets: bool = True
 
 
-def check_crf(name: str, crf: float | None) -> None:
-    """Raise OutputError for a quality that the codec of this name does not know."""
+def check_quality(name: str, crf: float | None, preset: str) -> None:
+    """Raise OutputError for a quality or a preset that the codec of this name does not know."""
     codec = codec_entry(name)
+    if preset not in PRESETS:
+        raise OutputError(f"there is no preset {preset!r}; use one of {', '.join(PRESETS)}.")
+    if preset != USUAL_PRESET and not codec.has_presets:
+        raise OutputError(f"{'this output' if name == 'rgb' else name} has no presets; leave out --preset.")
     if crf is None:
         return
     if codec.crf is None:
@@ -118,11 +124,13 @@ CODECS = {
     "h265": Codec("libx265", ("yuv420p", "yuv420p10le", None, None), 19, _x265, "hvc1", least=64),
     "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le", None, None), 24, _svt_av1, least=64, worst=63),
     "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv420p10le", None, None), 24, _vpx, worst=63),
-    "prores": Codec("prores_ks", ("yuv422p10le", "yuv422p10le", "yuva444p10le", "yuva444p10le"), None, _prores),
-    "ffv1": Codec("ffv1", ("yuv444p", "yuv444p10le", "yuva444p", "yuva444p10le"), None, _ffv1),
-    "y4m": Codec("rawvideo", ("yuv420p", "yuv420p10le", None, None), None, _plain),
+    "prores": Codec(
+        "prores_ks", ("yuv422p10le", "yuv422p10le", "yuva444p10le", "yuva444p10le"), None, _prores, has_presets=False
+    ),
+    "ffv1": Codec("ffv1", ("yuv444p", "yuv444p10le", "yuva444p", "yuva444p10le"), None, _ffv1, has_presets=False),
+    "y4m": Codec("rawvideo", ("yuv420p", "yuv420p10le", None, None), None, _plain, has_presets=False),
     # Lossless, for segments of outputs that are made of pictures in the end.
-    "rgb": Codec("ffv1", ("bgr0", "rgb48le", "bgra", "rgba64le"), None, _ffv1),
+    "rgb": Codec("ffv1", ("bgr0", "rgb48le", "bgra", "rgba64le"), None, _ffv1, has_presets=False),
 }
 
 # Quality settings of FFmpeg's hardware encoders, by the ending of their names; {} is the crf.
@@ -214,4 +222,5 @@ def codec_entry(codec: str) -> Codec:
         return {key: value.format(f"{crf:.0f}") for key, value in HARDWARE[name].items()}
 
     eight = "nv12" if name in ("qsv", "vaapi") else "yuv420p"
-    return Codec(codec, (eight, "p010le", None, None), 19, options, "hvc1" if codec.startswith("hevc") else None)
+    tag = "hvc1" if codec.startswith("hevc") else None
+    return Codec(codec, (eight, "p010le", None, None), 19, options, tag, has_presets=False)

@@ -15,7 +15,7 @@ from safa.errors import OutputError
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
 from safa.video.names import is_numbered, number_places
-from safa.video.write.codecs import PRESETS, choose_codec, codec_entry, container_of, x265_unit
+from safa.video.write.codecs import choose_codec, codec_entry, container_of, x265_unit
 from safa.video.write.encoder_memory import economy_options
 from safa.video.write.journal import WORK_SUFFIX, is_published
 
@@ -100,8 +100,6 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
 
 def check_encoder(spec: OutputSpec) -> None:
     """Start the encoder once, so that what it cannot do is known before any work. Raises OutputError."""
-    if spec.preset not in PRESETS:
-        raise OutputError(f"there is no preset {spec.preset!r}; use one of {', '.join(PRESETS)}.")
     most = LONGEST_SIDES.get(spec.container)
     if most is not None and max(spec.width, spec.height) > most:
         raise OutputError(

@@ -193,6 +193,15 @@ class Journal:
                 path.unlink()
 
 
+def kept_frames(folder: Path) -> int:
+    """Output frames in the finished segments of a work folder, of whatever job; the folder stays as it is."""
+    if not (folder / JOURNAL).is_file():
+        return 0
+    numbers = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
+    segments = [read_record(folder / segment_name(number)) for number in numbers]
+    return sum(segment.frames for segment in segments if segment is not None)
+
+
 def is_published(output: Path) -> bool:
     """Whether the file under the output's name was put there by the job in the work folder beside it.
 
