@@ -114,6 +114,7 @@ def test_half_a_step_is_never_saved(
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == kept[0]
 
 
-def test_workers_survive_ctrl_c() -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_workers_survive_ctrl_c(number: int) -> None:
     ignore_in_worker(0)
-    press()
+    press(number)

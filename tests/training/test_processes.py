@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
-from tests.data_fixtures import write_training_data
+from tests.data_fixtures import write_frames, write_training_data
 
 from safa.training import TrainConfig, train
 
@@ -59,3 +61,38 @@ def test_two_processes_see_the_gradient_of_the_double_batch(tmp_path: Path) -> N
     moments = [name for name in one if name.startswith("optimizer.exp_avg.")]
     assert sum(float(one[name].abs().sum()) for name in moments) > 0
     assert all(torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-7) for name in moments)
+
+
+LONG = """
+steps = 100000
+batch = 2
+patch = 32
+workers = 1
+validate_every = 1
+validation_samples = 2
+network = { grid = "input", channels = 8, blocks = 1, stem_channels = 4, decoder_blocks = 1, fixed_scale = 0 }
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no process groups")
+def test_a_signal_to_the_loader_too_ends_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    data, recipe, out = tmp_path / "data", tmp_path / "long.toml", tmp_path / "run"
+    for k in range(2):  # one is held out, so that every step is reported
+        write_frames(data / str(k), seed=k)
+    recipe.write_text(LONG)
+    safa = [sys.executable, "-m", "safa", "train", "--data", data, "--out", out, "--accelerator", "cpu"]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    pipes = {
+        "env": unbuffered,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+    }
+    with subprocess.Popen([*map(str, safa), "--config", str(recipe), "--set", "held_out=0.5"], **pipes) as run:  # type: ignore[call-overload]
+        assert any(line.startswith("step ") for line in run.stdout)
+        os.killpg(run.pid, signal.SIGTERM)
+        error = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "Traceback" not in error
+    assert (out / "state.safetensors").is_file()

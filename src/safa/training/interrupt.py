@@ -50,5 +50,8 @@ class Interrupt:
 
 
 def ignore_in_worker(worker: int) -> None:
-    """Let a loader's process go on after Ctrl-C, which reaches it too: its death would be an error inside a step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let a loader's process go on after Ctrl-C, which reaches it too, and so does SIGTERM where a service manager or a
+    batch system stops a run: its death would be an error inside a step. It ends with the process that it works for.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
