@@ -57,6 +57,20 @@ def test_in_a_pan_what_enters_and_leaves_has_the_motion_of_the_rest(width: int, 
         assert np.mean(np.hypot(flow[..., 0] - motion, flow[..., 1]) < 1) > 0.9
 
 
+@pytest.mark.parametrize("pan", [4, 9, 20])
+def test_a_subtitle_stands_still_before_a_pan(pan: int) -> None:
+    picture = np.clip(textured(90, 160 + pan).astype(int) * 2 - 128, 0, 255).astype(np.uint8)
+    frames = [picture[:, :160].copy(), picture[:, pan:].copy()]
+    letters = np.zeros((90, 160), np.uint8)
+    cv2.putText(letters, "what he said", (20, 80), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
+    for frame in frames:
+        frame[letters > 0] = 255
+    flow = classical_flow(*frames)
+    assert np.mean(np.hypot(flow[..., 0], flow[..., 1])[letters > 0] < 0.5) > 0.6
+    # All else moves.
+    assert np.mean(np.abs(flow[:60, pan:, 0] + pan) < 1) > 0.8
+
+
 def test_sure_flow_is_left_alone_and_unsure_flow_is_the_opposite_of_the_other() -> None:
     forward, backward = np.full((40, 60, 2), (3, -1), np.float32), np.full((40, 60, 2), (-3, 1), np.float32)
     forward[10:20, 20:30] = (11, 5)  # leads to where the other flow does not come from

@@ -24,16 +24,17 @@ from tests.training.windows import (
     run,
 )
 
-from safa.checkpoint import load_checkpoint
+from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.network.operations import warp
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress
 from safa.training.losses import PIXEL_LOSSES
 from safa.training.objective import fuse_operations
 from safa.training.pretrained import start_anew, start_from
-from safa.training.views import synthesize_all
+from safa.training.views import mirrored_backwards, synthesize_all, synthesize_two_views
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,46 @@ def test_all_input_frames_and_one_time_between_are_compared(data: Path) -> None:
     # The time lies between the frames that the sample names.
     enlarged = synthesize_all(network, dataclasses.replace(batch, t=torch.zeros(4)))[1]
     assert torch.equal(enlarged, inputs[torch.arange(4), batch.pair])
+
+
+def test_the_other_view_is_the_same_window(data: Path) -> None:
+    batch = batch_of(data, CONFIG)
+    other = mirrored_backwards(batch)
+    again = mirrored_backwards(other)
+    for name in ("frames", "truths", "between", "pair", "prior", "motion"):
+        assert torch.equal(getattr(again, name), getattr(batch, name)), name
+    torch.testing.assert_close(again.t, batch.t)
+    # The first frame warped by the flow to its neighbour is what it was, mirrored.
+    first, flow = batch.frames[:, 0], batch.prior[:, 0, 1]  # type: ignore[index]
+    last, back = other.frames[:, -1], other.prior[:, -1, 0]  # type: ignore[index]
+    torch.testing.assert_close(warp(last, back).flip(-1), warp(first, flow), atol=1e-4, rtol=0)
+
+
+def test_what_two_views_give_does_not_depend_on_which_is_given(data: Path) -> None:
+    network, batch = lively_network(NETWORK).eval(), batch_of(data, CONFIG)
+    inputs, between = synthesize_two_views(network, batch)
+    other_inputs, other_between = synthesize_two_views(network, mirrored_backwards(batch))
+    torch.testing.assert_close(other_inputs.flip(1, -1), inputs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(other_between.flip(-1), between, atol=1e-5, rtol=0)
+    assert not torch.allclose(synthesize_all(network, batch)[0], inputs, atol=1e-3)
+
+
+def test_distillation_is_the_distance_to_the_teachers_pictures(data: Path) -> None:
+    config = changed(distillation_loss=0.5, teacher="a file", scale_choice="selector")
+    network, batch = lively_network(NETWORK).eval(), batch_of(data, config)
+    values = Objective(network, config, network)(batch, ANY)
+    charbonnier = PIXEL_LOSSES["charbonnier"]
+    (inputs, between), (wanted_inputs, wanted) = synthesize_all(network, batch), synthesize_two_views(network, batch)
+    distance = charbonnier(inputs, wanted_inputs) + 0.7 * charbonnier(between, wanted)
+    torch.testing.assert_close(values["distillation"], distance)
+    plain = Objective(network, changed(scale_choice="selector"))(batch, ANY)
+    torch.testing.assert_close(values["loss"], plain["loss"] + 0.5 * distance)
+
+
+def test_distillation_resumes(data: Path, tmp_path: Path) -> None:
+    save_checkpoint(lively_network(NETWORK), tmp_path / "teacher.safetensors")
+    config = changed(distillation_loss=1.0, teacher=str(tmp_path / "teacher.safetensors"))
+    resumed_to_the_last_bit(config, data, tmp_path)
 
 
 def test_the_objective_can_be_learnt(data: Path) -> None:
@@ -194,7 +235,9 @@ def test_residual_blocks_begin_near_the_identity() -> None:
         ({"frames": 2}, "trained on windows: set frames to 3 or more"),
         ({"network": SafaConfig(), "scale_choice": "selector"}, "without propagation looks at two frames only"),
         ({"flow_loss": 0.1}, "no exact flow"),
-        ({"teacher": "fast"}, "no exact flow"),
+        ({"teacher": "fast"}, "need each other"),
+        ({"distillation_loss": 1.0}, "need each other"),
+        ({"distillation_loss": -1.0, "teacher": "fast"}, "distillation_loss"),
         ({"frames": 1}, "at least 2"),
         ({"network": SELECTING}, "give network.fixed_scale"),
         ({"scale_pattern": (0, 1, 2)}, "3 scales for 2 blocks"),

@@ -22,6 +22,7 @@ from safa.data.augment import augment, crisp
 from safa.data.clips import Reel, Spans, draw_window, longest_span
 from safa.data.degrade import Degradation, degrade, sharpen
 from safa.data.films import draw_film
+from safa.data.graphics import draw_graphics
 from safa.data.material import Material, Split, load_folder
 from safa.data.pack import open_pack
 from safa.data.sample import Sample
@@ -51,6 +52,8 @@ class SampleSettings:
         transpose: among them the exchange of rows and columns.
         with_prior: compute the classical flow.
         crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
+        graphics: probability of subtitles, titles or logos before a scene (``draw_graphics``); such scenes come without
+            exact flow.
         with_flow: hand out the exact flow of scenes made from photographs; for pairs.
     """
 
@@ -60,6 +63,7 @@ class SampleSettings:
     spans: Spans = field(default_factory=Spans)
     motion_blur: float = 0.0
     crispness: float = 0.0
+    graphics: float = 0.0
     degradation: Degradation | None = None
     augment: bool = True
     transpose: bool = True
@@ -126,7 +130,13 @@ class TrainingData(Dataset[Sample]):
         scene = self._draw(rng)
         if settings.crispness:
             scene = crisp(scene, settings.crispness, rng)
-        return self._cut(augment(scene, rng, settings.transpose) if settings.augment else scene, rng)
+        if settings.augment:
+            scene = augment(scene, rng, settings.transpose)
+        if settings.graphics:
+            of_graphics = np.random.Generator(np.random.Philox(key=(self.seed, index)).jumped())
+            if of_graphics.random() < settings.graphics:
+                scene = draw_graphics(scene, of_graphics)
+        return self._cut(scene, rng)
 
     def _draw(self, rng: np.random.Generator) -> Scene:
         settings, stills = self.settings, self.split.stills
@@ -202,7 +212,13 @@ def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSett
     """For the same task without augmentation, on real motion where there is some."""
     still_share = 0.0 if fitting_reels(held_out, settings.frames) else 1.0
     return dataclasses.replace(
-        settings, still_share=still_share, augment=False, motion_blur=0.0, crispness=0.0, with_flow=False
+        settings,
+        still_share=still_share,
+        augment=False,
+        motion_blur=0.0,
+        crispness=0.0,
+        graphics=0.0,
+        with_flow=False,
     )
 
 

@@ -2,7 +2,8 @@
 
 DIS searches from coarse to fine, and its coarsest level follows the frame's size: on small frames it misses motion of
 more than a sixth of the width altogether. So motion that large parts of the frame share is found by phase correlation
-as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better. What leaves the
+as well; DIS runs again on frames shifted by it, and each pixel takes the flow that explains it better. So do thin
+things that stand still before what moves, such as subtitles, which DIS takes along. What leaves the
 frame or is hidden in the other one cannot be found at all; there the flow back tells, where it is sure. Frames before
 and after the two tell more (``motion_between``).
 
@@ -27,6 +28,8 @@ SMALL_SHIFT = 2
 MOTIONS, LEAST_SHARE = 4, 0.02
 # Side of the window in which two flows are compared, in pixels.
 WINDOW = 9
+# Side of the window in which standing still is compared with a flow of more than so many pixels.
+STILL_WINDOW, SWIFT = 3, 1.5
 # How far there and back may end from where it began: pixels, or as a share of the way.
 ASTRAY, ASTRAY_SHARE = 1.0, 0.1
 # Acceleration is averaged over about this many pixels.
@@ -67,10 +70,10 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
     fine0, fine1 = _twice(grey0), _twice(grey1)
     y, x = np.mgrid[: grey0.shape[0], : grey0.shape[1]].astype(np.float32)
 
-    def error_along(flow: Flow) -> NDArray[np.float32]:
+    def error_along(flow: Flow, window: int = WINDOW) -> NDArray[np.float32]:
         """Mean absolute difference, around each pixel of the first frame, to what the second shows along ``flow``."""
         warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (WINDOW, WINDOW))  # type: ignore[return-value]
+        return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (window, window))  # type: ignore[return-value]
 
     flow = _dis(fine0, fine1)
     error = error_along(flow)
@@ -83,6 +86,10 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
         error_shifted = error_along(shifted)
         np.copyto(flow, shifted, where=(error_shifted < error)[..., None])
         error = np.minimum(error, error_shifted)
+    swift = (flow**2).sum(axis=-1) > SWIFT**2
+    if swift.any():
+        standing = error_along(np.zeros_like(flow), STILL_WINDOW)
+        flow[swift & (standing < 0.7 * error_along(flow, STILL_WINDOW) - 1)] = 0
     return np.ascontiguousarray(flow[:height, :width])
 
 

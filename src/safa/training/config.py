@@ -44,6 +44,7 @@ class TrainConfig:
         motion_blur: probability of motion blur in scenes made from photographs.
         crispness: sharpen whole scenes, truth and inputs alike, by a random strength up to this: footage at hand is
             mostly softer than what the network will be asked to enlarge.
+        graphics: probability of subtitles, titles and logos that stand still or scroll before a scene.
         transpose: exchange rows and columns at random, beside flips and reversals.
         degradation: what happens to the inputs before the network sees them; None for clean inputs.
         held_out: the part of a folder's clips that is kept for validation; a pack brings its own.
@@ -68,7 +69,9 @@ class TrainConfig:
             lets grow.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
-        teacher: shipped name or file of weights whose flow real scenes are taught with, or None.
+        distillation_loss: of windows: weight of the same loss as ``loss`` against the pictures of ``teacher``: the mean
+            of what it makes of a window and of the same window mirrored and backwards.
+        teacher: shipped name or file of weights to learn flow or pictures from, or None.
         scale_choice: "selector" draws each block's scale with the selector's probabilities, and the gradient passes the
             draw straight through; "random" draws it evenly, for the whole batch, to train a network with
             ``network.fixed_scale`` so that it works at all its scales.
@@ -110,6 +113,7 @@ class TrainConfig:
     spans: Spans = field(default_factory=Spans)
     motion_blur: float = 0.0
     crispness: float = 0.0
+    graphics: float = 0.0
     transpose: bool = True
     degradation: Degradation | None = None
     held_out: float = 0.1
@@ -126,6 +130,7 @@ class TrainConfig:
     adversarial_share: float = 0.0
     dotting_loss: float = 0.0
     flow_loss: float = 0.0
+    distillation_loss: float = 0.0
     teacher: str | None = None
     scale_choice: ScaleMode = "selector"
     scale_pattern: tuple[int, ...] | None = None
@@ -190,8 +195,12 @@ class TrainConfig:
             raise SafaError(
                 "perceptual_share, adversarial_share and dotting_loss are for windows: set frames to 3 or more."
             )
-        if self.frames > 2 and (self.flow_loss or self.teacher is not None):
-            raise SafaError("Windows have no exact flow: flow_loss and teacher are for frames = 2.")
+        if self.frames > 2 and self.flow_loss:
+            raise SafaError("Windows have no exact flow: flow_loss is for frames = 2.")
+        if self.frames == 2 and self.distillation_loss:
+            raise SafaError("distillation_loss is for windows: set frames to 3 or more.")
+        if self.frames > 2 and (self.teacher is None) != (not self.distillation_loss):
+            raise SafaError("distillation_loss and teacher need each other where frames is 3 or more.")
 
     def _check_scales(self) -> None:
         if self.scale_choice == "random":
@@ -249,6 +258,7 @@ class TrainConfig:
             spans=self.spans,
             motion_blur=self.motion_blur,
             crispness=self.crispness,
+            graphics=self.graphics,
             degradation=self.degradation,
             transpose=self.transpose,
             with_prior=self.network.needs_flow,

@@ -253,7 +253,8 @@ def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Objective:
     teacher, perceptual = None, None
     if config.teacher is not None:
-        teacher = load_checkpoint(config.teacher).network.to(device).requires_grad_(False)
+        teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
+        teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.perceptual_loss or config.perceptual_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
     return Objective(network, config, teacher, perceptual).to(device)

@@ -18,7 +18,7 @@ from safa.network.states import PairState
 from safa.training.config import TrainConfig
 from safa.training.losses import PIXEL_LOSSES, Perceptual, dotting, flow_error, frequency, imbalance, to_low_resolution
 from safa.training.sharpness import Sharpness
-from safa.training.views import encode, encode_first
+from safa.training.views import encode, encode_first, synthesize_two_views
 
 SHARE = "scale_share_"
 """Values named so, then the block, "_" and the index of a scale, say how often that block took that scale, 0..1."""
@@ -35,7 +35,7 @@ class Objective(nn.Module):
     Args:
         network: is trained.
         config: which terms count how much.
-        teacher: network whose flow is imitated where the exact flow is not known.
+        teacher: network to learn flow from where the exact flow is not known; of windows, pictures.
         perceptual: features for the perceptual term.
     """
 
@@ -73,11 +73,19 @@ class Objective(nn.Module):
         if enlarged is not None:
             inputs = self._compare(enlarged.flatten(0, 1), sample.truths.flatten(0, 1))
             between, made = self._at(pair, sample.t, sample.between, None, scale)
+            taught = self._distillation(enlarged, made, sample)
             total = _sum(inputs) + self.config.between_loss * between.pop("loss")
+            total = total + self.config.distillation_loss * taught.get("distillation", 0.0)
             sharp = self._sharpness(enlarged, made, sample)
             for name, weight in (("sharpness", 1.0), ("discriminator", 1.0), ("dotting", self.config.dotting_loss)):
                 total = total + weight * sharp.get(name, 0.0)
-            return {"loss": total, **{f"inputs_{name}": term for name, (_, term) in inputs.items()}, **between, **sharp}
+            return {
+                "loss": total,
+                **{f"inputs_{name}": term for name, (_, term) in inputs.items()},
+                **between,
+                **taught,
+                **sharp,
+            }
         guide = self._guide(sample)
         times = torch.stack((torch.zeros_like(sample.t), sample.t, torch.ones_like(sample.t)))  # 3,B
         truths = torch.stack((sample.truths[:, 0], sample.between, sample.truths[:, 1]))  # 3,B,3,4h,4w
@@ -93,6 +101,15 @@ class Objective(nn.Module):
             name: torch.stack([part[name] for part in parts]).sum() / (len(parts) if name.startswith(SHARE) else 1)
             for name in parts[0]
         }
+
+    def _distillation(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
+        """The term about how far from the teacher's pictures all input frames and the one between are."""
+        teacher = self._fixed[0]
+        if teacher is None or not self.config.distillation_loss:
+            return {}
+        loss = PIXEL_LOSSES[self.config.loss]
+        inputs, between = synthesize_two_views(teacher, sample)
+        return {"distillation": loss(enlarged, inputs) + self.config.between_loss * loss(made, between)}
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""

@@ -49,13 +49,14 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
             "adversarial_share",
             "dotting_loss",
             "flow_loss",
+            "distillation_loss",
             "scale_cost",
             "scale_balance",
         ),
     ),
     "a number from 0 to 1": (
         lambda value: _number(value) and 0 <= value <= 1,
-        ("still_share", "motion_blur", "pattern_share"),
+        ("still_share", "motion_blur", "graphics", "pattern_share"),
     ),
     "a number of at least 0 and less than 1": (
         lambda value: _number(value) and 0 <= value < 1,
