@@ -3,7 +3,8 @@
 python scripts/ship_weights.py fast runs/fast/last.safetensors --note "hardware: 2-core CPU"
 
 --start real --way 1.15 ships weights on the straight line from others through those that were trained, here a little
-beyond them: more of what training changed. The selector stays that of --start.
+beyond them: more of what training changed. The selector stays that of --start, and with --parts extractor propagation
+everything but what makes the features and the enlarged inputs.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ def main() -> None:
     parser.add_argument("--note", default="")
     parser.add_argument("--start", help="weights where the line begins")
     parser.add_argument("--way", type=float, default=1.0, help="how far to go on it, 1 for the trained weights")
+    parser.add_argument("--parts", nargs="+", help="parts of the network that go there; the others stay at the start")
     arguments = parser.parse_args()
     trained = load_checkpoint(arguments.checkpoint)
     provenance = {**trained.provenance, "note": arguments.note}
     network = trained.network
     if arguments.start:
         start = load_checkpoint(arguments.start)
-        network = Checkpoint(start.config, on_the_line(start, trained, arguments.way), arguments.name).network
-        provenance |= {"start": arguments.start, "way": arguments.way}
+        there, stays = (on_the_line(start, trained, way) for way in (arguments.way, 0.0))
+        arrays = {
+            name: value if arguments.parts is None or name.partition(".")[0] in arguments.parts else stays[name]
+            for name, value in there.items()
+        }
+        network = Checkpoint(start.config, arrays, arguments.name).network
+        provenance |= {"start": arguments.start, "way": arguments.way, "parts": arguments.parts or "all"}
     save_checkpoint(network, SHIPPED / f"{arguments.name}.safetensors", provenance, "float16")
     shipped = sorted(SHIPPED.glob("*.safetensors"))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in shipped]

@@ -119,8 +119,6 @@ def test_encoder_that_does_not_start_is_an_error_before_work(tmp_path, clip):
     check_encoder(spec)
     with pytest.raises(OutputError, match="does not start on this machine"):
         check_encoder(type(spec)(**{**vars(spec), "width": 1, "height": 1, "codec": (missing or ["h264"])[0]}))
-    with pytest.raises(OutputError, match="no preset 'warp'"):
-        check_encoder(type(spec)(**{**vars(spec), "preset": "warp"}))
 
 
 @pytest.mark.parametrize("found", [False, True])
