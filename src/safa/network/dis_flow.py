@@ -70,10 +70,14 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
     fine0, fine1 = _twice(grey0), _twice(grey1)
     y, x = np.mgrid[: grey0.shape[0], : grey0.shape[1]].astype(np.float32)
 
+    def error_of(shown: Grey, window: int) -> NDArray[np.float32]:
+        """Mean absolute difference around each pixel of the first frame."""
+        return cv2.boxFilter(cv2.absdiff(grey0, shown).astype(np.float32), -1, (window, window))  # type: ignore[return-value]
+
     def error_along(flow: Flow, window: int = WINDOW) -> NDArray[np.float32]:
-        """Mean absolute difference, around each pixel of the first frame, to what the second shows along ``flow``."""
+        """The same to what the second frame shows along ``flow``."""
         warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return cv2.boxFilter(cv2.absdiff(grey0, warped).astype(np.float32), -1, (window, window))  # type: ignore[return-value]
+        return error_of(warped, window)  # type: ignore[arg-type]
 
     flow = _dis(fine0, fine1)
     error = error_along(flow)
@@ -88,8 +92,7 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
         error = np.minimum(error, error_shifted)
     swift = (flow**2).sum(axis=-1) > SWIFT**2
     if swift.any():
-        standing = error_along(np.zeros_like(flow), STILL_WINDOW)
-        flow[swift & (standing < 0.7 * error_along(flow, STILL_WINDOW) - 1)] = 0
+        flow[swift & (error_of(grey1, STILL_WINDOW) < 0.7 * error_along(flow, STILL_WINDOW) - 1)] = 0
     return np.ascontiguousarray(flow[:height, :width])
 
 

@@ -57,15 +57,15 @@ class Codec:
 
 def check_quality(name: str, crf: float | None, preset: str) -> None:
     """Raise OutputError for a quality or a preset that the codec of this name does not know."""
-    codec = codec_entry(name)
+    codec, called = codec_entry(name), "this output" if name == "rgb" else name
     if preset not in PRESETS:
         raise OutputError(f"there is no preset {preset!r}; use one of {', '.join(PRESETS)}.")
     if preset != USUAL_PRESET and not codec.has_presets:
-        raise OutputError(f"{'this output' if name == 'rgb' else name} has no presets; leave out --preset.")
+        raise OutputError(f"{called} has no presets; leave out --preset.")
     if crf is None:
         return
     if codec.crf is None:
-        raise OutputError(f"{'this output' if name == 'rgb' else name} has no quality to choose; leave out --crf.")
+        raise OutputError(f"{called} has no quality to choose; leave out --crf.")
     if not 0 <= crf <= codec.worst:
         raise OutputError(f"--crf is {crf:g}; for {name} it must be from 0 (best) to {codec.worst:g}.")
 

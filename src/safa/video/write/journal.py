@@ -175,10 +175,10 @@ class Journal:
             )
         self.end = Fraction(end) if end else None
         self._published, self.share = published, share
-        numbers = sorted(int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdigit())
-        for number in numbers:
-            segment = read_record(self.segment_path(number))
-            if segment is not None and (segment.frames == self.frames_per_segment or number == numbers[-1]):
+        found = _recorded(self.folder)
+        last = max(found, default=0)
+        for number, segment in found.items():
+            if segment is not None and (segment.frames == self.frames_per_segment or number == last):
                 self._segments[number] = segment
 
     def _sweep(self) -> None:
@@ -197,9 +197,13 @@ def kept_frames(folder: Path) -> int:
     """Output frames in the finished segments of a work folder, of whatever job; the folder stays as it is."""
     if not (folder / JOURNAL).is_file():
         return 0
-    numbers = [int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()]
-    segments = [read_record(folder / segment_name(number)) for number in numbers]
-    return sum(segment.frames for segment in segments if segment is not None)
+    return sum(segment.frames for segment in _recorded(folder).values() if segment is not None)
+
+
+def _recorded(folder: Path) -> dict[int, Segment | None]:
+    """Every segment that has a record, by number; None for those that are damaged."""
+    numbers = sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit())
+    return {number: read_record(folder / segment_name(number)) for number in numbers}
 
 
 def is_published(output: Path) -> bool:
