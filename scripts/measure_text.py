@@ -2,10 +2,12 @@
 
 python scripts/measure_text.py FOLDER fast best --font /usr/share/fonts/truetype/dejavu/DejaVuSerif.ttf
 python scripts/measure_text.py FOLDER fast --font FONT --picture text.png  # the first sequence's, to look at
+python scripts/measure_text.py FOLDER real vivid --font FONT --compress h264:28
 
 FOLDER holds sequences as folders of pictures. Of each the first frames are taken, and text is drawn over all of them;
-even ones, reduced to a quarter, are the inputs. Training draws text in Pillow's and OpenCV's typefaces, so another font
-should be given here. One line for each network and height of the letters: inputs / between for subtitle and title.
+even ones, reduced to a quarter and perhaps compressed as one video, are the inputs. Training draws text in Pillow's and
+OpenCV's typefaces, so another font should be given here. One line for each network and height of the letters: inputs /
+between for subtitle and title.
 """
 
 from __future__ import annotations
@@ -19,10 +21,9 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import find_pictures
+from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.metrics import psnr_y
-from safa.evaluation.protocols import to_tensor
-from safa.network.config import SCALE
+from safa.evaluation.protocols import Compression, to_tensor
 from safa.upscaler.upscaler import Upscaler, load
 
 Box = tuple[slice, slice]
@@ -59,16 +60,6 @@ def measured(made: Sequence[Image], truths: Sequence[Image], box: Box) -> tuple[
     return float(np.mean(values[::2])), float(np.mean(values[1::2]))
 
 
-def sequences(folder: Path, frames: int) -> list[list[Image]]:
-    """The first frames of each folder in it, cut to sides that are multiples of 16."""
-    found = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        pictures = [np.asarray(PillowImage.open(path).convert("RGB")) for path in find_pictures(place)[:frames]]
-        height, width = (side // (4 * SCALE) * 4 * SCALE for side in pictures[0].shape[:2])
-        found.append([picture[:height, :width] for picture in pictures])
-    return found
-
-
 def main() -> None:
     """One line for each network and height."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,9 +68,12 @@ def main() -> None:
     parser.add_argument("--font", type=Path, required=True, help="a TrueType font")
     parser.add_argument("--heights", type=int, nargs="+", default=[24, 36, 56], help="of letters, in pixels")
     parser.add_argument("--frames", type=int, default=7, help="of each sequence, an odd number")
+    parser.add_argument("--compress", help="the inputs, by a codec at a level, such as h264:28")
     parser.add_argument("--picture", type=Path, help="each network's text between the inputs, and the truth")
     arguments = parser.parse_args()
-    scenes = sequences(arguments.folder, arguments.frames)
+    folders = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
+    scenes = [list(Pictures(folder.name, find_pictures(folder)).frames())[: arguments.frames] for folder in folders]
+    codec, _, level = (arguments.compress or "").partition(":")
     networks: dict[str, Upscaler] = {name: load(name) for name in arguments.weights}
     shown: dict[tuple[int, str], list[Image]] = {}
     for height in arguments.heights:
@@ -89,7 +83,10 @@ def main() -> None:
                 for kind, of_kind in figures.items():
                     drawn = [titled(frame, kind, arguments.font, height) for frame in scene]
                     truths, box = [picture for picture, _ in drawn], drawn[0][1]
-                    made = list(upscaler.stream([reduce_quarter(truth) for truth in truths[::2]], rate=2))
+                    inputs = [reduce_quarter(truth) for truth in truths[::2]]
+                    if codec:
+                        inputs = Compression(codec, float(level)).applied(inputs)  # type: ignore[arg-type]
+                    made = list(upscaler.stream(inputs, rate=2))
                     of_kind.append(measured(made, truths, box))
                     if number == 0:
                         pictures = shown.setdefault((height, kind), [truths[3][box]])

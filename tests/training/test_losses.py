@@ -79,7 +79,7 @@ def test_perceptual_loss_reads_any_vgg(tmp_path: Path) -> None:
     save_file({**tensors, "classifier.0.weight": torch.zeros(2)}, tmp_path / "vgg.safetensors")
     loss = Perceptual(tmp_path / "vgg.safetensors")
     image = torch.rand(1, 3, 16, 16, requires_grad=True)
-    assert [feature.shape[1:] for feature in loss._features(image)] == [(4, 16, 16), (6, 8, 8)]
+    assert [feature.shape[1:] for feature in loss.features(image)] == [(4, 16, 16), (6, 8, 8)]
     assert float(loss(image, image).detach()) == 0
     (gradient,) = torch.autograd.grad(loss(image, torch.rand(1, 3, 16, 16)), image)
     assert gradient.abs().sum() > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,19 @@ import torch
 from safetensors.torch import save_file
 from tests.data_fixtures import write_training_data
 from tests.training.windows import ANY, batch_of, changed, lively_network, resumed_to_the_last_bit, run
+from torch import Tensor, nn
 
 from safa.errors import SafaError
 from safa.training import Objective, TrainConfig
-from safa.training.discriminator import Discriminator, discriminator_loss, network_loss, views
+from safa.training.discriminator import (
+    Discriminator,
+    FeatureDiscriminator,
+    discriminator_loss,
+    network_loss,
+    penalty,
+    views,
+    with_noise,
+)
 from safa.training.losses import Perceptual, charbonnier
 from safa.training.sharpness import ALONE, RISE, Sharpness
 
@@ -37,26 +47,28 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sharp(features: Path, **more: object) -> TrainConfig:
-    return changed(perceptual_weights=str(features), perceptual_share=1.5, adversarial_share=0.8, **more)
+    shares = {"perceptual_share": 1.5, "adversarial_share": 0.8, "feature_adversarial_share": 0.6}
+    return changed(perceptual_weights=str(features), **shares, **more)
 
 
 def test_resumed_equals_uninterrupted_to_the_last_bit(data: Path, features: Path, tmp_path: Path) -> None:
     whole = resumed_to_the_last_bit(sharp(features), data, tmp_path)
-    assert any(name.startswith("optimizer.exp_avg.sharpness.discriminator") for name in whole)
+    for name in ("discriminator.", "feature_discriminator."):
+        assert any(key.startswith(f"optimizer.exp_avg.sharpness.{name}") for key in whole)
 
 
 def test_a_run_without_a_discriminator_is_not_taken_for_one_with_it(data: Path, features: Path, tmp_path: Path) -> None:
     run(changed(steps=2), data, tmp_path / "run")
-    with pytest.raises(SafaError, match="without a discriminator"):
+    with pytest.raises(SafaError, match="with no discriminator"):
         run(sharp(features), data, tmp_path / "run", resume=True)
     run(sharp(features, steps=1), data, tmp_path / "other")
-    with pytest.raises(SafaError, match="with a discriminator"):
+    with pytest.raises(SafaError, match="with discriminator and feature_discriminator"):
         run(changed(steps=2), data, tmp_path / "other", resume=True)
 
 
 def test_a_gradient_that_is_not_finite_is_not_remembered(features: Path) -> None:
     torch.manual_seed(3)
-    terms = Sharpness(Perceptual(features), 1.5, 0.8)
+    terms = Sharpness(Perceptual(features), 1.5, 0.8, 0.6)
     results, truths = torch.rand(2, 3, 2, 3, 32, 32)
     for pictures in (results * torch.inf, results, results * torch.inf):
         terms(pictures, truths)
@@ -80,11 +92,11 @@ def test_gradients_have_the_shares_asked_for(features: Path) -> None:
     assert length(1.5, 0, 0) == pytest.approx(1.5, rel=1e-4)
     # The running mean is not that of a first step once steps are counted, so only what does not depend on it is asked.
     assert length(0, 0.8, 0) == 0
-    terms = Sharpness(None, 0.0, 0.8)
-    terms(results, truths)
-    terms.steps.fill_(ALONE + RISE)
-    value = terms(results, truths)["sharpness"]
-    assert float(torch.autograd.grad(value, results)[0].norm() / expected) == pytest.approx(0.8, rel=0.2)
+    for terms in (Sharpness(None, 0, 0.8), Sharpness(Perceptual(features), 0, 0, 0.8)):
+        terms(results, truths)
+        terms.steps.fill_(ALONE + RISE)
+        value = terms(results, truths)["sharpness"]
+        assert float(torch.autograd.grad(value, results)[0].norm() / expected) == pytest.approx(0.8, rel=0.2)
 
 
 def test_neither_side_is_moved_by_the_others_loss(data: Path, features: Path) -> None:
@@ -104,6 +116,34 @@ def test_neither_side_is_moved_by_the_others_loss(data: Path, features: Path) ->
     assert any(float(gradient.abs().sum()) > 0 for gradient in moved)
 
 
+def more_certain(discriminator: nn.Module, made: Sequence[Tensor], real: Sequence[Tensor]) -> bool:
+    """Whether it tells results from truth better after a few steps of its own."""
+    optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
+    noisy = [torch.cat(both) for both in zip(real, made, strict=True)]
+    losses = []
+    for _ in range(31):
+        optimizer.zero_grad()
+        said = discriminator(*real), discriminator(*made)
+        losses.append(float(network_loss(*said).detach()))
+        of_noisy = discriminator(*map(with_noise, noisy))
+        loss = discriminator_loss(*said) + penalty(torch.cat(said), of_noisy)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return losses[-1] > losses[0]
+
+
+def test_a_discriminator_of_features_learns_to_see_blur(features: Path) -> None:
+    torch.manual_seed(5)
+    perceptual = Perceptual(features)
+    assert perceptual.widths() == [8, 12]
+    truths = torch.rand(4, 3, 32, 32)
+    blurred = torch.nn.functional.avg_pool2d(truths, 3, 1, 1)
+    made, real = (perceptual.features(frames) for frames in (blurred, truths))
+    discriminator = FeatureDiscriminator(perceptual.widths())
+    assert discriminator(*made).shape == (4, 32 * 32 + 16 * 16)
+    assert more_certain(discriminator, made, real)
+
+
 def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
     torch.manual_seed(5)
     truths = torch.rand(3, 4, 3, 32, 32)
@@ -111,15 +151,9 @@ def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
     flicker = truths * torch.tensor([1.0, 0.8, 1.0]).view(3, 1, 1, 1, 1)
     for results in (blurred, flicker):
         discriminator = Discriminator(8)
-        optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
         made, real = views(*results), views(*truths)
         assert made.shape == (12, 9, 32, 32)
-        before = float(network_loss(discriminator, made, real).detach())
-        for _ in range(30):
-            optimizer.zero_grad()
-            discriminator_loss(discriminator, made, real).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        assert float(network_loss(discriminator, made, real).detach()) > before
+        assert more_certain(discriminator, [made], [real])
 
 
 @pytest.mark.parametrize("beside", ["sharpness", "nothing"])
@@ -137,9 +171,10 @@ def test_dotting_counts_by_its_weight(data: Path, features: Path, beside: str) -
 
 
 def test_shares_are_for_windows(features: Path) -> None:
-    with pytest.raises(SafaError, match="are for windows"):
-        TrainConfig(adversarial_share=0.5)
-    with pytest.raises(SafaError, match="are for windows"):
-        TrainConfig(dotting_loss=0.5)
+    for name in ("adversarial_share", "dotting_loss"):
+        with pytest.raises(SafaError, match=f"{name} is for windows"):
+            TrainConfig(**{name: 0.5})  # type: ignore[arg-type]
+    with pytest.raises(SafaError, match="feature_adversarial_share needs perceptual_weights"):
+        changed(feature_adversarial_share=1.0)
     with pytest.raises(SafaError, match="perceptual_share needs perceptual_weights"):
         changed(perceptual_share=1.0)

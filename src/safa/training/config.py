@@ -65,6 +65,7 @@ class TrainConfig:
             the picture is made so many times as long as the pixel loss's; needs ``perceptual_weights``.
         adversarial_share: of windows: the same for a discriminator that is trained beside the network, on frames and on
             their differences, so that results look sharp and do not flicker.
+        feature_adversarial_share: of windows: the same for one that judges by the features of ``perceptual_weights``.
         dotting_loss: of windows: weight of a term against regular dots every four pixels, which the discriminator alone
             lets grow.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
@@ -128,6 +129,7 @@ class TrainConfig:
     perceptual_weights: str | None = None
     perceptual_share: float = 0.0
     adversarial_share: float = 0.0
+    feature_adversarial_share: float = 0.0
     dotting_loss: float = 0.0
     flow_loss: float = 0.0
     distillation_loss: float = 0.0
@@ -169,7 +171,7 @@ class TrainConfig:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.patch % 32:
             raise SafaError(f"patch is {self.patch}; it must be a multiple of 32.")
-        for name in ("perceptual_loss", "perceptual_share"):
+        for name in ("perceptual_loss", "perceptual_share", "feature_adversarial_share"):
             if getattr(self, name) and self.perceptual_weights is None:
                 raise SafaError(f"{name} needs perceptual_weights, a safetensors file with VGG's weights.")
         if self.hours is not None and self.epochs is not None:
@@ -191,10 +193,9 @@ class TrainConfig:
             )
         if self.frames == 2 and self.trained != "all":
             raise SafaError('trained = "synthesis" is for windows: set frames to 3 or more.')
-        if self.frames == 2 and (self.perceptual_share or self.adversarial_share or self.dotting_loss):
-            raise SafaError(
-                "perceptual_share, adversarial_share and dotting_loss are for windows: set frames to 3 or more."
-            )
+        for name in ("perceptual_share", "adversarial_share", "feature_adversarial_share", "dotting_loss"):
+            if self.frames == 2 and getattr(self, name):
+                raise SafaError(f"{name} is for windows: set frames to 3 or more.")
         if self.frames > 2 and self.flow_loss:
             raise SafaError("Windows have no exact flow: flow_loss is for frames = 2.")
         if self.frames == 2 and self.distillation_loss:

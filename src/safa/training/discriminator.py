@@ -1,10 +1,12 @@
-"""A small network that tells results from truth by their texture and by how they change from frame to frame.
+"""Small networks that tell results from truth by their texture, and by how they change from frame to frame.
 
 Trained against the network, it makes results sharp. The relativistic loss (Jolicoeur-Martineau, 2018) asks of each
 place only that the result look as real as the truth does there, and truth and result are the same scene.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,8 @@ CHANNELS = 32
 SLOPE = 0.2
 # Noise of the finite difference that stands for the gradient penalty, and the penalty's weight.
 NOISE, PENALTY = 0.01, 30.0
+# Channels of a head on features.
+HEAD = 64
 
 
 class Discriminator(nn.Module):
@@ -41,6 +45,34 @@ class Discriminator(nn.Module):
         return self.layers(frames).float()  # type: ignore[no-any-return]
 
 
+class FeatureDiscriminator(nn.Module):
+    """Judges by the features of a fixed network, after SRFeat (2018) and Projected GAN (2021).
+
+    What textures look like need not be learned first, and a pattern that fools a look at pixels alone shows here.
+
+    Args:
+        widths: channels of the features it is given, one head for each.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(width, HEAD, 1)),
+                nn.LeakyReLU(SLOPE),
+                spectral_norm(nn.Conv2d(HEAD, HEAD, 3, padding=1)),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(HEAD, 1, 1),
+            )
+            for width in widths
+        )
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """``B,width,h,w`` for each head, of a mean size of 1 -> ``B,places``, larger where it looks like truth."""
+        pairs = zip(self.heads, features, strict=True)
+        return torch.cat([head(feature).float().flatten(1) for head, feature in pairs], dim=1)
+
+
 def views(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
     """Three frames of a scene, ``B,3,H,W`` each in [0, 1] -> each with its differences to the others, ``3B,9,H,W``.
 
@@ -55,20 +87,28 @@ def views(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
     )
 
 
-def network_loss(discriminator: Discriminator, results: Tensor, truths: Tensor) -> Tensor:
-    """How much less real ``views`` of results look than those of the truth; a scalar."""
-    with torch.no_grad():
-        wanted = discriminator(truths)
-    return F.softplus(wanted - discriminator(results)).mean()
+def with_noise(values: Tensor) -> Tensor:
+    """The same with the noise of ``penalty``."""
+    return values + NOISE * torch.randn_like(values)
 
 
-def discriminator_loss(discriminator: Discriminator, results: Tensor, truths: Tensor) -> Tensor:
-    """How badly it tells the two apart, and a penalty for judging by what hardly differs; a scalar.
+def network_loss(real: Tensor, made: Tensor) -> Tensor:
+    """How much less real results look than the truth at the same places; a scalar."""
+    return F.softplus(real - made).mean()
 
-    The penalty is R1 and R2 (Mescheder et al., 2018) by finite differences, which needs no second derivative.
+
+def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
+    """How badly the two are told apart; a scalar."""
+    return F.softplus(made - real).mean()
+
+
+def penalty(said: Tensor, of_noisy: Tensor) -> Tensor:
+    """For judging by what hardly differs; a scalar, to be added to ``discriminator_loss``.
+
+    R1 and R2 (Mescheder et al., 2018) by finite differences, which needs no second derivative.
+
+    Args:
+        said: of truth and results, ``2B,...``.
+        of_noisy: of the same ``with_noise``.
     """
-    real, made = discriminator(truths), discriminator(results)
-    everything = torch.cat((truths, results))
-    shifted = discriminator(everything + NOISE * torch.randn_like(everything))
-    penalty = (shifted - torch.cat((real, made))).square().mean()
-    return F.softplus(made - real).mean() + PENALTY * penalty
+    return PENALTY * (of_noisy - said).square().mean()

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import TrainingData, open_material
 from safa.data.sample import StepSampler, collate
+from safa.engine.process_memory import keep_freed
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
@@ -102,6 +103,7 @@ def train(
         raise SafaError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
     material = open_material(data, config.held_out)
 
+    keep_freed()
     fabric = _fabric(accelerator, devices, config.precision)
     fabric.launch()
     if config.epochs is not None:
@@ -255,9 +257,11 @@ def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Obje
     if config.teacher is not None:
         teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
         teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config.perceptual_loss or config.perceptual_share:
+    if config.perceptual_loss or config.perceptual_share or config.feature_adversarial_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
-    return Objective(network, config, teacher, perceptual).to(device)
+        perceptual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = Objective(network, config, teacher, perceptual).to(device)
+    return objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _is_of_step(path: Path, step: int) -> bool:

@@ -139,17 +139,15 @@ class Perceptual(nn.Module):
     def forward(self, image: Tensor, truth: Tensor) -> Tensor:
         """The distance; its gradient reaches ``image`` alone."""
         with torch.no_grad():
-            wanted = self._features(truth)
-        return torch.stack([l1(a, b) for a, b in zip(self._features(image), wanted, strict=True)]).mean()
+            wanted = self.features(truth)
+        return torch.stack([l1(a, b) for a, b in zip(self.features(image), wanted, strict=True)]).mean()
 
-    def relative(self, image: Tensor, truth: Tensor) -> Tensor:
-        """The distance of each layer in parts of the truth's features there, so that all layers count alike."""
-        with torch.no_grad():
-            wanted = self._features(truth)
-        parts = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(self._features(image), wanted, strict=True)]
-        return torch.stack(parts).mean()
+    def widths(self) -> list[int]:
+        """Channels of each of ``features``."""
+        return [int(stage[-1].weight.shape[0]) for stage in self.stages]  # type: ignore[index]
 
-    def _features(self, image: Tensor) -> list[Tensor]:
+    def features(self, image: Tensor) -> list[Tensor]:
+        """``B,3,H,W`` in [0, 1] -> the last of each stage, ``B,C,H,W`` with half the side in each."""
         x = (image - self.mean) / self.deviation
         features = []
         for number, stage in enumerate(self.stages):

@@ -45,7 +45,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
-        shares = config.perceptual_share, config.adversarial_share
+        shares = config.perceptual_share, config.adversarial_share, config.feature_adversarial_share
         self.sharpness = Sharpness(perceptual, *shares) if any(shares) else None
         # In a tuple, so that they are no submodules: they are not trained, averaged or shared between devices.
         self._fixed = (teacher, perceptual)

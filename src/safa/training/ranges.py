@@ -47,6 +47,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
             "perceptual_loss",
             "perceptual_share",
             "adversarial_share",
+            "feature_adversarial_share",
             "dotting_loss",
             "flow_loss",
             "distillation_loss",

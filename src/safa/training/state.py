@@ -23,7 +23,7 @@ class RunParts:
     Attributes:
         average: averaged weights.
         shares: ``Objective.shares``.
-        sharpness: ``Objective.sharpness``, with a discriminator that is trained beside the network, or None.
+        sharpness: ``Objective.sharpness``, with the discriminators that are trained beside the network, or None.
     """
 
     network: Safa
@@ -76,11 +76,12 @@ def load_state(path: Path, run: RunParts) -> tuple[int, float]:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    against = any(name.startswith("sharpness.discriminator.") for name in tensors)
-    if against != (run.sharpness is not None and any(True for _ in run.sharpness.parameters())):
+    given = {name.split(".")[1] for name in tensors if name.startswith("sharpness.") and name.count(".") > 1}
+    wanted: set[str] = set() if run.sharpness is None else {name for name, _ in run.sharpness.named_children()}
+    if given != wanted:
         raise SafaError(
-            f"The run in {path.parent} was made {'with' if against else 'without'} a discriminator; resume it with the "
-            "adversarial_share it has."
+            f"The run in {path.parent} was made with {' and '.join(sorted(given)) or 'no discriminator'}; "
+            "resume it with the adversarial_share and feature_adversarial_share it has."
         )
     try:
         run.network.load_state_dict(part("network."))
