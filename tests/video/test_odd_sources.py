@@ -114,6 +114,16 @@ def test_parts_of_a_joined_recording_follow_each_other(tmp_path, suffix, output,
     assert len(find_splices(joined).offsets) == 3
 
 
+@pytest.mark.parametrize("lengths", [(20, 6), (6, 20), (8, 8, 8)])
+def test_a_joined_recording_says_how_long_all_of_it_is(tmp_path, lengths):
+    parts = [part(tmp_path / f"{number}.ts", frames) for number, frames in enumerate(lengths)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(path.read_bytes() for path in parts))
+    with VideoReader(joined) as reader:
+        # A part follows the sound of the one before it, which ends a little later than its pictures.
+        assert reader.info.duration == pytest.approx(sum(lengths) / 25, abs=1 / 25)
+
+
 def test_a_single_wild_time_is_no_splice(tmp_path):
     assert not find_splices(part(tmp_path / "whole.ts"))
     assert not find_splices(make_video(tmp_path / "other.mp4"))

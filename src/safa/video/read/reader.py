@@ -137,8 +137,8 @@ class VideoReader:
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
         self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced)
-        if self._splices and self.info.duration is not None:
-            self.info = replace(self.info, duration=self.info.duration + self._splices.total)
+        if self._splices:
+            self.info = replace(self.info, duration=self._splices.duration)
         self.origin = zero if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
         self._selected = _until(selected, last_time)

@@ -22,11 +22,13 @@ PLACES, PIECE = 256, 1 << 17
 @dataclass(frozen=True)
 class Splices:
     """`positions`: bytes in the file at which parts after the first begin. `offsets`: seconds to add to the times of
-    each part, the first one's 0.
+    each part, the first one's 0. `duration`: of the pictures of all parts, in seconds; what such a file states is that
+    of one part.
     """
 
     positions: tuple[int, ...] = ()
     offsets: tuple[Fraction, ...] = (Fraction(0),)
+    duration: Fraction = Fraction(0)
 
     def __bool__(self) -> bool:
         return bool(self.positions)
@@ -61,6 +63,7 @@ class _Track:
     damaged files have wild times.
     """
 
+    first: Fraction | None = None
     last: Fraction | None = None
     end: Fraction = Fraction(0)
     pending: tuple[int, Fraction, Fraction, Fraction] | None = None
@@ -75,6 +78,7 @@ class _Track:
             self.pending = None
         elif self.last is not None and time < self.last:
             self.pending = position, time, self.end, self.last
+        self.first = time if self.first is None else self.first
         self.last, self.end = time, time + duration
 
 
@@ -166,4 +170,5 @@ def _found(path: Path, size: int, changed: int) -> Splices:
         positions.append(min(at for at, _, _ in of_part))
         # Of all streams' the largest: none begins before it has ended, and they stay as they were to each other.
         offsets.append(offsets[-1] + max(end - first for _, first, end in of_part))
-    return Splices(tuple(positions), tuple(offsets))
+    duration = pictures[0].end + offsets[-1] - (pictures[0].first or 0)
+    return Splices(tuple(positions), tuple(offsets), duration)
