@@ -16,13 +16,9 @@ from tests.data_fixtures import write_frames, write_training_data
 
 from safa.training import TrainConfig, train
 
-RECIPE = """
-steps = 1
-batch = {batch}
+SMALL = """
 patch = 32
-times = "three"
-workers = 0
-network = {{ grid = "input", channels = 8, blocks = 1, stem_channels = 4, decoder_blocks = 1, fixed_scale = 0 }}
+network = { grid = "input", channels = 8, blocks = 1, stem_channels = 4, decoder_blocks = 1, fixed_scale = 0 }
 """
 PROGRAM = """
 import sys
@@ -36,7 +32,7 @@ train(TrainConfig.from_toml(recipe), data, out, accelerator="cpu")
 def test_two_processes_see_the_gradient_of_the_double_batch(tmp_path: Path) -> None:
     data = write_training_data(tmp_path / "data")
     for name, batch in (("half", 2), ("whole", 4)):
-        (tmp_path / f"{name}.toml").write_text(RECIPE.format(batch=batch))
+        (tmp_path / f"{name}.toml").write_text(f'steps = 1\nbatch = {batch}\ntimes = "three"\nworkers = 0\n{SMALL}')
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -63,15 +59,13 @@ def test_two_processes_see_the_gradient_of_the_double_batch(tmp_path: Path) -> N
     assert all(torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-7) for name in moments)
 
 
-LONG = """
+LONG = f"""
 steps = 100000
 batch = 2
-patch = 32
 workers = 1
 validate_every = 1
 validation_samples = 2
-network = { grid = "input", channels = 8, blocks = 1, stem_channels = 4, decoder_blocks = 1, fixed_scale = 0 }
-"""
+{SMALL}"""
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no process groups")
