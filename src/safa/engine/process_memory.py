@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safa.engine import windows_memory
@@ -68,18 +68,33 @@ def give_back_early() -> None:
     """Make glibc return large blocks to the system when they are freed, not keep them for later: under a ceiling
     that counts. Elsewhere nothing happens.
     """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(-3, 4 * MIB)  # M_MMAP_THRESHOLD; setting it also stops glibc from raising it
+    _set_option(-3, 4 * MIB)  # M_MMAP_THRESHOLD; setting it also stops glibc from raising it
 
 
-def keep_freed() -> None:
+@contextmanager
+def freed_is_kept() -> Iterator[None]:
     """Make glibc keep what is freed for the next time: a training step takes gigabytes and gives them back, and the
     system clears every page anew, up to half of a step's time. Elsewhere nothing happens.
     """
+    _set_allocator(maps=0, kept=2**31 - 1, arenas=1)
+    try:
+        yield
+    finally:
+        # glibc's own limits, as large as it lets them grow.
+        _set_allocator(maps=65536, kept=64 * MIB, arenas=0)
+        _set_option(-3, 32 * MIB)  # M_MMAP_THRESHOLD
+        with suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set_allocator(maps: int, kept: int, arenas: int) -> None:
+    for option, value in ((-4, maps), (-1, kept), (-8, arenas)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
+        _set_option(option, value)
+
+
+def _set_option(option: int, value: int) -> None:
     with suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
-            library.mallopt(name, value)
+        ctypes.CDLL(None).mallopt(option, value)
 
 
 def readable(count: int) -> str:

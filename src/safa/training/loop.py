@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import TrainingData, open_material
 from safa.data.sample import StepSampler, collate
-from safa.engine.process_memory import keep_freed
+from safa.engine.process_memory import freed_is_kept
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.training.config import TrainConfig
@@ -65,6 +65,7 @@ class TrainProgress:
     """Something to change about the run, once per logging interval."""
 
 
+@freed_is_kept()
 def train(
     config: TrainConfig,
     data: Path,
@@ -103,7 +104,6 @@ def train(
         raise SafaError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
     material = open_material(data, config.held_out)
 
-    keep_freed()
     fabric = _fabric(accelerator, devices, config.precision)
     fabric.launch()
     if config.epochs is not None:
