@@ -28,6 +28,7 @@ from safa.data.sample import StepSampler, collate
 from safa.engine.process_memory import freed_is_kept
 from safa.errors import SafaError
 from safa.network.safa import Safa
+from safa.training.active_time import ActiveTime
 from safa.training.config import TrainConfig
 from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
@@ -155,12 +156,12 @@ def train(
         _write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
         monitor = Monitor(out, config, step)
     validation: Validation | None = None
-    first, began, waited = step, time.monotonic(), 0.0
+    first, active, waited = step, ActiveTime(), 0.0
     interrupt, whole = Interrupt(), True
 
     def hours_passed() -> float:
         """Of training in the whole run, the same on all devices; 0 where they do not count."""
-        passed = (seconds + time.monotonic() - began) / 3600
+        passed = (seconds + active.seconds()) / 3600
         return fabric.broadcast(passed) if config.hours is not None else 0.0
 
     def is_over() -> bool:
@@ -168,11 +169,11 @@ def train(
 
     def save() -> None:
         if fabric.is_global_zero:
-            spent = seconds + time.monotonic() - began
-            save_state(state_path, run, step, spent)
+            save_state(state_path, run, step, seconds + active.seconds())
             averaged.load_state_dict(average)
             save_checkpoint(averaged, out / "last.safetensors", {"steps": step, "training": config.to_dict()})
 
+    active.begin()
     hours = hours_passed()
     interrupt.begin()
     try:
@@ -202,7 +203,7 @@ def train(
             update_average(average, network, min(config.average, (1 + step) / (10 + step)))
             whole = True
             if monitor is not None and validator is not None:
-                elapsed = time.monotonic() - began
+                elapsed = active.seconds()
                 rate = (step - first) / elapsed
                 monitor.add({name: value.detach() for name, value in losses.items()})
                 warning = None
@@ -238,6 +239,7 @@ def train(
         # A run that was killed between its two files lacks the second, or has that of an earlier step.
         if whole and (step > first or (resume and not _is_of_step(out / "last.safetensors", step))):
             save()
+        active.end()
         if monitor is not None:
             monitor.close()
     interrupt.handle()
