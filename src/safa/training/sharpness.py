@@ -89,7 +89,7 @@ class Sharpness(nn.Module):
                     terms["perceptual"] = torch.stack(distances).mean()
                 if self.feature_discriminator is not None:
                     made, real = (
-                        [feature / size for feature, size in zip(features, sizes, strict=True)][1:]
+                        [feature / size for feature, size in zip(features[1:], sizes[1:], strict=True)]
                         for features in (made, real)
                     )
                     terms["feature_adversarial"] = self._against(self.feature_discriminator, made, real, against)
