@@ -26,7 +26,6 @@ from safa.jobs.job import Report
 from safa.jobs.pipeline import Progress
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
-from safa.upscaler.memory_budget import WRITE_BEHIND
 from safa.upscaler.upscaler import Upscaler, span_of
 from safa.video.files import appearance
 from safa.video.read.pictures import save_picture
@@ -171,7 +170,7 @@ def test_a_cluster_goes_on_where_one_machine_stopped(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
 ) -> None:
     def stop(progress: Progress) -> None:
-        if progress.done == SEGMENT + WRITE_BEHIND + 2:
+        if progress.done == SEGMENT + 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -37,13 +37,25 @@ def run_pipeline(
     """Fetch ``items``, make ``pictures`` of them and ``write`` those, each in a thread of its own.
 
     ``pictures`` gives every picture with what ``write`` must know of it; ``tick`` is called for each, ``plan`` says how
-    far apart the threads may be.
+    far apart the threads may be. Where anything but ``write`` raises, what is made by then is still written.
     """
+    failed = False
+
+    def write_unless_failed(picture: Array, shown: Shown) -> None:
+        nonlocal failed
+        if failed:  # what follows a frame that is missing must not be taken for it
+            return
+        try:
+            write(picture, shown)
+        except BaseException:
+            failed = True
+            raise
+
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         behind: deque[Future[None]] = deque()
         try:
             for picture, shown in pictures(_prefetched(items, reading, plan.read_ahead)):
-                behind.append(writing.submit(write, picture, shown))
+                behind.append(writing.submit(write_unless_failed, picture, shown))
                 if len(behind) > plan.write_behind:
                     behind.popleft().result()
                 del picture  # or it would outlive the making of the next
@@ -52,8 +64,7 @@ def run_pipeline(
             for waiting in behind:
                 waiting.result()
         except BaseException:
-            for executor in (reading, writing):
-                executor.shutdown(wait=False, cancel_futures=True)
+            reading.shutdown(wait=False, cancel_futures=True)
             raise
 
 
