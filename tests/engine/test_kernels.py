@@ -94,8 +94,11 @@ def test_products_of_bfloat16(height: int, width: int, inputs: int, outputs: int
     weight, bias = torch.randn(outputs, inputs, 3, 3) / (3 * math.sqrt(inputs)), torch.randn(outputs)
     expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
     ours = convolve(build, x, weight, bias, rounded=True).double()
-    # Eight bits of each factor, and the transform back, which enlarges what that costs.
-    torch.testing.assert_close(ours, expected, atol=0.4, rtol=0)
+    # Eight bits of each factor, and the transforms of a tile, which spread and enlarge what that costs: at most a
+    # third of this was seen in 250 drawn cases, with one input channel.
+    size = F.conv2d(x.abs().double(), weight.abs().double(), padding=1)
+    limit = 0.4 / math.sqrt(inputs) * F.max_pool2d(size, 15, 1, 7)
+    assert ((ours - expected).abs() <= limit).all()
     assert (ours - expected).square().mean().sqrt() < 0.06
     assert not torch.allclose(ours, expected, atol=1e-5, rtol=0)
 
