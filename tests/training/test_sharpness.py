@@ -18,9 +18,8 @@ from safa.training import Objective, TrainConfig
 from safa.training.discriminator import (
     Discriminator,
     FeatureDiscriminator,
-    discriminator_loss,
-    network_loss,
     penalty,
+    relativistic_loss,
     views,
     with_noise,
 )
@@ -123,10 +122,10 @@ def more_certain(discriminator: nn.Module, made: Sequence[Tensor], real: Sequenc
     losses = []
     for _ in range(31):
         optimizer.zero_grad()
-        said = discriminator(*real), discriminator(*made)
-        losses.append(float(network_loss(*said).detach()))
+        of_real, of_made = discriminator(*real), discriminator(*made)
+        losses.append(float(relativistic_loss(of_made, of_real).detach()))
         of_noisy = discriminator(*map(with_noise, noisy))
-        loss = discriminator_loss(*said) + penalty(torch.cat(said), of_noisy)
+        loss = relativistic_loss(of_real, of_made) + penalty(torch.cat((of_real, of_made)), of_noisy)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return losses[-1] > losses[0]

@@ -92,18 +92,16 @@ def with_noise(values: Tensor) -> Tensor:
     return values + NOISE * torch.randn_like(values)
 
 
-def network_loss(real: Tensor, made: Tensor) -> Tensor:
-    """How much less real results look than the truth at the same places; a scalar."""
-    return F.softplus(real - made).mean()
+def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
+    """How little what should look more real is said to look so than the other at the same places; a scalar.
 
-
-def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
-    """How badly the two are told apart; a scalar."""
-    return F.softplus(made - real).mean()
+    The discriminator's loss with the truth as ``better``, the network's with its results.
+    """
+    return F.softplus(worse - better).mean()
 
 
 def penalty(said: Tensor, of_noisy: Tensor) -> Tensor:
-    """For judging by what hardly differs; a scalar, to be added to ``discriminator_loss``.
+    """For judging by what hardly differs; a scalar, to be added to the discriminator's loss.
 
     R1 and R2 (Mescheder et al., 2018) by finite differences, which needs no second derivative.
 

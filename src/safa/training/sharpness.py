@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from safa.training.discriminator import (
     Discriminator,
     FeatureDiscriminator,
-    discriminator_loss,
-    network_loss,
     penalty,
+    relativistic_loss,
     views,
     with_noise,
 )
@@ -123,11 +122,11 @@ class Sharpness(nn.Module):
         shown = [tensor.detach() for tensor in made]
         of_real = discriminator(*real)
         of_made = discriminator(*shown)
-        losses.append(discriminator_loss(of_real, of_made))
+        losses.append(relativistic_loss(of_real, of_made))
         if int(self.steps) % PENALTY_EVERY == 0:
             noisy = [with_noise(torch.cat(both)) for both in zip(real, shown, strict=True)]
             losses.append(PENALTY_EVERY * penalty(torch.cat((of_real, of_made)), discriminator(*noisy)))
-        return network_loss(of_real.detach(), discriminator(*made))
+        return relativistic_loss(discriminator(*made), of_real.detach())
 
 
 def _gradient(term: Tensor, pictures: Tensor) -> Tensor:
