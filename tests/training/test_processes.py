@@ -52,7 +52,7 @@ def test_two_processes_see_the_gradient_of_the_double_batch(tmp_path: Path) -> N
     ]
     whole = TrainConfig.from_toml(tmp_path / "whole.toml")
     train(whole, data, tmp_path / "one", accelerator="cpu", devices=1)
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     one, two = (load_file(tmp_path / name / "state.safetensors") for name in ("one", "two"))
     moments = [name for name in one if name.startswith("optimizer.exp_avg.")]
     assert sum(float(one[name].abs().sum()) for name in moments) > 0
@@ -86,7 +86,7 @@ def test_a_signal_to_the_loader_too_ends_a_run_that_can_be_resumed(tmp_path: Pat
     with subprocess.Popen([*map(str, safa), "--config", str(recipe), "--set", "held_out=0.5"], **pipes) as run:  # type: ignore[call-overload]
         assert any(line.startswith("step ") for line in run.stdout)
         os.killpg(run.pid, signal.SIGTERM)
-        error = run.communicate(timeout=60)[1]
+        error = run.communicate(timeout=300)[1]
     assert run.returncode == 130
     assert "Traceback" not in error
     assert (out / "state.safetensors").is_file()
