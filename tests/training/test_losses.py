@@ -10,7 +10,16 @@ import torch
 from safetensors.torch import save_file
 
 from safa.errors import SafaError
-from safa.training.losses import Perceptual, charbonnier, dotting, flow_error, frequency, imbalance, l1, psnr_loss
+from safa.training.losses import (
+    Perceptual,
+    charbonnier,
+    flow_error,
+    frequency,
+    imbalance,
+    l1,
+    lattices,
+    psnr_loss,
+)
 
 
 def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
@@ -20,17 +29,21 @@ def test_charbonnier_is_l1_far_from_zero_and_smooth_at_it() -> None:
     assert not gradient.any()
 
 
-def test_dotting_is_what_repeats_every_four_pixels_beyond_the_truth() -> None:
-    truth = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(4))
-    dots = torch.zeros_like(truth)
-    dots[..., 1::4, 2::4] = 0.1
-    # One of 16 pixels is 15/16 of the dots' height above the mean of all, the others 1/16 below it.
-    assert float(dotting(truth + dots, truth)) == pytest.approx(0.1 * 30 / 256, rel=1e-4)
-    assert float(dotting(truth + dots, truth + dots)) == 0
-    assert float(dotting(truth + 0.3, truth)) == pytest.approx(0, abs=1e-6)
-    uneven = torch.zeros_like(truth)
-    uneven[..., :8] = 0.1
-    assert float(dotting(truth + uneven, truth)) == pytest.approx(0, abs=1e-6)
+def test_lattices_are_frequencies_that_stand_out_more_than_in_the_truth() -> None:
+    truth = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(4))
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    mesh = 0.1 * torch.cos(2 * math.pi * (0.3 * x - 0.155 * y))
+    dots = torch.zeros(96, 128)
+    dots[1::4, 2::4] = 0.3
+    slow = 0.1 * torch.cos(2 * math.pi * (0.09 * x - 0.05 * y))  # what a frame of a quarter of the size can show
+    assert float(lattices(truth, truth)) == 0
+    assert float(lattices(truth + mesh, truth + mesh)) == 0
+    assert float(lattices(0.5 * truth + 0.2, truth)) == pytest.approx(0, abs=1e-3)
+    assert float(lattices(truth + slow, truth)) == pytest.approx(0, abs=1e-3)
+    for pattern in (mesh, dots):
+        assert float(lattices(truth + pattern, truth)) > 0.05
+        assert float(lattices(truth, truth + pattern)) < 0.02
+    assert float(lattices(truth + 0.3 * mesh, truth)) < float(lattices(truth + 0.6 * mesh, truth))
 
 
 def test_psnr_loss_falls_by_as_much_for_every_decibel() -> None:

@@ -156,21 +156,21 @@ def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
 
 
 @pytest.mark.parametrize("beside", ["sharpness", "nothing"])
-def test_dotting_counts_by_its_weight(data: Path, features: Path, beside: str) -> None:
-    with_it = sharp(features, dotting_loss=3.0) if beside == "sharpness" else changed(dotting_loss=3.0)
+def test_lattices_count_by_their_weight(data: Path, features: Path, beside: str) -> None:
+    with_it = sharp(features, lattice_loss=3.0) if beside == "sharpness" else changed(lattice_loss=3.0)
     network, batch = lively_network(with_it.network), batch_of(data, with_it)
     found = []
-    for config in (with_it, dataclasses.replace(with_it, dotting_loss=0.0)):
+    for config in (with_it, dataclasses.replace(with_it, lattice_loss=0.0)):
         torch.manual_seed(5)
         perceptual = Perceptual(features) if beside == "sharpness" else None
         found.append(Objective(network, config, None, perceptual)(batch, ANY))
-    assert float(found[0]["dotting"].detach()) > 0
+    assert float(found[0]["lattices"].detach()) > 0
     difference = float((found[0]["loss"] - found[1]["loss"]).detach())
-    assert difference == pytest.approx(3 * float(found[0]["dotting"].detach()), rel=1e-3)
+    assert difference == pytest.approx(3 * float(found[0]["lattices"].detach()), rel=1e-3)
 
 
 def test_shares_are_for_windows(features: Path) -> None:
-    for name in ("adversarial_share", "dotting_loss"):
+    for name in ("adversarial_share", "lattice_loss"):
         with pytest.raises(SafaError, match=f"{name} is for windows"):
             TrainConfig(**{name: 0.5})  # type: ignore[arg-type]
     with pytest.raises(SafaError, match="feature_adversarial_share needs perceptual_weights"):

@@ -66,8 +66,7 @@ class TrainConfig:
         adversarial_share: of windows: the same for a discriminator that is trained beside the network, on frames and on
             their differences, so that results look sharp and do not flicker.
         feature_adversarial_share: of windows: the same for one that judges by the features of ``perceptual_weights``.
-        dotting_loss: of windows: weight of a term against regular dots every four pixels, which the discriminator alone
-            lets grow.
+        lattice_loss: of windows: weight of a term against meshes of any period, which the discriminators let grow.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
         distillation_loss: of windows: weight of the same loss as ``loss`` against the pictures of ``teacher``: the mean
@@ -130,7 +129,7 @@ class TrainConfig:
     perceptual_share: float = 0.0
     adversarial_share: float = 0.0
     feature_adversarial_share: float = 0.0
-    dotting_loss: float = 0.0
+    lattice_loss: float = 0.0
     flow_loss: float = 0.0
     distillation_loss: float = 0.0
     teacher: str | None = None
@@ -193,7 +192,8 @@ class TrainConfig:
             )
         if self.frames == 2 and self.trained != "all":
             raise SafaError('trained = "synthesis" is for windows: set frames to 3 or more.')
-        for name in ("perceptual_share", "adversarial_share", "feature_adversarial_share", "dotting_loss"):
+        shares = "perceptual_share", "adversarial_share", "feature_adversarial_share"
+        for name in (*shares, "lattice_loss"):
             if self.frames == 2 and getattr(self, name):
                 raise SafaError(f"{name} is for windows: set frames to 3 or more.")
         if self.frames > 2 and self.flow_loss:

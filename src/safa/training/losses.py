@@ -15,8 +15,11 @@ from safa.errors import SafaError
 from safa.network.config import SCALE
 from safa.network.features import IMAGENET_DEVIATION, IMAGENET_MEAN
 
-# Side of the area in which dotting is looked for, in low-resolution pixels.
-DOTTED = 6
+# Side of the blocks in which lattices are looked for, in pixels.
+BLOCK = 32
+# What noise of 2 of 255 grey levels leaves in a block beyond the input's frequencies: blocks with less count less. And
+# the least part of a block's power that counts at one frequency, a fifth of the mean.
+LEAST_POWER, RELATIVE_POWER = 8.0, 2e-4
 # Smoothing of Charbonnier's loss (Lai et al., 2017).
 EPSILON = 1e-3
 
@@ -54,16 +57,37 @@ def frequency(image: Tensor, truth: Tensor) -> Tensor:
     return torch.view_as_real(difference).abs().mean()
 
 
-def dotting(image: Tensor, truth: Tensor) -> Tensor:
-    """How much more than the truth a picture repeats itself every four pixels: the mark of a last layer that makes the
-    4 x 4 pixels of one low-resolution pixel at once. A discriminator takes it for texture.
+def lattices(image: Tensor, truth: Tensor) -> Tensor:
+    """How much single spatial frequencies beyond those of the input stand out in a picture more than in the truth: the
+    mark of meshes, which a discriminator takes for texture.
 
-    Means are taken of each of these 16 pixels over 6 x 6 low-resolution pixels, and compared after their own mean is
-    taken off.
+    The mean power spectra of overlapping blocks, in parts of each block's own power at these frequencies. Where the
+    logarithm of their ratio is above its mean on a ring around a frequency, the excess counts squared.
     """
-    difference = F.pixel_unshuffle((image - truth).float(), SCALE)
-    means = F.avg_pool2d(difference, DOTTED, stride=2).unflatten(1, (-1, SCALE * SCALE))
-    return (means - means.mean(dim=2, keepdim=True)).abs().mean()
+    made, real = (_spectrum(pictures) for pictures in (image, truth))
+    ratio = (made + RELATIVE_POWER).log() - (real + RELATIVE_POWER).log()
+    ring = torch.ones(1, 1, 9, 9, device=image.device)
+    ring[..., 2:7, 2:7] = 0  # a single frequency is five wide after the window
+    around = F.conv2d(F.pad(ratio[None, None], (4, 4, 4, 4), mode="circular"), ring / ring.sum())[0, 0]
+    return F.relu(ratio - around)[_beyond_the_input(image)].square().mean()
+
+
+def _spectrum(pictures: Tensor) -> Tensor:
+    """Mean of all blocks' power spectra, ``BLOCK,BLOCK``, each in parts of its sum beyond the input's frequencies."""
+    with torch.autocast(pictures.device.type, enabled=False):
+        window = torch.hann_window(BLOCK, device=pictures.device)
+        blocks = F.unfold(pictures.float().mean(dim=1, keepdim=True), BLOCK, stride=BLOCK // 2)
+        blocks = blocks.transpose(1, 2).unflatten(2, (BLOCK, BLOCK)).flatten(0, 1)
+        blocks = (blocks - blocks.mean(dim=(1, 2), keepdim=True)) * window[:, None] * window
+        power = torch.fft.fft2(blocks).abs().square()
+    size = power.detach()[:, _beyond_the_input(pictures)].sum(dim=1)
+    return (power / (size + LEAST_POWER)[:, None, None]).mean(dim=0)
+
+
+def _beyond_the_input(pictures: Tensor) -> Tensor:
+    """Which frequencies of a block cannot come from a frame of a quarter of the size, with room for the window."""
+    cycles = (torch.fft.fftfreq(BLOCK, device=pictures.device) * BLOCK).abs()
+    return torch.maximum(cycles[:, None], cycles) >= BLOCK / (2 * SCALE) + 2
 
 
 def flow_error(flow: Tensor, truth: Tensor) -> Tensor:

@@ -16,7 +16,15 @@ from safa.network.safa import Safa
 from safa.network.selector import branch_weights
 from safa.network.states import PairState
 from safa.training.config import TrainConfig
-from safa.training.losses import PIXEL_LOSSES, Perceptual, dotting, flow_error, frequency, imbalance, to_low_resolution
+from safa.training.losses import (
+    PIXEL_LOSSES,
+    Perceptual,
+    flow_error,
+    frequency,
+    imbalance,
+    lattices,
+    to_low_resolution,
+)
 from safa.training.sharpness import Sharpness
 from safa.training.views import encode, encode_first, synthesize_two_views
 
@@ -77,8 +85,8 @@ class Objective(nn.Module):
             total = _sum(inputs) + self.config.between_loss * between.pop("loss")
             total = total + self.config.distillation_loss * taught.get("distillation", 0.0)
             sharp = self._sharpness(enlarged, made, sample)
-            for name, weight in (("sharpness", 1.0), ("discriminator", 1.0), ("dotting", self.config.dotting_loss)):
-                total = total + weight * sharp.get(name, 0.0)
+            total = total + sharp.get("sharpness", 0.0) + sharp.get("discriminator", 0.0)
+            total = total + self.config.lattice_loss * sharp.get("lattices", 0.0)
             return {
                 "loss": total,
                 **{f"inputs_{name}": term for name, (_, term) in inputs.items()},
@@ -113,7 +121,7 @@ class Objective(nn.Module):
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
-        if self.sharpness is None and not self.config.dotting_loss:
+        if self.sharpness is None and not self.config.lattice_loss:
             return {}
         batch = torch.arange(len(sample.t), device=sample.t.device)
         ends = [(frames[batch, sample.pair], frames[batch, sample.pair + 1]) for frames in (enlarged, sample.truths)]
@@ -122,8 +130,8 @@ class Objective(nn.Module):
             for (before, after), middle in zip(ends, (made, sample.between), strict=True)
         )
         values = {} if self.sharpness is None else self.sharpness(results, truths)
-        if self.config.dotting_loss:
-            values["dotting"] = dotting(results.flatten(0, 1), truths.flatten(0, 1))
+        if self.config.lattice_loss:
+            values["lattices"] = lattices(results.flatten(0, 1), truths.flatten(0, 1))
         return values
 
     def _at(

@@ -48,7 +48,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
             "perceptual_share",
             "adversarial_share",
             "feature_adversarial_share",
-            "dotting_loss",
+            "lattice_loss",
             "flow_loss",
             "distillation_loss",
             "scale_cost",
