@@ -64,30 +64,27 @@ def lattices(image: Tensor, truth: Tensor) -> Tensor:
     The mean power spectra of overlapping blocks, in parts of each block's own power at these frequencies. Where the
     logarithm of their ratio is above its mean on a ring around a frequency, the excess counts squared.
     """
-    made, real = (_spectrum(pictures) for pictures in (image, truth))
-    ratio = (made + RELATIVE_POWER).log() - (real + RELATIVE_POWER).log()
+    cycles = (torch.fft.fftfreq(BLOCK, device=image.device) * BLOCK).abs()
+    # What cannot come from a frame of a quarter of the size, with room for the window.
+    beyond = torch.maximum(cycles[:, None], cycles) >= BLOCK / (2 * SCALE) + 2
     ring = torch.ones(1, 1, 9, 9, device=image.device)
     ring[..., 2:7, 2:7] = 0  # a single frequency is five wide after the window
-    around = F.conv2d(F.pad(ratio[None, None], (4, 4, 4, 4), mode="circular"), ring / ring.sum())[0, 0]
-    return F.relu(ratio - around)[_beyond_the_input(image)].square().mean()
+    with torch.autocast(image.device.type, enabled=False):
+        made, real = (_spectrum(pictures.float(), beyond) for pictures in (image, truth))
+        ratio = (made + RELATIVE_POWER).log() - (real + RELATIVE_POWER).log()
+        around = F.conv2d(F.pad(ratio[None, None], (4, 4, 4, 4), mode="circular"), ring / ring.sum())[0, 0]
+        return F.relu(ratio - around)[beyond].square().mean()
 
 
-def _spectrum(pictures: Tensor) -> Tensor:
-    """Mean of all blocks' power spectra, ``BLOCK,BLOCK``, each in parts of its sum beyond the input's frequencies."""
-    with torch.autocast(pictures.device.type, enabled=False):
-        window = torch.hann_window(BLOCK, device=pictures.device)
-        blocks = F.unfold(pictures.float().mean(dim=1, keepdim=True), BLOCK, stride=BLOCK // 2)
-        blocks = blocks.transpose(1, 2).unflatten(2, (BLOCK, BLOCK)).flatten(0, 1)
-        blocks = (blocks - blocks.mean(dim=(1, 2), keepdim=True)) * window[:, None] * window
-        power = torch.fft.fft2(blocks).abs().square()
-    size = power.detach()[:, _beyond_the_input(pictures)].sum(dim=1)
+def _spectrum(pictures: Tensor, beyond: Tensor) -> Tensor:
+    """Mean of all blocks' power spectra, ``BLOCK,BLOCK``, each in parts of its sum over the frequencies ``beyond``."""
+    window = torch.hann_window(BLOCK, device=pictures.device)
+    blocks = F.unfold(pictures.mean(dim=1, keepdim=True), BLOCK, stride=BLOCK // 2)
+    blocks = blocks.transpose(1, 2).unflatten(2, (BLOCK, BLOCK)).flatten(0, 1)
+    blocks = (blocks - blocks.mean(dim=(1, 2), keepdim=True)) * window[:, None] * window
+    power = torch.fft.fft2(blocks).abs().square()
+    size = power.detach()[:, beyond].sum(dim=1)
     return (power / (size + LEAST_POWER)[:, None, None]).mean(dim=0)
-
-
-def _beyond_the_input(pictures: Tensor) -> Tensor:
-    """Which frequencies of a block cannot come from a frame of a quarter of the size, with room for the window."""
-    cycles = (torch.fft.fftfreq(BLOCK, device=pictures.device) * BLOCK).abs()
-    return torch.maximum(cycles[:, None], cycles) >= BLOCK / (2 * SCALE) + 2
 
 
 def flow_error(flow: Tensor, truth: Tensor) -> Tensor:
