@@ -24,10 +24,10 @@ from safa.evaluation.baselines import blend
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method
-from safa.jobs.weights import COMPRESSED, COMPRESSED_DETAIL
+from safa.jobs.weights import COMPRESSED, DETAIL
 from safa.upscaler.upscaler import load
 
-NETWORKS = ("fast", COMPRESSED, with_detail(COMPRESSED, COMPRESSED_DETAIL), "vivid")
+NETWORKS = ("fast", with_detail("fast", DETAIL), COMPRESSED, with_detail(COMPRESSED, DETAIL), "vivid")
 ROUTES = ("SPAN > RIFE", "RIFE > animevideov3", "RIFE > x4plus")
 SIDE, ZOOM = 96, 2
 

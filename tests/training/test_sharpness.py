@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -155,22 +156,24 @@ def test_a_discriminator_learns_to_see_blur_and_flicker() -> None:
         assert more_certain(discriminator, [made], [real])
 
 
+@pytest.mark.parametrize(("setting", "term"), [("lattice_loss", "lattices"), ("false_detail_loss", "false_detail")])
 @pytest.mark.parametrize("beside", ["sharpness", "nothing"])
-def test_lattices_count_by_their_weight(data: Path, features: Path, beside: str) -> None:
-    with_it = sharp(features, lattice_loss=3.0) if beside == "sharpness" else changed(lattice_loss=3.0)
+def test_patterns_count_by_their_weight(data: Path, features: Path, beside: str, setting: str, term: str) -> None:
+    weight: dict[str, Any] = {setting: 3.0}
+    with_it = sharp(features, **weight) if beside == "sharpness" else changed(**weight)
     network, batch = lively_network(with_it.network), batch_of(data, with_it)
     found = []
-    for config in (with_it, dataclasses.replace(with_it, lattice_loss=0.0)):
+    for config in (with_it, dataclasses.replace(with_it, **{setting: 0.0})):
         torch.manual_seed(5)
         perceptual = Perceptual(features) if beside == "sharpness" else None
         found.append(Objective(network, config, None, perceptual)(batch, ANY))
-    assert float(found[0]["lattices"].detach()) > 0
+    assert float(found[0][term].detach()) > 0
     difference = float((found[0]["loss"] - found[1]["loss"]).detach())
-    assert difference == pytest.approx(3 * float(found[0]["lattices"].detach()), rel=1e-3)
+    assert difference == pytest.approx(3 * float(found[0][term].detach()), rel=1e-3)
 
 
 def test_shares_are_for_windows(features: Path) -> None:
-    for name in ("adversarial_share", "lattice_loss"):
+    for name in ("adversarial_share", "lattice_loss", "false_detail_loss"):
         with pytest.raises(SafaError, match=f"{name} is for windows"):
             TrainConfig(**{name: 0.5})  # type: ignore[arg-type]
     with pytest.raises(SafaError, match="feature_adversarial_share needs perceptual_weights"):

@@ -22,7 +22,7 @@ from safa.jobs.prepare import prepare_job
 from safa.jobs.proportion import Whole, in_frame, in_time
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds
-from safa.jobs.weights import COMPRESSED, COMPRESSED_DETAIL
+from safa.jobs.weights import DETAIL
 from safa.upscaler.upscaler import Array, Upscaler, load
 from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
@@ -154,7 +154,7 @@ def preview(
 def previewed_weights() -> list[str]:
     """All shipped weights, by growing detail."""
     names = shipped_names()
-    steps = [with_detail(COMPRESSED, COMPRESSED_DETAIL)] if SHARPENED[COMPRESSED] in names else []
+    steps = [with_detail(name, DETAIL) for name, sharper in SHARPENED.items() if sharper in names]
     order = [*SHARPENED, *steps]
     return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
 

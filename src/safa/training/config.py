@@ -67,6 +67,7 @@ class TrainConfig:
             their differences, so that results look sharp and do not flicker.
         feature_adversarial_share: of windows: the same for one that judges by the features of ``perceptual_weights``.
         lattice_loss: of windows: weight of a term against meshes of any period, which the discriminators let grow.
+        false_detail_loss: of windows: weight of a term against detail where the truth has less; they let that grow too.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
         distillation_loss: of windows: weight of the same loss as ``loss`` against the pictures of ``teacher``: the mean
@@ -130,6 +131,7 @@ class TrainConfig:
     adversarial_share: float = 0.0
     feature_adversarial_share: float = 0.0
     lattice_loss: float = 0.0
+    false_detail_loss: float = 0.0
     flow_loss: float = 0.0
     distillation_loss: float = 0.0
     teacher: str | None = None
@@ -193,7 +195,7 @@ class TrainConfig:
         if self.frames == 2 and self.trained != "all":
             raise SafaError('trained = "synthesis" is for windows: set frames to 3 or more.')
         shares = "perceptual_share", "adversarial_share", "feature_adversarial_share"
-        for name in (*shares, "lattice_loss"):
+        for name in (*shares, "lattice_loss", "false_detail_loss"):
             if self.frames == 2 and getattr(self, name):
                 raise SafaError(f"{name} is for windows: set frames to 3 or more.")
         if self.frames > 2 and self.flow_loss:

@@ -19,6 +19,7 @@ from safa.training.config import TrainConfig
 from safa.training.losses import (
     PIXEL_LOSSES,
     Perceptual,
+    false_detail,
     flow_error,
     frequency,
     imbalance,
@@ -87,6 +88,7 @@ class Objective(nn.Module):
             sharp = self._sharpness(enlarged, made, sample)
             total = total + sharp.get("sharpness", 0.0) + sharp.get("discriminator", 0.0)
             total = total + self.config.lattice_loss * sharp.get("lattices", 0.0)
+            total = total + self.config.false_detail_loss * sharp.get("false_detail", 0.0)
             return {
                 "loss": total,
                 **{f"inputs_{name}": term for name, (_, term) in inputs.items()},
@@ -121,7 +123,9 @@ class Objective(nn.Module):
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
-        if self.sharpness is None and not self.config.lattice_loss:
+        patterns = {"lattices": (self.config.lattice_loss, lattices)}
+        patterns["false_detail"] = self.config.false_detail_loss, false_detail
+        if self.sharpness is None and not any(weight for weight, _ in patterns.values()):
             return {}
         batch = torch.arange(len(sample.t), device=sample.t.device)
         ends = [(frames[batch, sample.pair], frames[batch, sample.pair + 1]) for frames in (enlarged, sample.truths)]
@@ -130,8 +134,9 @@ class Objective(nn.Module):
             for (before, after), middle in zip(ends, (made, sample.between), strict=True)
         )
         values = {} if self.sharpness is None else self.sharpness(results, truths)
-        if self.config.lattice_loss:
-            values["lattices"] = lattices(results.flatten(0, 1), truths.flatten(0, 1))
+        for name, (weight, term) in patterns.items():
+            if weight:
+                values[name] = term(results.flatten(0, 1), truths.flatten(0, 1))
         return values
 
     def _at(

@@ -49,6 +49,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
             "adversarial_share",
             "feature_adversarial_share",
             "lattice_loss",
+            "false_detail_loss",
             "flow_loss",
             "distillation_loss",
             "scale_cost",
