@@ -1,4 +1,4 @@
-"""Draws docs/moving.webp: a clip as it is and as `safa` makes it, divided by a line that wanders.
+"""Draws docs/moving.webp: a clip as it is and as `safa upscale` makes it, divided by a line that wanders.
 
 Run it from the repository's root with a clip that was not trained on: python docs/moving.py CLIP START FRAMES
 """
@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
+from safa.checkpoint import DEFAULT, with_detail
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
+from safa.jobs.weights import DETAIL
 from safa.upscaler.upscaler import load
 from safa.video.read.pictures import bicubic
 
@@ -25,7 +27,7 @@ def main(clip: Path, start: int, count: int) -> None:
     """Every second frame is the input, reduced to a quarter; half the frame rate and bicubic on the left."""
     taken = itertools.islice(Video(clip.stem, clip).frames(), start, start + count)
     inputs = [reduce_quarter(middle(frame)) for frame in taken][::2]
-    made = list(load().stream(inputs, 2))
+    made = list(load(with_detail(DEFAULT, DETAIL)).stream(inputs, 2))  # what the clip gets by itself
     shown = []
     for number, after in enumerate(made):
         before = bicubic(inputs[number // 2], (HEIGHT, WIDTH))
