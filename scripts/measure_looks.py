@@ -47,15 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("methods", nargs="+")
-    parser.add_argument("--compress")
+    parser.add_argument("--compress", type=Compression.parse)
     arguments = parser.parse_args()
-    codec, _, level = (arguments.compress or "").partition(":")
     of_videos = make_video_metrics(["jod", "vmaf"])
     for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):
         truths = list(Pictures(folder.name, find_pictures(folder)).frames())[:FRAMES]
         inputs = [reduce_quarter(frame) for frame in truths[::2]]
-        if codec:
-            inputs = Compression(codec, float(level)).applied(inputs)  # type: ignore[arg-type]
+        if arguments.compress:
+            inputs = arguments.compress.applied(inputs)
         for name in arguments.methods:
             pictures = made_by(name, inputs)
             metrics = make_metrics(["detail", "tof", "stlpips"])

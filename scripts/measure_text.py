@@ -68,12 +68,11 @@ def main() -> None:
     parser.add_argument("--font", type=Path, required=True, help="a TrueType font")
     parser.add_argument("--heights", type=int, nargs="+", default=[24, 36, 56], help="of letters, in pixels")
     parser.add_argument("--frames", type=int, default=7, help="of each sequence, an odd number")
-    parser.add_argument("--compress", help="the inputs, by a codec at a level, such as h264:28")
+    parser.add_argument("--compress", type=Compression.parse, help="the inputs, by a codec at a level, such as h264:28")
     parser.add_argument("--picture", type=Path, help="each network's text between the inputs, and the truth")
     arguments = parser.parse_args()
     folders = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
     scenes = [list(Pictures(folder.name, find_pictures(folder)).frames())[: arguments.frames] for folder in folders]
-    codec, _, level = (arguments.compress or "").partition(":")
     networks: dict[str, Upscaler] = {name: load(name) for name in arguments.weights}
     shown: dict[tuple[int, str], list[Image]] = {}
     for height in arguments.heights:
@@ -84,8 +83,8 @@ def main() -> None:
                     drawn = [titled(frame, kind, arguments.font, height) for frame in scene]
                     truths, box = [picture for picture, _ in drawn], drawn[0][1]
                     inputs = [reduce_quarter(truth) for truth in truths[::2]]
-                    if codec:
-                        inputs = Compression(codec, float(level)).applied(inputs)  # type: ignore[arg-type]
+                    if arguments.compress:
+                        inputs = arguments.compress.applied(inputs)
                     made = list(upscaler.stream(inputs, rate=2))
                     of_kind.append(measured(made, truths, box))
                     if number == 0:

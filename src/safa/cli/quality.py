@@ -160,11 +160,7 @@ def _compression(text: str | None) -> Compression | None:
         return None
     from safa.evaluation.protocols import Compression
 
-    codec, _, quality = text.partition(":")
-    try:
-        return Compression(codec, float(quality))  # type: ignore[arg-type]
-    except ValueError:
-        raise SafaError(f"--compress is '{text}'; give a codec and a quality from 0 to 1, such as vp9:0.5.") from None
+    return Compression.parse(text)
 
 
 def _methods(name: str, device: str) -> tuple[list[Method], Any]:

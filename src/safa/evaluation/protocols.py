@@ -50,6 +50,17 @@ class Compression:
                 "and a quality from 0 to 1, such as vp9:0.5, or a whole number on the encoder's scale, such as h264:28."
             )
 
+    @classmethod
+    def parse(cls, text: str) -> Compression:
+        """Of "codec:quality", as ``--compress`` takes it; raises SafaError for what cannot be done."""
+        codec, _, quality = text.partition(":")
+        try:
+            return cls(codec, float(quality))  # type: ignore[arg-type]
+        except ValueError:
+            raise SafaError(
+                f"--compress is '{text}'; give a codec and a quality from 0 to 1, such as vp9:0.5."
+            ) from None
+
     def __str__(self) -> str:
         scale = "quantiser scale" if self.codec.startswith("mpeg") else "CRF"
         return f"{self.codec} at {scale} {self.level}"

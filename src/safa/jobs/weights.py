@@ -26,8 +26,8 @@ COMPRESSED = "real"
 """The weights for footage that compression has damaged."""
 
 DETAIL = 0.8
-"""How much detail chosen weights are given if nothing else is said: of 0, 0.5, 0.8 and 1, in an order that the viewers
-did not know, 0.8 was liked best in 19 of 20 looks at ten clean clips and in all of ten at compressed ones."""
+"""How much detail chosen weights are given if nothing else is said: what was liked best in blind looks at 0, 0.5, 0.8
+and 1 (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,17 @@ class Networks:
         memory: int | None = None,
         on_pick: Callable[[Pick], None] | None = None,
     ) -> None:
-        self._weights, self._detail = str(weights), detail
+        self._weights = str(weights)
+        self._detail = DETAIL if detail is None and self._weights == AUTO else detail
         self._load = partial(load, device=device, engine=engine, precision=precision, memory=memory)
         self._on_pick = on_pick
         self._picked: dict[Path, str] = {}
         self._loaded: tuple[str, Upscaler] | None = None
         if self._weights != AUTO:
             self._named(self._weights)
-        elif detail is not None:
+        else:
             for name in SHARPENED:
-                with_detail(name, detail)
+                self._named(name)
 
     def name_for(self, source: Path) -> str:
         """The weights for a source; looks at it once."""
@@ -108,7 +109,7 @@ class Networks:
             return self._named(self._weights)
         if source not in self._picked:
             pick = pick_weights(source)
-            self._picked[source] = with_detail(pick.name, DETAIL if self._detail is None else self._detail)
+            self._picked[source] = self._named(pick.name)
             if self._on_pick is not None:
                 self._on_pick(Pick(self._picked[source], pick.reason))
         return self._picked[source]

@@ -56,6 +56,9 @@ class Objective(nn.Module):
         self.config = config
         shares = config.perceptual_share, config.adversarial_share, config.feature_adversarial_share
         self.sharpness = Sharpness(perceptual, *shares) if any(shares) else None
+        patterns = ("lattices", config.lattice_loss, lattices), ("false_detail", config.false_detail_loss, false_detail)
+        # What results should not have more of than the truth: name, weight and term.
+        self.patterns = [pattern for pattern in patterns if pattern[1]]
         # In a tuple, so that they are no submodules: they are not trained, averaged or shared between devices.
         self._fixed = (teacher, perceptual)
         scales = network.config.scales
@@ -87,8 +90,8 @@ class Objective(nn.Module):
             total = total + self.config.distillation_loss * taught.get("distillation", 0.0)
             sharp = self._sharpness(enlarged, made, sample)
             total = total + sharp.get("sharpness", 0.0) + sharp.get("discriminator", 0.0)
-            total = total + self.config.lattice_loss * sharp.get("lattices", 0.0)
-            total = total + self.config.false_detail_loss * sharp.get("false_detail", 0.0)
+            for name, weight, _ in self.patterns:
+                total = total + weight * sharp[name]
             return {
                 "loss": total,
                 **{f"inputs_{name}": term for name, (_, term) in inputs.items()},
@@ -123,9 +126,7 @@ class Objective(nn.Module):
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
-        patterns = {"lattices": (self.config.lattice_loss, lattices)}
-        patterns["false_detail"] = self.config.false_detail_loss, false_detail
-        if self.sharpness is None and not any(weight for weight, _ in patterns.values()):
+        if self.sharpness is None and not self.patterns:
             return {}
         batch = torch.arange(len(sample.t), device=sample.t.device)
         ends = [(frames[batch, sample.pair], frames[batch, sample.pair + 1]) for frames in (enlarged, sample.truths)]
@@ -134,10 +135,7 @@ class Objective(nn.Module):
             for (before, after), middle in zip(ends, (made, sample.between), strict=True)
         )
         values = {} if self.sharpness is None else self.sharpness(results, truths)
-        for name, (weight, term) in patterns.items():
-            if weight:
-                values[name] = term(results.flatten(0, 1), truths.flatten(0, 1))
-        return values
+        return values | {name: term(results.flatten(0, 1), truths.flatten(0, 1)) for name, _, term in self.patterns}
 
     def _at(
         self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale
