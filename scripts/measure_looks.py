@@ -57,7 +57,7 @@ def main() -> None:
             inputs = arguments.compress.applied(inputs)
         for name in arguments.methods:
             pictures = made_by(name, inputs)
-            metrics = make_metrics(["detail", "tof", "stlpips"])
+            metrics = make_metrics(["detail", "false_detail", "tof", "stlpips"])
             rows: list[dict[str, float | None]] = []
             for number, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
                 measured = Measured(name, folder.name, number, to_tensor(picture), to_tensor(truth))

@@ -67,10 +67,12 @@ def main() -> None:
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--font", type=Path, required=True, help="a TrueType font")
     parser.add_argument("--heights", type=int, nargs="+", default=[24, 36, 56], help="of letters, in pixels")
-    parser.add_argument("--frames", type=int, default=7, help="of each sequence, an odd number")
+    parser.add_argument("--frames", type=int, default=7, help="of each sequence, an odd number from 5")
     parser.add_argument("--compress", type=Compression.parse, help="the inputs, by a codec at a level, such as h264:28")
     parser.add_argument("--picture", type=Path, help="each network's text between the inputs, and the truth")
     arguments = parser.parse_args()
+    if arguments.frames < 5 or not arguments.frames % 2:
+        parser.error("--frames must be an odd number from 5")
     folders = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
     scenes = [list(Pictures(folder.name, find_pictures(folder)).frames())[: arguments.frames] for folder in folders]
     networks: dict[str, Upscaler] = {name: load(name) for name in arguments.weights}

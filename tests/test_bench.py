@@ -83,6 +83,14 @@ def bench(
     return lambda *options: shell("bench", tmp_path / "tiny.safetensors", "--size", "16x8", *options)
 
 
+def test_a_stream_of_the_papers_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose weights are random: it needs no file."""
+    shell = Shell(monkeypatch, capsys)
+    code, out, _ = shell("bench", "paper", "--size", "16x8", "--engines", "torch", "--stream", "2", "--rounds", "1")
+    assert code == 0
+    assert out.startswith("paper, torch, 2 frames of 16x8")
+
+
 @pytest.mark.parametrize("options", [["--rounds", "1", "--json"], ["--stream", "2", "--rounds", "1"], ["--profile"]])
 def test_what_does_not_run_here_is_left_out(without_native: None, bench: Any, options: list[str]) -> None:
     code, out, error = bench(*options)

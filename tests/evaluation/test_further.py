@@ -14,6 +14,7 @@ from safa.data.scene import Image
 from safa.errors import SafaError
 from safa.evaluation.baselines import BASELINES
 from safa.evaluation.datasets import Dataset
+from safa.evaluation.false_detail import false_detail
 from safa.evaluation.further import PACKAGES, FlowDifference, Measured, installed_metrics, make_metrics
 from safa.evaluation.protocols import to_tensor
 from safa.evaluation.run import evaluate
@@ -68,6 +69,32 @@ def test_detail_is_the_laplacian_beside_the_truths() -> None:
     assert make_metrics(["detail"])["detail"](half) == pytest.approx(0.5, abs=luma_is_offset)
     flat = np.full_like(truth, 90)
     assert make_metrics(["detail"])["detail"](frame(0, truth, flat)) is None
+
+
+def test_false_detail_is_what_the_truth_has_less_of() -> None:
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    board = ((x + y) % 2 - 0.5).expand(1, 3, -1, -1)
+    truth = 0.5 + 0.2 * board * (x >= 32)  # smooth on the left
+    grainy = truth + 0.04 * board * (x < 16)
+    moved = 0.5 + 0.2 * board * (x >= 30)
+    assert float(false_detail(truth, truth)) == 0
+    assert float(false_detail(0.8 * truth + 0.1, truth)) == 0
+    assert float(false_detail(moved, truth)) == 0
+    found = float(false_detail(grainy, truth))
+    assert found > 1e-3
+    assert float(false_detail(truth + 2 * (grainy - truth), truth)) == pytest.approx(2 * found, rel=1e-3)
+
+
+def test_false_detail_in_parts_of_the_truths() -> None:
+    metric = make_metrics(["false_detail"])["false_detail"]
+    truth = moving(1)[0]
+    grainy = truth.copy()
+    grainy[:40, ::2] = 255 - grainy[:40, ::2]
+    assert metric(frame(0, truth, truth)) == 0
+    assert metric(Measured("m", "x", 0, to_tensor(truth) / 2, to_tensor(truth))) == 0  # less is not more
+    assert (metric(frame(0, grainy, truth)) or 0) > 0.1
+    assert metric(frame(0, truth, np.full_like(truth, 90))) is None
+    assert metric(frame(0, truth[:13], truth[:13])) is None
 
 
 def test_an_evaluation_measures_tof_across_its_windows() -> None:

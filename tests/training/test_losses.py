@@ -13,7 +13,6 @@ from safa.errors import SafaError
 from safa.training.losses import (
     Perceptual,
     charbonnier,
-    false_detail,
     flow_error,
     frequency,
     imbalance,
@@ -45,20 +44,6 @@ def test_lattices_are_frequencies_that_stand_out_more_than_in_the_truth() -> Non
         assert float(lattices(truth + pattern, truth)) > 0.05
         assert float(lattices(truth, truth + pattern)) < 0.02
     assert float(lattices(truth + 0.3 * mesh, truth)) < float(lattices(truth + 0.6 * mesh, truth))
-
-
-def test_false_detail_is_what_the_truth_has_less_of() -> None:
-    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    board = ((x + y) % 2 - 0.5).expand(1, 3, -1, -1)
-    truth = 0.5 + 0.2 * board * (x >= 32)  # smooth on the left
-    grainy = truth + 0.04 * board * (x < 16)
-    moved = 0.5 + 0.2 * board * (x >= 30)
-    assert float(false_detail(truth, truth)) == 0
-    assert float(false_detail(0.8 * truth + 0.1, truth)) == 0
-    assert float(false_detail(moved, truth)) == 0
-    found = float(false_detail(grainy, truth))
-    assert found > 1e-3
-    assert float(false_detail(truth + 2 * (grainy - truth), truth)) == pytest.approx(2 * found, rel=1e-3)
 
 
 def test_psnr_loss_falls_by_as_much_for_every_decibel() -> None:

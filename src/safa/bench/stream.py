@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safa.upscaler.upscaler import load
+from safa.bench.networks import network_called
+from safa.upscaler.upscaler import Upscaler
 
 
 @dataclass
@@ -63,12 +64,13 @@ def run_stream_bench(
     """Measure ``Upscaler.stream`` against ``Upscaler.between`` for every pair, in turns.
 
     Args:
+        weights: shipped ones, a file, or "paper".
         size: (width, height) of the input.
         frames: of the input, at least 2.
         on_progress: called with measurements done and all of them.
     """
     called, _, precision = engine.partition(":")
-    upscaler = load(weights, device, precision or "auto", called)
+    upscaler = Upscaler(network_called(weights), device, precision or "auto", called)
     clip = _moving_noise(frames, *size)
     times = [step / rate for step in range(rate + 1)]
 

@@ -64,7 +64,7 @@ def video_rows(info: VideoInfo, look: Look | None, size: int | None) -> Rows:
 
 def look_rows(look: Look) -> Rows:
     """What matters to the network."""
-    from safa.jobs.weights import weights_for
+    from safa.jobs.weights import usual_name
 
     return [
         ("interlaced", _interlaced(look)),
@@ -74,7 +74,7 @@ def look_rows(look: Look) -> Rows:
         ("noise", f"{_grade(look.noise, 1.5, 4)} ({look.noise:.1f} of 255)"),
         ("bits per pixel", f"{look.bits_per_pixel:.2g}"),
         *([("mean quantiser", f"{look.quantiser:.1f}")] if look.quantiser is not None else []),
-        ("weights for it", weights_for(look)),
+        ("weights for it", usual_name(look)),
     ]
 
 

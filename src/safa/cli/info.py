@@ -61,7 +61,7 @@ def _is_weights(name: str) -> bool:
 def _video(path: Path) -> tuple[Facts, Tables]:
     from safa.cli.facts import look_rows, video_rows
     from safa.errors import MediaError
-    from safa.jobs.weights import weights_for
+    from safa.jobs.weights import usual_name
     from safa.video.look import look_at
     from safa.video.read.reader import VideoReader
 
@@ -75,7 +75,7 @@ def _video(path: Path) -> tuple[Facts, Tables]:
         look = look_at(path)
     except MediaError:  # of its frames none is whole
         return facts, {str(path): video_rows(info, None, size)}
-    facts["look"], facts["weights"] = look.to_dict(), weights_for(look)
+    facts["look"], facts["weights"] = look.to_dict(), usual_name(look)
     heading = f"in {look.frames} frames" + (f" over {look.seconds:.1f} s" if look.seconds else "")
     return facts, {str(path): video_rows(info, look, size), heading: look_rows(look)}
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.errors import SafaError
+from safa.evaluation.false_detail import SMALLEST, false_detail, local_detail
 from safa.evaluation.pictures import image_of
 from safa.network.operations import luma
 
 PACKAGES = {
     "tof": "cv2",
     "detail": "cv2",
+    "false_detail": "cv2",
     "stlpips": "stlpips_pytorch",
     "vmaf": "imageio_ffmpeg",
     "jod": "pycvvdp",
@@ -31,7 +33,7 @@ PACKAGES = {
 OF_VIDEOS = ("vmaf", "jod")
 """Those that look at whole sequences, see ``safa.evaluation.video_metrics``."""
 
-PERCEPTUAL = ("detail", "tof", "stlpips", "vmaf", "jod")
+PERCEPTUAL = ("detail", "false_detail", "tof", "stlpips", "vmaf", "jod")
 """What tells how a result looks to people."""
 
 
@@ -67,6 +69,7 @@ def make_metrics(names: Sequence[str]) -> dict[str, FrameMetric]:
     makers: dict[str, Callable[[], FrameMetric]] = {
         "tof": FlowDifference,
         "detail": lambda: detail,
+        "false_detail": lambda: _false_detail,
         "stlpips": _stlpips,
         "lpips": _lpips,
         "dists": _dists,
@@ -114,6 +117,16 @@ def detail(measured: Measured) -> float | None:
         for picture in (measured.image, measured.truth)
     )
     return image / truth if truth else None
+
+
+def _false_detail(measured: Measured) -> float | None:
+    """What the image has more of than the truth where it has more, such as dots and grain, over all of the truth's
+    detail; None where the truth has none, or is too small. See ``safa.evaluation.false_detail``.
+    """
+    if min(measured.truth.shape[-2:]) < SMALLEST:
+        return None
+    truth = float(local_detail(measured.truth.float()).mean())
+    return float(false_detail(measured.image, measured.truth)) / truth if truth else None
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ TITLES = {
     "ssim_rgb": "SSIM-RGB",
     "tof": "tOF",
     "detail": "detail",
+    "false_detail": "false detail",
     "stlpips": "ST-LPIPS",
     "vmaf": "VMAF",
     "jod": "JOD",

@@ -67,6 +67,11 @@ def weights_for(look: Look) -> str:
     return COMPRESSED if look.bits_per_pixel < FEW_BITS else DEFAULT
 
 
+def usual_name(look: Look) -> str:
+    """The weights that a job takes by itself, with their detail as in ``fast@0.8``."""
+    return with_detail(weights_for(look), DETAIL)
+
+
 class Networks:
     """The network of each source, one in memory at a time.
 

@@ -20,8 +20,6 @@ BLOCK = 32
 # What noise of 2 of 255 grey levels leaves in a block beyond the input's frequencies: blocks with less count less. And
 # the least part of a block's power that counts at one frequency, a fifth of the mean.
 LEAST_POWER, RELATIVE_POWER = 8.0, 2e-4
-# Side of the squares whose detail is compared, in pixels, and how far apart they lie.
-SQUARE, SQUARE_STEP = 12, 4
 # Smoothing of Charbonnier's loss (Lai et al., 2017).
 EPSILON = 1e-3
 
@@ -87,23 +85,6 @@ def _spectrum(pictures: Tensor, beyond: Tensor) -> Tensor:
     power = torch.fft.fft2(blocks).abs().square()
     size = power.detach()[:, beyond].sum(dim=1)
     return (power / (size + LEAST_POWER)[:, None, None]).mean(dim=0)
-
-
-def false_detail(image: Tensor, truth: Tensor) -> Tensor:
-    """How much more detail a picture has than the truth where it has more: dots and grain on what is smooth.
-
-    Detail is the mean absolute Laplacian of the grey picture over small squares. Those beside them count as well in the
-    truth, so that detail may be a few pixels from where it belongs, as it is where motion is uncertain.
-    """
-    made, real = (_detail(pictures.float()) for pictures in (image, truth))
-    return F.relu(made - F.max_pool2d(real, 3, stride=1, padding=1)).mean()
-
-
-def _detail(pictures: Tensor) -> Tensor:
-    """Mean absolute Laplacian over squares of pictures ``B,3,H,W``: ``B,1,h,w``."""
-    laplacian = pictures.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
-    steps = F.conv2d(pictures.mean(dim=1, keepdim=True), laplacian)
-    return F.avg_pool2d(steps.abs(), SQUARE, stride=SQUARE_STEP)
 
 
 def flow_error(flow: Tensor, truth: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from safa.data.sample import Sample
+from safa.evaluation.false_detail import false_detail
 from safa.network.config import Scale
 from safa.network.safa import Safa
 from safa.network.selector import branch_weights
@@ -19,7 +20,6 @@ from safa.training.config import TrainConfig
 from safa.training.losses import (
     PIXEL_LOSSES,
     Perceptual,
-    false_detail,
     flow_error,
     frequency,
     imbalance,
