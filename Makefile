@@ -14,7 +14,7 @@ demo: $(VENV)/.installed ## upscale the shipped sample clip
 	@echo "The result is demo/hens-4x.mp4; demo/before-after.png shows it beside plain bicubic enlargement."
 
 test: $(VENV)/.installed-test ## run the test suite
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # Without VID4, a folder with the four sequences as folders of pictures, on a shipped clip alone. RIVALS=installed adds
 # ready-made networks, where their packages are.
