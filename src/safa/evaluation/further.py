@@ -120,13 +120,13 @@ def detail(measured: Measured) -> float | None:
 
 
 def _false_detail(measured: Measured) -> float | None:
-    """What the image has more of than the truth where it has more, such as dots and grain, over all of the truth's
-    detail; None where the truth has none, or is too small. See ``safa.evaluation.false_detail``.
+    """What the image has more of than the truth where it has more, such as dots and grain, in percent of all of
+    the truth's detail; None where the truth has none, or is too small. See ``safa.evaluation.false_detail``.
     """
     if min(measured.truth.shape[-2:]) < SMALLEST:
         return None
     truth = float(local_detail(measured.truth.float()).mean())
-    return float(false_detail(measured.image, measured.truth)) / truth if truth else None
+    return 100 * float(false_detail(measured.image, measured.truth)) / truth if truth else None
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:

@@ -26,14 +26,14 @@ TITLES = {
     "ssim_rgb": "SSIM-RGB",
     "tof": "tOF",
     "detail": "detail",
-    "false_detail": "false detail",
+    "false_detail": "false detail %",
     "stlpips": "ST-LPIPS",
     "vmaf": "VMAF",
     "jod": "JOD",
     "lpips": "LPIPS",
     "dists": "DISTS",
 }
-DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "stlpips": 3, "vmaf": 1, "jod": 2}
+DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "false_detail": 2, "stlpips": 3, "vmaf": 1, "jod": 2}
 """Of a metric in a table; 4 for all others."""
 
 
