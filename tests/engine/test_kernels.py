@@ -57,7 +57,7 @@ def convolve(
     return from_native(whole[1:-1], out_channels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     *(st.integers(1, 70), st.integers(1, 70), st.integers(1, 96), st.integers(1, 96)),
     *(st.sampled_from([(1, 1), (1, 2), (3, 1), (3, 2), (7, 1), (7, 2)]), st.booleans(), st.booleans()),
@@ -83,7 +83,7 @@ def test_convolution(
     torch.testing.assert_close(ours.double(), expected, atol=1e-4, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     *(st.integers(1, 40), st.integers(1, 70), st.integers(1, 96), st.integers(1, 96)),
     *(st.sampled_from(builds() or ("",)), st.integers(0, 1000)),
@@ -113,7 +113,7 @@ def native_warp(build: str, image: Tensor, flow: Tensor) -> Tensor:
     return from_native(out, image.shape[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     *(st.integers(1, 70), st.integers(1, 70), st.integers(1, 96), st.sampled_from([0.5, 5.0, 200.0, 1e6])),
     *(st.sampled_from(builds() or ("",)), st.integers(0, 1000)),

@@ -64,7 +64,7 @@ def test_flow_far_out_of_the_picture(grid: str) -> None:
     compare(lively_network(**{**GRIDS[grid], "flow_prior": "dis", "blend_prior": True}), 16, 32, reach=50.0)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(1, 9),
     st.integers(1, 9),

@@ -77,7 +77,7 @@ def test_every_codec_gets_sides_it_can_take(
         assert abs(side - source * Fraction(scale)) <= multiple
 
 
-@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     width=st.integers(1, 70),
     height=st.integers(1, 70),

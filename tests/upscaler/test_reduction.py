@@ -50,7 +50,6 @@ def test_the_filter_is_the_usual_one(size: tuple[int, int], mode: str) -> None:
     assert np.abs(reduced(image[0].permute(1, 2, 0).numpy(), size) - expected[0].permute(1, 2, 0).numpy()).max() < 2e-5
 
 
-@settings(deadline=None)
 @given(side=st.integers(1, 300), data=st.data())
 def test_even_areas_stay_even_and_every_pixel_belongs_to_one_part(side: int, data: st.DataObject) -> None:
     line = axis(4 * side, data.draw(st.integers(side, 4 * side)))
@@ -61,7 +60,7 @@ def test_even_areas_stay_even_and_every_pixel_belongs_to_one_part(side: int, dat
     assert all(before[1] == after[0] for before, after in itertools.pairwise(parts))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), data=st.data())
 def test_any_size_from_any_size(upscaler: Upscaler, height: int, width: int, data: st.DataObject) -> None:
     size = data.draw(st.integers(width, 4 * width)), data.draw(st.integers(height, 4 * height))

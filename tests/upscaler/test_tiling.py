@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safa.checkpoint import Checkpoint
@@ -36,7 +36,6 @@ def tiny_upscaler(engine: str = "auto", **layout: object) -> Upscaler:
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", precision="float32", engine=engine)
 
 
-@settings(deadline=None)
 @given(height=SIDES, width=SIDES, margin=st.integers(0, 6).map(lambda count: 8 * count), most=st.integers(1, 300_000))
 def test_tiles_cover_the_frame_once_with_margins_inside(height: int, width: int, margin: int, most: int) -> None:
     tiles = plan_tiles(height, width, 8, margin, most)
@@ -129,7 +128,6 @@ def undecided_upscaler(engine: str) -> Upscaler:
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu", precision="float32", engine=engine)
 
 
-@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(2, 3), st.integers(1, 6))
 def test_agreement_is_one_and_does_not_depend_on_order(
     source: random.Random, blocks: int, scales: int, count: int

@@ -30,7 +30,7 @@ def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> 
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, width: int) -> None:
     (result,) = upscaler.between(picture(0, height, width), picture(1, height, width), [0.5])
