@@ -11,6 +11,7 @@ in turns. key.json says what A, B, C ... were: whoever looks must not have seen 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import string
@@ -21,8 +22,8 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.protocols import Compression
 from safa.upscaler.upscaler import load
 
@@ -63,18 +64,18 @@ def main() -> None:
     arguments.output.mkdir(parents=True)
     draw, key = random.Random(arguments.seed), dict[str, dict[str, str]]()
     upscalers = {name: load(name) for name in arguments.networks}
-    for number, folder in enumerate(sorted(path for path in arguments.folder.iterdir() if path.is_dir())):
-        frames = list(Pictures(folder.name, find_pictures(folder)).frames())[:FRAMES]
+    for number, sequence in enumerate(folders(arguments.folder, None)):
+        frames = list(itertools.islice(sequence.frames(), FRAMES))
         inputs = [reduce_quarter(frame) for frame in frames[::2]]
         if arguments.compress:
             inputs = arguments.compress.applied(inputs)
         shown = FRAMES // 2 + (1 - number % 2)
         part = typical_part(frames[shown])
         order = draw.sample(arguments.networks, len(arguments.networks))
-        key[folder.name] = dict(zip(string.ascii_uppercase, order, strict=False))
+        key[sequence.name] = dict(zip(string.ascii_uppercase, order, strict=False))
         tiles = [
             labelled(list(upscalers[name].stream(inputs, 2))[shown][part], letter)
-            for letter, name in key[folder.name].items()
+            for letter, name in key[sequence.name].items()
         ]
         tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
         rows = [np.hstack(tiles[k : k + 2]) for k in range(0, len(tiles), 2)]

@@ -11,14 +11,15 @@ All pictures are rounded to 8 bits.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from measure_looks import made_by
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.metrics import psnr_y
 from safa.evaluation.protocols import Compression, to_tensor
 
@@ -41,13 +42,12 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", default=LEVELS)
     arguments = parser.parse_args()
     print("| inputs | " + " | ".join(arguments.methods) + " |", "| --- |" + " --- |" * len(arguments.methods), sep="\n")
-    folders = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
+    sequences = folders(arguments.folder, None)
     for level in arguments.levels:
-        codec, _, quality = level.partition(":")
-        compression = None if level == "none" else Compression(codec, float(quality))
+        compression = None if level == "none" else Compression.parse(level)
         gains: dict[str, list[np.ndarray]] = {name: [] for name in arguments.methods}
-        for folder in folders:
-            truths = list(Pictures(folder.name, find_pictures(folder)).frames())[:FRAMES]
+        for sequence in sequences:
+            truths = list(itertools.islice(sequence.frames(), FRAMES))
             inputs = [reduce_quarter(frame) for frame in truths[::2]]
             if compression is not None:
                 inputs = compression.applied(inputs)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.baselines import blend
 from safa.evaluation.further import Measured, make_metrics
 from safa.evaluation.metrics import psnr_y
@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("--compress", type=Compression.parse)
     arguments = parser.parse_args()
     of_videos = make_video_metrics(["jod", "vmaf"])
-    for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):
-        truths = list(Pictures(folder.name, find_pictures(folder)).frames())[:FRAMES]
+    for sequence in folders(arguments.folder, None):
+        truths = list(itertools.islice(sequence.frames(), FRAMES))
         inputs = [reduce_quarter(frame) for frame in truths[::2]]
         if arguments.compress:
             inputs = arguments.compress.applied(inputs)
@@ -60,10 +60,10 @@ def main() -> None:
             metrics = make_metrics(["detail", "false_detail", "tof", "stlpips"])
             rows: list[dict[str, float | None]] = []
             for number, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
-                measured = Measured(name, folder.name, number, to_tensor(picture), to_tensor(truth))
+                measured = Measured(name, sequence.name, number, to_tensor(picture), to_tensor(truth))
                 values = {metric: value(measured) for metric, value in metrics.items()}
                 rows.append({"psnr_y": float(psnr_y(measured.image, measured.truth)), **values})
-            told: dict[str, object] = {"sequence": folder.name, "method": name}
+            told: dict[str, object] = {"sequence": sequence.name, "method": name}
             for metric in rows[0]:
                 for part, some in (("inputs", rows[::2]), ("between", rows[1::2])):
                     found = [value for row in some if (value := row[metric]) is not None]

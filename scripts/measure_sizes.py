@@ -21,9 +21,8 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
-from safa.engine.images import store
 from safa.evaluation.metrics import psnr_y
 from safa.evaluation.protocols import to_tensor
 from safa.network.operations import SCALE, luma
@@ -40,7 +39,7 @@ def reduced(image: Image, size: Size) -> Image:
     """``H,W,3``, whose sides 4 divides, to ``size`` (height, width) by the filter that results are made with."""
     reduction = Reduction(image.shape[0] // SCALE, image.shape[1] // SCALE, size)
     result = np.empty((*size, 3), np.uint8)
-    reduction.store(to_tensor(image), (0, 0), result, (slice(0, size[0]), slice(0, size[1])), store)
+    reduction.store(np.float32(image) / 255, (0, 0), result, (slice(0, size[0]), slice(0, size[1])))
     return result
 
 
@@ -101,8 +100,8 @@ def main() -> None:
     arguments = parser.parse_args()
     upscaler = load(arguments.weights, "cpu", engine=arguments.engine)
     rows: dict[tuple[float, str], list[dict[str, float]]] = {}
-    for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):
-        originals = list(Pictures(folder.name, find_pictures(folder)).frames())[: arguments.frames]
+    for sequence in folders(arguments.folder, None):
+        originals = list(itertools.islice(sequence.frames(), arguments.frames))
         originals = originals[: len(originals) - (len(originals) + 1) % 2]
         inputs = [reduce_quarter(frame) for frame in originals[::2]]
         four_times: list[Image] = []
@@ -124,7 +123,7 @@ def main() -> None:
                     [reduced(picture, size) for picture in four_times], truths
                 )
             for name, values in told.items():
-                print(json.dumps({"sequence": folder.name, "scale": scale, "way": name, **values}), flush=True)
+                print(json.dumps({"sequence": sequence.name, "scale": scale, "way": name, **values}), flush=True)
                 rows.setdefault((scale, name), []).append(values)
     print("| scale | way | " + " | ".join(METRICS) + " |")
     for (scale, name), found in sorted(rows.items(), key=lambda entry: entry[0][0]):

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
 from safa.engine.base import Rendering
 from safa.evaluation.metrics import psnr_y, ssim
 from safa.evaluation.protocols import to_tensor
@@ -64,8 +64,8 @@ def main() -> None:
             force(upscaler, arguments.scales)
         values: list[tuple[list[float], list[float]]] = []
         told = []
-        for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):
-            truths = [_cropped(frame) for frame in Pictures(folder.name, find_pictures(folder)).frames()]
+        for sequence in folders(arguments.folder, None):
+            truths = [_cropped(frame) for frame in sequence.frames()]
             inputs = [reduce_quarter(frame) for frame in truths[::2]][: arguments.first]
             rows = []
             count = 2 * ((min(len(truths), 2 * len(inputs)) - 1) // 2)
@@ -74,7 +74,7 @@ def main() -> None:
                 rows.append((float(psnr_y(*images)), float(ssim(*(luma(image.double()) for image in images)))))
             values += zip(rows[::2], rows[1::2], strict=True)
             inputs_psnr, between_psnr = (float(np.mean([row[0] for row in part])) for part in (rows[::2], rows[1::2]))
-            told.append(f"{folder.name} {inputs_psnr:.2f} / {between_psnr:.2f}")
+            told.append(f"{sequence.name} {inputs_psnr:.2f} / {between_psnr:.2f}")
         mean = np.mean(values, axis=0)  # time, metric
         three = [*mean, mean.mean(axis=0)]
         print(f"{name}, {len(values)} windows: " + " | ".join(f"{psnr:.3f} / {ssim:.4f}" for psnr, ssim in three))

@@ -13,6 +13,7 @@ between for subtitle and title.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.data.sequences import Pictures, find_pictures
 from safa.evaluation.metrics import psnr_y
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.upscaler.upscaler import Upscaler, load
@@ -73,8 +74,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.frames < 5 or not arguments.frames % 2:
         parser.error("--frames must be an odd number from 5")
-    folders = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
-    scenes = [list(Pictures(folder.name, find_pictures(folder)).frames())[: arguments.frames] for folder in folders]
+    scenes = [
+        list(itertools.islice(sequence.frames(), arguments.frames)) for sequence in folders(arguments.folder, None)
+    ]
     networks: dict[str, Upscaler] = {name: load(name) for name in arguments.weights}
     shown: dict[tuple[int, str], list[Image]] = {}
     for height in arguments.heights:

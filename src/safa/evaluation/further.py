@@ -21,7 +21,7 @@ from safa.network.operations import luma
 PACKAGES = {
     "tof": "cv2",
     "detail": "cv2",
-    "false_detail": "cv2",
+    "false_detail": "torch",
     "stlpips": "stlpips_pytorch",
     "vmaf": "imageio_ffmpeg",
     "jod": "pycvvdp",
