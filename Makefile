@@ -13,6 +13,7 @@ demo: $(VENV)/.installed ## upscale the shipped sample clip
 	$(BIN)/safa compare samples/hens.mp4 demo/hens-4x.mp4 -o demo/before-after.png
 	@echo "The result is demo/hens-4x.mp4; demo/before-after.png shows it beside plain bicubic enlargement."
 
+# Where bytecode is not written, each of the suite's processes compiles all modules again.
 test: $(VENV)/.installed-test ## run the test suite
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
