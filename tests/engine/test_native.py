@@ -21,7 +21,8 @@ from tests.engine.nets import builds, compare, lively_network, native_engine, ps
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "released_layout_c16_b3.safetensors"
 INPUT = {"grid": "input", "blend_prior": True, "flow_prior": "dis"}
-GRIDS = {"paper": {"grid": "paper"}, "input": INPUT, "window": {**INPUT, "propagation": 1}}
+JOINED = {**INPUT, "propagation": 1, "joined_passes": True, "enlarger_channels": 12}
+GRIDS = {"paper": {"grid": "paper"}, "input": INPUT, "window": {**INPUT, "propagation": 1}, "joined": JOINED}
 
 pytestmark = pytest.mark.skipif(not builds(), reason="the native engine was not built here")
 
@@ -45,6 +46,7 @@ def test_every_build_equals_torch(build: str, grid: str) -> None:
         {"scales": (1.0, 0.25), "fixed_scale": 1, "grid": "input"},
         {"flow_prior": "dis", "blend_prior": True},
         {**INPUT, "propagation": 2, "channels": 18, "decoder_blocks": 0},
+        {**INPUT, "propagation": 2, "channels": 18, "joined_passes": True, "enlarger_channels": 6},
         {**INPUT, "propagation": 1, "scales": (0.5, 0.25), "fixed_scale": 1, "extractor": "stem"},
     ],
     ids=str,

@@ -31,6 +31,15 @@ KINDS = {
     "paper grid with flow": {"flow_prior": "dis", "scales": (0.5, 0.125), "fusion": "feature"},
     "branches of their own": {"grid": "input", "scales": (1.0, 0.25), "shared_branches": False, "fusion": "image"},
     "fixed scale": {"grid": "input", "fixed_scale": 1, "extractor": "stage3"},
+    "joined passes": {
+        "grid": "input",
+        "blend_prior": True,
+        "flow_prior": "dis",
+        "blocks": 1,
+        "propagation": 1,
+        "joined_passes": True,
+        "enlarger_channels": 4,
+    },
     "propagation": {"grid": "input", "blend_prior": True, "flow_prior": "dis", "blocks": 1, "propagation": 1},
 }
 

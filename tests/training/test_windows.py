@@ -24,17 +24,18 @@ from tests.training.windows import (
     run,
 )
 
-from safa.checkpoint import load_checkpoint, save_checkpoint
+from safa.checkpoint import load_checkpoint
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
-from safa.network.operations import warp
+from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress
+from safa.training.basicvsr import BasicVSR
 from safa.training.losses import PIXEL_LOSSES
 from safa.training.objective import fuse_operations
 from safa.training.pretrained import start_anew, start_from
-from safa.training.views import mirrored_backwards, synthesize_all, synthesize_two_views
+from safa.training.views import synthesize_all
 
 
 @pytest.fixture(scope="module")
@@ -106,44 +107,45 @@ def test_all_input_frames_and_one_time_between_are_compared(data: Path) -> None:
     assert torch.equal(enlarged, inputs[torch.arange(4), batch.pair])
 
 
-def test_the_other_view_is_the_same_window(data: Path) -> None:
-    batch = batch_of(data, CONFIG)
-    other = mirrored_backwards(batch)
-    again = mirrored_backwards(other)
-    for name in ("frames", "truths", "between", "pair", "prior", "motion"):
-        assert torch.equal(getattr(again, name), getattr(batch, name)), name
-    torch.testing.assert_close(again.t, batch.t)
-    # The first frame warped by the flow to its neighbour is what it was, mirrored.
-    first, flow = batch.frames[:, 0], batch.prior[:, 0, 1]  # type: ignore[index]
-    last, back = other.frames[:, -1], other.prior[:, -1, 0]  # type: ignore[index]
-    torch.testing.assert_close(warp(last, back).flip(-1), warp(first, flow), atol=1e-4, rtol=0)
-
-
-def test_what_two_views_give_does_not_depend_on_which_is_given(data: Path) -> None:
-    network, batch = lively_network(NETWORK).eval(), batch_of(data, CONFIG)
-    inputs, between = synthesize_two_views(network, batch)
-    other_inputs, other_between = synthesize_two_views(network, mirrored_backwards(batch))
-    torch.testing.assert_close(other_inputs.flip(1, -1), inputs, atol=1e-5, rtol=0)
-    torch.testing.assert_close(other_between.flip(-1), between, atol=1e-5, rtol=0)
-    assert not torch.allclose(synthesize_all(network, batch)[0], inputs, atol=1e-3)
-
-
 def test_distillation_is_the_distance_to_the_teachers_pictures(data: Path) -> None:
+    config = changed(distillation_loss=0.5, truth_loss=0.2, teacher="a file", scale_choice="selector", fused_loss=0.0)
+    network, batch = lively_network(NETWORK).eval(), batch_of(data, config)
+    pictures = torch.rand_like(batch.truths), torch.rand_like(batch.between)
+    taught = dataclasses.replace(batch, taught=pictures)
+    values = Objective(network, config)(taught, ANY)
+    charbonnier = PIXEL_LOSSES["charbonnier"]
+    inputs, between = synthesize_all(network, batch)
+    to_truth = charbonnier(inputs, batch.truths) + 0.7 * charbonnier(between, batch.between)
+    to_teacher = charbonnier(inputs, pictures[0]) + 0.7 * charbonnier(between, pictures[1])
+    torch.testing.assert_close(values["loss"], 0.2 * to_truth + 0.5 * to_teacher)
+
+
+def test_a_teacher_that_is_asked_in_every_step_knows_the_input_frames(data: Path) -> None:
+    teacher = BasicVSR().eval()
     config = changed(distillation_loss=0.5, teacher="a file", scale_choice="selector")
     network, batch = lively_network(NETWORK).eval(), batch_of(data, config)
-    values = Objective(network, config, network)(batch, ANY)
-    charbonnier = PIXEL_LOSSES["charbonnier"]
-    (inputs, between), (wanted_inputs, wanted) = synthesize_all(network, batch), synthesize_two_views(network, batch)
-    distance = charbonnier(inputs, wanted_inputs) + 0.7 * charbonnier(between, wanted)
-    torch.testing.assert_close(values["distillation"], distance)
-    plain = Objective(network, changed(scale_choice="selector"))(batch, ANY)
-    torch.testing.assert_close(values["loss"], plain["loss"] + 0.5 * distance)
+    values = Objective(network, config, teacher)(batch, ANY)
+    distance = PIXEL_LOSSES["charbonnier"](synthesize_all(network, batch)[0], teacher(batch.frames).detach())
+    torch.testing.assert_close(values["inputs_distillation"], distance)
+    assert "distillation" not in values
 
 
-def test_distillation_resumes(data: Path, tmp_path: Path) -> None:
-    save_checkpoint(lively_network(NETWORK), tmp_path / "teacher.safetensors")
-    config = changed(distillation_loss=1.0, teacher=str(tmp_path / "teacher.safetensors"))
+def test_plain_blocks_give_the_same_and_stay_plain(data: Path, tmp_path: Path) -> None:
+    config = changed(plain_blocks=True, average=0.0)
     resumed_to_the_last_bit(config, data, tmp_path)
+    blocks = [
+        module
+        for module in load_checkpoint(tmp_path / "whole" / "last.safetensors").network.modules()
+        if isinstance(module, ResidualBlock)
+    ]
+    for block in blocks:
+        x = torch.randn(1, 8, 6, 6)
+        learned = block(x)
+        assert block.make_plain()
+        torch.testing.assert_close(block(x), learned)
+    other = lively_network(NETWORK).propagation.refine  # type: ignore[union-attr]
+    other.act.weight.data[0] = 0.5  # learned
+    assert not other.make_plain() and other.plain_slope is None and other.beta.requires_grad
 
 
 def test_the_objective_can_be_learnt(data: Path) -> None:
@@ -236,8 +238,8 @@ def test_residual_blocks_begin_near_the_identity() -> None:
         ({"frames": 2}, "trained on windows: set frames to 3 or more"),
         ({"network": SafaConfig(), "scale_choice": "selector"}, "without propagation looks at two frames only"),
         ({"flow_loss": 0.1}, "no exact flow"),
-        ({"teacher": "fast"}, "need each other"),
-        ({"distillation_loss": 1.0}, "need each other"),
+        ({"teacher": "fast"}, "counts for nothing"),
+        ({"distillation_loss": 1.0, "crispness": 0.5}, "set crispness and graphics to 0"),
         ({"distillation_loss": -1.0, "teacher": "fast"}, "distillation_loss"),
         ({"frames": 1}, "at least 2"),
         ({"network": SELECTING}, "give network.fixed_scale"),

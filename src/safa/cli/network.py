@@ -13,7 +13,7 @@ from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
 from safa.errors import SafaError, to_install
 
 if TYPE_CHECKING:
-    from safa.data.packing import PackProgress
+    from safa.data.packing import PackProgress, Teacher
     from safa.training import TrainProgress
     from safa.training.ablation import AblationResult, Row
 
@@ -50,6 +50,11 @@ def pack_command(
         str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
     ] = None,
     names: Annotated[Path | None, typer.Option(help="List of the data set's sequences to take.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Pack its pictures too: a file of scripts/teacher_weights.py.")
+    ] = None,
+    moving: Annotated[int, typer.Option(help="Windows of photographs in motion to pack beside SIZE.")] = 0,
+    graphics: Annotated[float, typer.Option(help="Share of those with subtitles, titles and logos.")] = 0.0,
 ) -> None:
     """Turn footage and photographs into one compact file to train on."""
     from safa.data.packing import PackSettings
@@ -62,12 +67,24 @@ def pack_command(
             description = f"{progress.mebibytes:.1f} MiB {escape(progress.name)}"
             bar.update(task, completed=progress.done, total=progress.total, description=description)
 
-        settings = PackSettings(size=size, side=side, frames=frames, quality=quality, held_out=held_out)
-        made = run(source, output, settings, layout, names, show)
+        settings = PackSettings(
+            size=size, side=side, frames=frames, quality=quality, held_out=held_out, moving=moving, graphics=graphics
+        )
+        made = run(source, output, settings, layout, names, _teacher(teacher), show)
     stdout.print(
         f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs to "
         f"train on, {made.held_out_windows} and {made.held_out_stills} held out"
+        + (f"; {made.moving} windows of photographs in motion" if made.moving else "")
     )
+
+
+def _teacher(path: Path | None) -> Teacher | None:
+    if path is None:
+        return None
+    _require_training()
+    from safa.training.basicvsr import BasicVSRTeacher
+
+    return BasicVSRTeacher(path)
 
 
 def train_command(

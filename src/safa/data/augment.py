@@ -10,25 +10,28 @@ from safa.data.scene import Image, Scene
 
 def augment(scene: Scene, rng: np.random.Generator, transpose: bool = True) -> Scene:
     """Each of the changes with probability 1/2; ``transpose`` off leaves that one out (the paper does not use it)."""
-    frames = [*scene.frames, scene.target]
+    pictures = [[*scene.frames, scene.target]]
+    if scene.taught is not None:
+        pictures.append([*scene.taught[0], scene.taught[1]])
     t, pair, flow = scene.t, scene.pair, scene.flow
     if rng.random() < 0.5:
-        frames, t, pair = [*scene.frames[::-1], scene.target], 1 - t, len(scene.frames) - 2 - pair
+        pictures = [[*frames[-2::-1], frames[-1]] for frames in pictures]
+        t, pair = 1 - t, len(scene.frames) - 2 - pair
         flow = None if flow is None else flow[::-1][..., [2, 3, 0, 1]]
     if rng.random() < 0.5:
-        frames = [frame[:, ::-1] for frame in frames]
+        pictures = [[frame[:, ::-1] for frame in frames] for frames in pictures]
         flow = None if flow is None else flow[:, :, ::-1] * (-1, 1, -1, 1)
     if rng.random() < 0.5:
-        frames = [frame[::-1] for frame in frames]
+        pictures = [[frame[::-1] for frame in frames] for frames in pictures]
         flow = None if flow is None else flow[:, ::-1] * (1, -1, 1, -1)
     if rng.random() < 0.5 and transpose:
-        frames = [frame.transpose(1, 0, 2) for frame in frames]
+        pictures = [[frame.transpose(1, 0, 2) for frame in frames] for frames in pictures]
         flow = None if flow is None else flow.transpose(0, 2, 1, 3)[..., [1, 0, 3, 2]]
     if rng.random() < 0.5:
-        frames = [frame[:, :, ::-1] for frame in frames]
-    *inputs, target = map(np.ascontiguousarray, frames)
+        pictures = [[frame[:, :, ::-1] for frame in frames] for frames in pictures]
+    (frames, target), *taught = (_split_target(frames) for frames in pictures)
     flow = None if flow is None else np.ascontiguousarray(flow, dtype=np.float32)
-    return Scene(inputs, target, t, pair, flow)
+    return Scene(frames, target, t, pair, taught[0] if taught else None, flow)
 
 
 def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
@@ -43,4 +46,9 @@ def crisp(scene: Scene, most: float, rng: np.random.Generator) -> Scene:
         soft = cv2.GaussianBlur(frame, (0, 0), sigma)
         return np.asarray(cv2.addWeighted(frame, 1 + strength, soft, -strength, 0), np.uint8)
 
-    return Scene(list(map(sharpened, scene.frames)), sharpened(scene.target), scene.t, scene.pair, scene.flow)
+    return Scene(list(map(sharpened, scene.frames)), sharpened(scene.target), scene.t, scene.pair, flow=scene.flow)
+
+
+def _split_target(frames: list[Image]) -> tuple[list[Image], Image]:
+    *inputs, target = map(np.ascontiguousarray, frames)
+    return inputs, target

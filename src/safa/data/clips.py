@@ -44,6 +44,9 @@ class Reel(Protocol):
     def pick(self, indices: Sequence[int]) -> list[Image]:
         """The frames with these numbers, which ascend."""
 
+    def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
+        """The teacher's pictures of these frames; None where there are none."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -60,6 +63,10 @@ class Clip:
     def pick(self, indices: Sequence[int]) -> list[Image]:
         """The frames with these numbers."""
         return [self.images[index] for index in indices]
+
+    def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
+        """None: the teacher's pictures are kept in packs."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,14 @@ def longest_span(count: int, frames: int) -> int:
     return (count - 1) // (frames - 1)
 
 
-def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.Generator, frames: int = 2) -> Scene:
+def draw_window(
+    reels: Sequence[Reel],
+    side: int,
+    spans: Spans,
+    rng: np.random.Generator,
+    frames: int = 2,
+    with_taught: bool = False,
+) -> Scene:
     """A random window of a random reel, cropped at random to at most ``side`` pixels a side.
 
     Windows that hardly move or that contain a cut are drawn again.
@@ -134,6 +148,7 @@ def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.G
     Args:
         reels: each long enough for a time between neighbouring frames (a ``longest_span`` of at least 2).
         frames: of the window, the one between two of them not counted.
+        with_taught: bring the teacher's pictures too.
     """
     scene = None
     for _ in range(8):
@@ -148,13 +163,21 @@ def draw_window(reels: Sequence[Reel], side: int, spans: Spans, rng: np.random.G
         height, width = images[0].shape[:2]
         rows, columns = min(side, height), min(side, width)
         top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-        images = [image[top : top + rows, left : left + columns] for image in images]
+        place = slice(top, top + rows), slice(left, left + columns)
+        images = [image[place] for image in images]
         target = images.pop(pair + 1)
         scene = Scene(images, target, middle / span, pair)
         steps = [_change(a, b) for a, b in itertools.pairwise(images)]
         if _change(images[0], images[-1]) > LEAST_CHANGE and max(steps) < MOST_CHANGE:
             break
     assert scene is not None
+    if with_taught:
+        pictures = reel.pick_taught(numbers)
+        if pictures is None:
+            raise SafaError("The data hold no pictures of a teacher: pack them with 'safa pack --teacher'.")
+        pictures = [picture[place] for picture in pictures]
+        taught = pictures.pop(pair + 1)
+        scene.taught = pictures, taught
     return scene
 
 

@@ -54,6 +54,7 @@ class SampleSettings:
         crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
         graphics: probability of subtitles, titles or logos before a scene (``draw_graphics``); such scenes come without
             exact flow.
+        with_taught: hand out the teacher's pictures, which packs have; for windows, without crispness and graphics.
         with_flow: hand out the exact flow of scenes made from photographs; for pairs.
     """
 
@@ -68,6 +69,7 @@ class SampleSettings:
     augment: bool = True
     transpose: bool = True
     with_prior: bool = True
+    with_taught: bool = False
     with_flow: bool = False
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class SampleSettings:
             raise SafaError(f"The patch size is {self.patch}; it must be a multiple of 32.")
         if self.frames < 2 or (self.frames > 2 and self.with_flow):
             raise SafaError("Samples have two frames, or more without exact flow.")
+        if self.with_taught and (self.frames == 2 or self.crispness or self.graphics):
+            raise SafaError("The teacher's pictures are for windows, and without crispness and graphics.")
 
     @property
     def margin(self) -> int:
@@ -111,14 +115,18 @@ class TrainingData(Dataset[Sample]):
         if not split:
             raise SafaError("There is nothing to train on: the data hold neither clips nor photographs.")
         self.split, self.settings, self.seed, self.length = split, settings, seed, length
-        self.reels = fitting_reels(split, settings.frames)
+        self.reels = fitting_reels(split.reels, settings.frames)
         if split.reels and not self.reels and (settings.still_share < 1 or not split.stills):
             needed, longest = 2 * (settings.frames - 1) + 1, max(reel.count for reel in split.reels)
             raise SafaError(
                 f"Windows of {settings.frames} frames and one between two of them need clips of {needed}, and the "
                 f"longest has {longest}: pack with --frames {needed} or more, or set still_share to 1."
             )
-        self.still_share = settings.still_share if self.reels and split.stills else float(bool(split.stills))
+        self.moving = fitting_reels(split.moving, settings.frames)
+        stills = self.moving if settings.with_taught else (self.moving or split.stills)
+        if settings.with_taught and not (self.reels or self.moving):
+            raise SafaError("The data hold no pictures of a teacher: pack them with 'safa pack --teacher'.")
+        self.still_share = settings.still_share if self.reels and stills else float(bool(stills))
         self.side = settings.patch + 2 * SCALE * settings.margin
 
     def __len__(self) -> int:
@@ -141,7 +149,9 @@ class TrainingData(Dataset[Sample]):
     def _draw(self, rng: np.random.Generator) -> Scene:
         settings, stills = self.settings, self.split.stills
         if rng.random() >= self.still_share:
-            return draw_window(self.reels, self.side, settings.spans, rng, settings.frames)
+            return draw_window(self.reels, self.side, settings.spans, rng, settings.frames, settings.with_taught)
+        if self.moving:
+            return draw_window(self.moving, self.side, settings.spans, rng, settings.frames, settings.with_taught)
         if settings.frames > 2:
             return draw_film(stills, self.side, settings.frames, rng, settings.motion_blur)
         return draw_motion(stills, self.side, rng, settings.motion_blur, settings.with_flow)
@@ -165,6 +175,12 @@ class TrainingData(Dataset[Sample]):
         prior = motion = None
         if settings.with_prior:
             prior, motion = (flows[..., near[0], near[1]] for flows in flows_of_window(lows, scene.pair))
+        taught = None
+        if scene.taught is not None:
+            taught = (
+                torch.stack([_to_tensor(frame[far]) for frame in scene.taught[0]]),
+                _to_tensor(scene.taught[1][far]),
+            )
         flow = None
         if settings.with_flow:
             flow = torch.full((3, 4, low, low), torch.nan)
@@ -178,6 +194,7 @@ class TrainingData(Dataset[Sample]):
             torch.tensor(scene.t, dtype=torch.float32),
             prior,
             motion,
+            taught,
             flow,
         )
 
@@ -203,14 +220,14 @@ def flows_of_window(lows: Sequence[Image], pair: int) -> tuple[Tensor, Tensor]:
     return prior, torch.stack([_channels_first(flow) for flow in motion_between(before, now, after)])
 
 
-def fitting_reels(split: Split, frames: int) -> tuple[Reel, ...]:
-    """The reels of ``split`` long enough for a window of ``frames`` and a time between each two of them."""
-    return tuple(reel for reel in split.reels if longest_span(reel.count, frames) >= 2)
+def fitting_reels(reels: Sequence[Reel], frames: int) -> tuple[Reel, ...]:
+    """Those of ``reels`` long enough for a window of ``frames`` and a time between each two of them."""
+    return tuple(reel for reel in reels if longest_span(reel.count, frames) >= 2)
 
 
 def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSettings:
     """For the same task without augmentation, on real motion where there is some."""
-    still_share = 0.0 if fitting_reels(held_out, settings.frames) else 1.0
+    still_share = 0.0 if fitting_reels(held_out.reels, settings.frames) else 1.0
     return dataclasses.replace(
         settings,
         still_share=still_share,
@@ -218,6 +235,7 @@ def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSett
         motion_blur=0.0,
         crispness=0.0,
         graphics=0.0,
+        with_taught=False,
         with_flow=False,
     )
 

@@ -26,13 +26,19 @@ TURNED = 5
 
 @dataclass(frozen=True)
 class Split:
-    """Reels and photographs that are used together."""
+    """Reels and photographs that are used together.
+
+    Attributes:
+        reels: of clips.
+        moving: reels made of photographs in motion; where there are some they are used instead of ``stills``.
+    """
 
     reels: tuple[Reel, ...] = ()
     stills: tuple[Still, ...] = ()
+    moving: tuple[Reel, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.reels or self.stills)
+        return bool(self.reels or self.stills or self.moving)
 
 
 @dataclass(frozen=True)

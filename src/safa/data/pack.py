@@ -30,6 +30,7 @@ from safa.video.files import publish
 
 FORMAT = "safa-pack/1"
 INDEX = "index.json"
+MOVING = "photographs in motion"
 # Pixels along a side of a WebP picture, at most.
 WEBP_SIDE = 16383
 # ZIP's local file header: fixed part, then name and extra field, whose lengths stand at its end.
@@ -47,12 +48,21 @@ class PackedWindow:
     """Of its first byte in the file."""
     size: int
     """Bytes."""
+    taught: tuple[int, int] | None = None
+    """Where the teacher's pictures begin in the file, and their bytes."""
 
     def pick(self, indices: Sequence[int]) -> list[Image]:
         """The frames with these numbers; those after the last of them are not decoded."""
+        return self._decode(self.offset, self.size, indices)
+
+    def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
+        """The teacher's pictures of these frames; None where there are none."""
+        return None if self.taught is None else self._decode(*self.taught, indices)
+
+    def _decode(self, offset: int, size: int, indices: Sequence[int]) -> list[Image]:
         with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
+            file.seek(offset)
+            data = file.read(size)
         try:
             frames = decode_stream(data, "h264", indices[-1] + 1)
         except av.FFmpegError:
@@ -64,15 +74,18 @@ class PackedWindow:
 
 def open_pack(path: Path) -> Material:
     """Open a pack. Raises SafaError when it is none, or damaged."""
-    held: dict[str, tuple[list[Reel], list[Still]]] = {"train": ([], []), "held out": ([], [])}
+    held: dict[str, tuple[list[Reel], list[Still], list[Reel]]] = {"train": ([], [], []), "held out": ([], [], [])}
     try:
         with zipfile.ZipFile(path) as archive:
             index = json.loads(archive.read(INDEX))
             if index.get("format") != FORMAT:
                 raise SafaError(f"{path} is a pack of another version; pack the data again.")
             for entry in index["windows"]:
-                offset, size = _place(path, archive.getinfo(entry["file"]))
-                held[entry["split"]][0].append(PackedWindow(path, entry["name"], entry["frames"], offset, size))
+                place = _place(path, archive.getinfo(entry["file"]))
+                taught = _place(path, archive.getinfo(entry["taught"])) if "taught" in entry else None
+                window = PackedWindow(path, entry["name"], entry["frames"], *place, taught)
+                reels, _, moving = held[entry["split"]]
+                (moving if entry.get("moving") else reels).append(window)
             for entry in index["stills"]:
                 image = cv2.imdecode(np.frombuffer(archive.read(entry["file"]), np.uint8), cv2.IMREAD_COLOR_RGB)
                 held[entry["split"]][1].append(Still.from_image(entry["name"], np.asarray(image, np.uint8)))
@@ -80,7 +93,8 @@ def open_pack(path: Path) -> Material:
         raise SafaError(f"The pack {path} cannot be read: {error.strerror}.") from error
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, cv2.error) as error:
         raise SafaError(f"{path} is no training pack, or a damaged one; make one with 'safa pack'.") from error
-    return Material(*(Split(tuple(held[part][0]), tuple(held[part][1])) for part in ("train", "held out")))
+    parts = (held[part] for part in ("train", "held out"))
+    return Material(*(Split(tuple(reels), tuple(stills), tuple(moving)) for reels, stills, moving in parts))
 
 
 class PackWriter:
@@ -116,17 +130,25 @@ class PackWriter:
         else:
             self._temporary.unlink(missing_ok=True)
 
-    def add_window(self, data: bytes, name: str, frames: int, **facts: Any) -> None:
-        """Add an encoded window of the clip ``name``; ``facts`` go into the index."""
+    def add_window(self, data: bytes, name: str, frames: int, taught: bytes | None = None, **facts: Any) -> None:
+        """Add an encoded window of the clip ``name``, and the teacher's pictures of it; ``facts`` go into the index."""
         file = f"windows/{len(self._windows):05}.h264"
-        self._windows.append({"file": file, "name": name, "frames": frames, **facts})
+        entry = {"file": file, "name": name, "frames": frames, **facts}
+        self._windows.append(entry)
         self._write(file, data)
+        if taught is not None:
+            entry["taught"] = f"taught/{len(self._windows) - 1:05}.h264"
+            self._write(entry["taught"], taught)
 
     def add_still(self, data: bytes, name: str) -> None:
         """Add an encoded photograph."""
         file = f"stills/{len(self._stills):05}.webp"
         self._stills.append({"file": file, "name": name})
         self._write(file, data)
+
+    def add_moving(self, data: bytes, taught: bytes | None, frames: int) -> None:
+        """Add an encoded window of photographs in motion to those to train on."""
+        self.add_window(data, MOVING, frames, taught, moving=True, split="train")
 
     def split(self, held_out: float) -> tuple[int, int, int, int]:
         """Keep a part of the clips and of the photographs for validation.
@@ -135,7 +157,7 @@ class PackWriter:
             Windows to train on and held out, photographs to train on and held out.
         """
         counts = []
-        for entries in (self._windows, self._stills):
+        for entries in ([entry for entry in self._windows if not entry.get("moving")], self._stills):
             kept = held_out_names((entry["name"] for entry in entries), held_out)
             for entry in entries:
                 entry["split"] = "held out" if entry["name"] in kept else "train"

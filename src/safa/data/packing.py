@@ -1,22 +1,29 @@
 """Making a training pack from a folder with clips and photographs, or from a published data set.
 
-Every clip gets an equal share of the size; what one does not use goes to those after it.
+Every clip gets an equal share of the size; what one does not use goes to those after it. Photographs in motion and the
+pictures of a teacher come on top of it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from safa.data.candidates import Candidate, find_candidates
 from safa.data.clips import LEAST_FRAMES
+from safa.data.films import Film
+from safa.data.graphics import draw_graphics
 from safa.data.layouts import folders, read_names, reds, video_inr, vimeo90k
-from safa.data.material import find_material
-from safa.data.pack import PackWriter, encode_still, encode_window
+from safa.data.material import find_material, held_out_names
+from safa.data.pack import MOVING, PackWriter, encode_still, encode_window
+from safa.data.scene import Image, Scene
 from safa.data.sequences import FrameSequence
+from safa.data.stills import Still, load_still
 from safa.engine.images import to_8_bits
 from safa.errors import SafaError
 from safa.video.read.pictures import load_picture
@@ -34,6 +41,10 @@ MEBIBYTE = 2**20
 STILL_QUALITY = 90
 # What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
 MOST_WAITING = 2**29
+# x264's rate factor of the teacher's pictures: a student learns from differences of a few grey levels.
+TAUGHT_QUALITY = 8
+# Of the windows made of photographs.
+MOVING_SEED = 1
 # Bytes a pixel of a window takes, roughly, at the default quality.
 TYPICAL_BYTES = 0.05
 
@@ -51,6 +62,9 @@ class PackSettings:
         quality: x264's constant rate factor of the windows, lower is better.
         stills: the part of the size that photographs may take, 0..1.
         held_out: the part of the clips and of the photographs that is kept for validation, 0..1.
+        moving: number of windows made of photographs to train on, set in motion; they do not count for ``size``.
+        graphics: probability of subtitles, titles and logos before such a window.
+        motion_blur: probability of motion blur in such a window.
     """
 
     size: float = 56.0
@@ -59,8 +73,13 @@ class PackSettings:
     quality: int = 17
     stills: float = 0.35
     held_out: float = 0.1
+    moving: int = 0
+    graphics: float = 0.0
+    motion_blur: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.moving < 0 or not (0 <= self.graphics <= 1 and 0 <= self.motion_blur <= 1):
+            raise SafaError("The windows of photographs in motion are 0 or more, and what they show a share up to 1.")
         if self.side < 32 or self.side % 8:
             raise SafaError(f"The side of a window is {self.side}; it must be a multiple of 8 and at least 32.")
         if self.frames < LEAST_FRAMES:
@@ -88,6 +107,11 @@ class PackSummary:
     stills: int
     held_out_stills: int
     mebibytes: float
+    moving: int = 0
+
+
+Teacher = Callable[[Sequence[Image]], list[Image]]
+"""Consecutive frames ``H,W,3`` in, its own pictures of them out, made of what a network would be shown of them."""
 
 
 def pack(
@@ -96,6 +120,7 @@ def pack(
     settings: PackSettings = PackSettings(),
     layout: str | None = None,
     names: Path | None = None,
+    teacher: Teacher | None = None,
     on_progress: Callable[[PackProgress], None] | None = None,
 ) -> PackSummary:
     """Pack a folder.
@@ -105,6 +130,7 @@ def pack(
         output: file to write.
         layout: a name in ``LAYOUTS`` when ``source`` is a published data set.
         names: list of the sequences to take, one a line, for a ``layout``.
+        teacher: its pictures of all windows are packed too; see ``distillation_loss`` of ``TrainConfig``.
 
     Raises:
         SafaError: no such layout or folder, nothing to pack, or a file that cannot be read or written.
@@ -117,35 +143,62 @@ def pack(
     affordable = max(1, int(budget / (TYPICAL_BYTES * settings.frames * settings.side**2)))
     if len(sequences) > affordable:
         sequences = [sequences[int((k + 0.5) * len(sequences) / affordable)] for k in range(affordable)]
-    total = len(sequences) + len(stills)
+    total = len(sequences) + len(stills) + settings.moving
     with PackWriter(output) as writer:
 
         def report(done: int, name: str) -> None:
             if on_progress is not None:
                 on_progress(PackProgress(done, total, name, writer.size / MEBIBYTE))
 
+        spent = 0
         still_budget = budget * (settings.stills if sequences else 1)
+        kept_stills: dict[str, Path] = {}
         for index, path in enumerate(stills):
             data = encode_still(to_8_bits(load_picture(path)), STILL_QUALITY)
             if writer.size + len(data) <= still_budget * (index + 1) / len(stills):
                 writer.add_still(data, path.name)
+                kept_stills[path.name] = path
             report(index + 1, path.name)
+        spent = writer.size
         for index, sequence in enumerate(sequences):
             # The index and the archive's directory take about 500 bytes a window, which 1 % leaves room for.
-            allowance = (0.99 * budget - writer.size) / (len(sequences) - index)
+            allowance = (0.99 * budget - spent) / (len(sequences) - index)
             for candidate, data in _encoded(sequence, settings, allowance):
+                spent += len(data)
+                taught = None if teacher is None else encode_window(teacher(candidate.frames), TAUGHT_QUALITY)
                 facts = {
                     "start": candidate.start,
                     "place": [candidate.left, candidate.top],
                     "sharpness": round(candidate.sharpness, 2),
                     "change": round(candidate.change, 2),
                 }
-                writer.add_window(data, sequence.name, len(candidate.frames), **facts)
+                writer.add_window(data, sequence.name, len(candidate.frames), taught, **facts)
             report(len(stills) + index + 1, sequence.name)
+        moving = 0
+        if settings.moving:
+            apart = held_out_names(kept_stills, settings.held_out)
+            material = tuple(load_still(path) for name, path in kept_stills.items() if name not in apart)
+            if not material:
+                raise SafaError(f"There are no photographs in {source} to set in motion.")
+            for moving, frames in enumerate(_moving(material, settings), 1):
+                taught = None if teacher is None else encode_window(teacher(frames), TAUGHT_QUALITY)
+                writer.add_moving(encode_window(frames, settings.quality), taught, len(frames))
+                report(len(stills) + len(sequences) + moving, MOVING)
         counts = writer.split(settings.held_out)
         if not counts[0] and not counts[2]:
             raise SafaError(f"Nothing in {source} is sharp and moves, or fits into {settings.size:g} MiB.")
-    return PackSummary(*counts, mebibytes=output.stat().st_size / MEBIBYTE)
+    return PackSummary(*counts, mebibytes=output.stat().st_size / MEBIBYTE, moving=moving)
+
+
+def _moving(stills: tuple[Still, ...], settings: PackSettings) -> Iterator[list[Image]]:
+    """Windows of ``settings.frames`` frames, half as far apart in time as the input frames of a film."""
+    for number in range(settings.moving):
+        rng = np.random.Generator(np.random.Philox(key=(MOVING_SEED, number)))
+        film = Film(stills, settings.side, (settings.frames + 1) // 2, rng, settings.motion_blur)
+        frames = [film.frame(k / 2) for k in range(settings.frames)]
+        if rng.random() < settings.graphics:
+            frames = draw_graphics(Scene(frames, frames[0], 0.5), rng).frames
+        yield frames
 
 
 def _find(source: Path, layout: str | None, names: Path | None) -> tuple[list[FrameSequence], list[Path]]:

@@ -24,15 +24,19 @@ class Sample:
     not start from it."""
     motion: Tensor | None
     """``3,2,h,w``: ``dis_flow.motion_between`` of the frames of ``pair``; None without ``prior``."""
+    taught: tuple[Tensor, Tensor] | None
+    """``N,3,4h,4w`` and ``3,4h,4w``: the teacher's pictures of the frames and at the time t; None when they were not
+    asked for."""
     flow: Tensor | None
     """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
     pixels, NaN where it is not known; None when it was not asked for."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
-        given = (None if one is None else change(one) for one in (self.prior, self.motion, self.flow))
+        prior, motion, flow = (None if one is None else change(one) for one in (self.prior, self.motion, self.flow))
         frames, truths, between = change(self.frames), change(self.truths), change(self.between)
-        return Sample(frames, truths, between, change(self.pair), change(self.t), *given)
+        taught = None if self.taught is None else (change(self.taught[0]), change(self.taught[1]))
+        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, motion, taught, flow)
 
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
@@ -58,8 +62,14 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([sample.t for sample in samples]),
         stacked([sample.prior for sample in samples]),
         stacked([sample.motion for sample in samples]),
+        _stacked_taught(samples),
         stacked([sample.flow for sample in samples]),
     )
+
+
+def _stacked_taught(samples: list[Sample]) -> tuple[Tensor, Tensor] | None:
+    taught = [sample.taught for sample in samples if sample.taught is not None]
+    return (torch.stack([one[0] for one in taught]), torch.stack([one[1] for one in taught])) if taught else None
 
 
 class StepSampler(Sampler[list[int]]):

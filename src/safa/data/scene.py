@@ -27,6 +27,8 @@ class Scene:
     """Strictly between 0 and 1."""
     pair: int = 0
     """Number of the frame before ``target``."""
+    taught: tuple[list[Image], Image] | None = None
+    """The teacher's pictures of ``frames`` and of ``target``; None where the data hold none."""
     flow: NDArray[np.float32] | None = None
     """``3,H/4,W/4,4``, for two frames: exact flow from times 0, t and 1 to frame 0 (x, y) and to frame 1 (x, y), on the
     low-resolution grid and in its pixels; None where it is not known."""

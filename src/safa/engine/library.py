@@ -56,6 +56,8 @@ class Settings(ctypes.Structure):
         ("blend_prior", c_int32),
         ("flow_prior", c_int32),
         ("propagation", c_int32),
+        ("joined_passes", c_int32),
+        ("enlarger_channels", c_int32),
         ("bfloat16", c_int32),
     ]
 

@@ -37,6 +37,8 @@ def native_bytes(config: SafaConfig, held: int = 2) -> int:
     decoder = 0 if config.fusion == "image" else 2 * c + 4 * OUTPUT
     if not config.propagation and config.fusion != "image":
         decoder += 4 * padded(config.channels // 2)
+    if config.propagation:
+        decoder += 4 * padded(config.enlarger_channels) + (c if config.joined_passes else 0)
     # A window's frames, the flow both ways, what the frames around make of it, features of all and backward states;
     # one forward state and the next.
     window = held * (3 + 10 + 2 * c) + 2 * c + 16 if config.propagation else 0
@@ -62,6 +64,8 @@ def torch_bytes(config: SafaConfig, held: int = 2) -> int:
     block = grid * (3 * (3 * c + 7) + 3 * c) + 12 * state  # the input's parts, joined, and reordered for the kernels
     fusion = (4 + 1 + 3 + 3 + 2 + 6) * OUTPUT
     decoder = 0 if config.fusion == "image" else 2 * grid * (2 * c + 1) + 8 * c + (12 + 3 + 3) * OUTPUT
+    if config.enlarger_channels:
+        decoder += 2 * 4 * config.enlarger_channels
     # A window's frames, the flow both ways, what the frames around make of it, features before and after
     # propagation; only the latter stay.
     window = held * (3 + 10 + 2 * c + 1) if config.propagation else 0

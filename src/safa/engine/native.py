@@ -362,6 +362,8 @@ def _settings(config: SafaConfig, precision: str) -> library.Settings:
         blend_prior=config.blend_prior,
         flow_prior=config.flow_prior != "none",
         propagation=config.propagation,
+        joined_passes=config.joined_passes,
+        enlarger_channels=config.enlarger_channels,
         bfloat16=precision == "bfloat16",
     )
 

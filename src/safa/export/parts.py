@@ -68,7 +68,7 @@ def parts_of(network: Safa) -> list[NetworkPart]:
 
 def _window_parts(network: Safa, propagation: Propagation) -> list[NetworkPart]:
     """What encodes the frames of a window: steps for one frame each, so that a window may have any length."""
-    forward_step = _ForwardStep(_only(propagation, "forward_pass", "refine"))
+    forward_step = _ForwardStep(_only(propagation, "forward_pass", "joint", "refine"))
     finish = _with(network)
     finish._modules["propagation"] = _only(propagation, "decoder")
     return [
@@ -178,7 +178,7 @@ class _ForwardStep(nn.Module):
 
     def forward(self, own: Tensor, back: Tensor, state: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
         state = self.propagation.forward_pass((own, back), (state, backward))
-        return state, self.propagation.refine(state)
+        return state, self.propagation.refine(self.propagation.join(back, state))
 
 
 class _Finish(_NetworkPart):

@@ -47,6 +47,10 @@ class SafaConfig:
         flow_prior: "dis" starts the flow from a classical estimate instead of zero.
         propagation: residual blocks in each of the two passes that carry features along a window of frames; 0 for a
             network that looks at the two frames of a pair alone, as the paper's does.
+        joined_passes: make a frame's features from the states of both passes; otherwise from the forward pass's alone,
+            which has seen the backward pass's.
+        enlarger_channels: width, at twice the input size, of what enlarges an input frame's features and those at t in
+            two steps; 0 to do it in one.
     """
 
     grid: Grid = "paper"
@@ -62,6 +66,8 @@ class SafaConfig:
     blend_prior: bool = False
     flow_prior: FlowPrior = "none"
     propagation: int = 0
+    joined_passes: bool = False
+    enlarger_channels: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
@@ -78,6 +84,12 @@ class SafaConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= MOST_BLOCKS:
                 raise SafaError(f"{name} is {value!r}; it must be a whole number from {least} to {MOST_BLOCKS}.")
+        if not isinstance(self.enlarger_channels, int) or not 0 <= self.enlarger_channels <= MOST_CHANNELS:
+            raise SafaError(
+                f"enlarger_channels is {self.enlarger_channels!r}; it must be a whole number from 0 to {MOST_CHANNELS}."
+            )
+        if (self.joined_passes or self.enlarger_channels) and not self.propagation:
+            raise SafaError("joined_passes and enlarger_channels are for networks with propagation.")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if not self.scales or any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
             raise SafaError(f"scales is {self.scales!r}; each must be 1, 0.5, 0.25 or 0.125.")

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from safa.network.config import SCALE
-from safa.network.layers import ConvPReLU, ResidualBlock
+from safa.network.layers import ConvPReLU, Enlarger, ResidualBlock
 from safa.network.operations import warp
 
 FLOW_WIDTH = 16
@@ -62,27 +61,23 @@ class PropagationPass(nn.Module):
         return self.body(self.join(torch.cat((*own, warped), dim=1)))
 
 
-class FrameDecoder(nn.Module):
-    """An input frame's features ``B,c,h,w`` -> what its bicubic enlargement lacks, ``B,3,4h,4w``."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.head = nn.Conv2d(channels, 3 * SCALE * SCALE, 3, padding=1)
-        self.shuffle = nn.PixelShuffle(SCALE)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.shuffle(self.head(features))
-
-
 class Propagation(nn.Module):
-    """Both passes over a window and what follows them for each frame; ``blocks`` residual blocks a pass."""
+    """Both passes over a window and what follows them for each frame.
 
-    def __init__(self, channels: int, blocks: int) -> None:
+    Args:
+        channels: c.
+        blocks: residual blocks a pass.
+        joined: make a frame's features from both passes' states (``SafaConfig.joined_passes``).
+        enlarger_channels: ``SafaConfig.enlarger_channels``.
+    """
+
+    def __init__(self, channels: int, blocks: int, joined: bool, enlarger_channels: int) -> None:
         super().__init__()
         self.backward_pass = PropagationPass(channels, blocks, own=1)
         self.forward_pass = PropagationPass(channels, blocks, own=2)
+        self.joint = ConvPReLU(2 * channels, channels, kernel_size=1) if joined else None
         self.refine = ResidualBlock(channels)
-        self.decoder = FrameDecoder(channels)
+        self.decoder = Enlarger(channels, enlarger_channels)
 
     def forward(self, features: list[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Features of each frame that know the window, ``B,c,h,w`` each.
@@ -97,10 +92,16 @@ class Propagation(nn.Module):
         for k in reversed(range(len(features))):
             state = self.backward_pass((features[k],), None if state is None else (state, flows[k][0]))
             states.append(state)
-        state = None
         refined: list[Tensor] = []
+        towards: tuple[Tensor, Tensor] | None
+        state = None
         while features:
-            own = features.pop(0), states.pop()
-            state = self.forward_pass(own, None if state is None else (state, flows[len(refined) - 1][1]))
-            refined.append(self.refine(state))
+            own, backward = features.pop(0), states.pop()
+            towards = None if state is None else (state, flows[len(refined) - 1][1])
+            state = self.forward_pass((own, backward), towards)
+            refined.append(self.refine(self.join(backward, state)))
         return refined
+
+    def join(self, backward: Tensor, forward: Tensor) -> Tensor:
+        """What a frame's features are refined from: its states of both passes, ``B,c,h,w`` each."""
+        return forward if self.joint is None else self.joint(torch.cat((backward, forward), dim=1))

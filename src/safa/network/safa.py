@@ -47,7 +47,9 @@ class Safa(nn.Module):
         # Flow is kept one step finer than the features on the paper grid, at the same size on the input grid.
         self._flow_stride = 2 if paper else 1
         self.extractor = FeatureExtractor(c, config.extractor, config.stem_channels, stride=2 if paper else 1)
-        self.propagation = Propagation(c, config.propagation) if config.propagation else None
+        self.propagation = None
+        if config.propagation:
+            self.propagation = Propagation(c, config.propagation, config.joined_passes, config.enlarger_channels)
         self.first_hidden = ConvPReLU(2 * c, c)
         self.blocks = nn.ModuleList(
             ScaleAdaptiveBlock(c, config.scales, config.shared_branches) for _ in range(config.blocks)
@@ -58,7 +60,7 @@ class Safa(nn.Module):
         )
         self.decoder: Decoder | LightDecoder | None = None
         if config.propagation:
-            self.decoder = LightDecoder(c, config.decoder_blocks)
+            self.decoder = LightDecoder(c, config.decoder_blocks, config.enlarger_channels)
         elif config.fusion != "image":
             self.decoder = Decoder(c, config.decoder_blocks, stride=2 if paper else 1)
         # Training starts from what the priors and bicubic enlargement give, not from noise added to them.

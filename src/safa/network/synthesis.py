@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from safa.network.config import SCALE
-from safa.network.layers import ConvPReLU, ResidualBlock
+from safa.network.layers import ConvPReLU, Enlarger, ResidualBlock
 
 
 class Decoder(nn.Module):
@@ -34,7 +33,7 @@ class Decoder(nn.Module):
         return self.shuffle(self.head(y))
 
 
-class LightDecoder(nn.Module):
+class LightDecoder(Enlarger):
     """``B,3c+1,h,w`` (t, both warped feature maps, the last hidden state) -> RGB residual ``B,3,4h,4w``.
 
     For networks with propagation on the "input" grid, whose depth lies in the features.
@@ -42,14 +41,13 @@ class LightDecoder(nn.Module):
     Args:
         channels: c.
         residual_blocks: depth.
+        enlarger_channels: ``SafaConfig.enlarger_channels``.
     """
 
-    def __init__(self, channels: int, residual_blocks: int) -> None:
-        super().__init__()
+    def __init__(self, channels: int, residual_blocks: int, enlarger_channels: int) -> None:
+        super().__init__(channels, enlarger_channels)
         self.stem = ConvPReLU(3 * channels + 1, channels)
         self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(residual_blocks)))
-        self.head = nn.Conv2d(channels, 3 * SCALE * SCALE, 3, padding=1)
-        self.shuffle = nn.PixelShuffle(SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shuffle(self.head(self.body(self.stem(x))))
+        return super().forward(self.body(self.stem(x)))

@@ -70,9 +70,11 @@ class TrainConfig:
         false_detail_loss: of windows: weight of a term against detail where the truth has less; they let that grow too.
         flow_loss: weight of the distance, in low-resolution pixels, to the exact flow of scenes made from photographs
             and, for other scenes, to the flow of ``teacher``.
-        distillation_loss: of windows: weight of the same loss as ``loss`` against the pictures of ``teacher``: the mean
-            of what it makes of a window and of the same window mirrored and backwards.
-        teacher: shipped name or file of weights to learn flow or pictures from, or None.
+        truth_loss, distillation_loss: of windows: weight of ``loss`` against the truth, and of the same loss against
+            the teacher's pictures, those that the data hold (``safa pack --teacher``) or those of ``teacher``.
+        teacher: of pairs: shipped name or file of weights to learn flow from; of windows: file of the teacher BasicVSR
+            (``scripts/teacher_weights.py``), whose pictures of the input frames are computed in every step, where the
+            data hold none; or None.
         scale_choice: "selector" draws each block's scale with the selector's probabilities, and the gradient passes the
             draw straight through; "random" draws it evenly, for the whole batch, to train a network with
             ``network.fixed_scale`` so that it works at all its scales.
@@ -94,6 +96,8 @@ class TrainConfig:
         precision: as Lightning Fabric names it ("32-true", "bf16-mixed", "16-mixed").
         compile: fuse the operations between the convolutions of the longest chains of residual blocks with
             torch.compile: a C++ compiler and some seconds at the start for faster steps.
+        plain_blocks: train residual blocks that begin as ``x + conv(LeakyReLU(conv(x)))``, as those of a new network
+            and of the teacher BasicVSR do, as just that: slopes and factors stay as they are, and steps are faster.
         checkpointing: compute activations again on the way back instead of keeping them: about a third slower, a
             fraction of the memory.
         workers: loader processes of each device.
@@ -133,6 +137,7 @@ class TrainConfig:
     lattice_loss: float = 0.0
     false_detail_loss: float = 0.0
     flow_loss: float = 0.0
+    truth_loss: float = 1.0
     distillation_loss: float = 0.0
     teacher: str | None = None
     scale_choice: ScaleMode = "selector"
@@ -153,6 +158,7 @@ class TrainConfig:
 
     precision: str = "32-true"
     compile: bool = False
+    plain_blocks: bool = False
     checkpointing: bool = False
     workers: int = 1
     seed: int = 1
@@ -202,8 +208,10 @@ class TrainConfig:
             raise SafaError("Windows have no exact flow: flow_loss is for frames = 2.")
         if self.frames == 2 and self.distillation_loss:
             raise SafaError("distillation_loss is for windows: set frames to 3 or more.")
-        if self.frames > 2 and (self.teacher is None) != (not self.distillation_loss):
-            raise SafaError("distillation_loss and teacher need each other where frames is 3 or more.")
+        if self.frames > 2 and self.teacher is not None and not self.distillation_loss:
+            raise SafaError("teacher counts for nothing in windows without distillation_loss; give that a weight.")
+        if self.distillation_loss and self.teacher is None and (self.crispness or self.graphics):
+            raise SafaError("Packed pictures of a teacher are of scenes as they are: set crispness and graphics to 0.")
 
     def _check_scales(self) -> None:
         if self.scale_choice == "random":
@@ -265,6 +273,7 @@ class TrainConfig:
             degradation=self.degradation,
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
+            with_taught=self.distillation_loss > 0 and self.teacher is None,
             with_flow=self.flow_loss > 0,
         )
 

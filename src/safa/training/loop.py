@@ -27,15 +27,17 @@ from safa.data.dataset import TrainingData, open_material
 from safa.data.sample import StepSampler, collate
 from safa.engine.process_memory import freed_is_kept
 from safa.errors import SafaError
+from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 from safa.training.active_time import ActiveTime
+from safa.training.basicvsr import BasicVSR, load_basicvsr
 from safa.training.config import TrainConfig
 from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
 from safa.training.monitor import Monitor
 from safa.training.objective import Objective, fuse_operations, keep_features
 from safa.training.pretrained import load_extractor, start_anew, start_from
-from safa.training.state import RunParts, load_state, save_state, update_average
+from safa.training.state import RunParts, load_network, load_state, save_state, update_average
 from safa.training.validation import Validation, Validator
 
 # With one time per sample: how often it is 0, in between, or 1.
@@ -119,6 +121,12 @@ def train(
     if init is not None:
         start_from(network, init)
     network = network.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if resume:
+        load_network(state_path, network)
+    if config.plain_blocks:
+        for module in network.modules():
+            if isinstance(module, ResidualBlock):
+                module.make_plain()
     if config.trained == "synthesis":
         keep_features(network)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -255,9 +263,13 @@ def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 
 
 def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Objective:
-    teacher, perceptual = None, None
+    teacher: Safa | BasicVSR | None = None
+    perceptual = None
     if config.teacher is not None:
-        teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
+        if config.frames > 2:
+            teacher = load_basicvsr(Path(config.teacher))
+        else:
+            teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
         teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.perceptual_loss or config.perceptual_share or config.feature_adversarial_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)

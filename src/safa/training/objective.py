@@ -16,6 +16,7 @@ from safa.network.config import Scale
 from safa.network.safa import Safa
 from safa.network.selector import branch_weights
 from safa.network.states import PairState
+from safa.training.basicvsr import BasicVSR
 from safa.training.config import TrainConfig
 from safa.training.losses import (
     PIXEL_LOSSES,
@@ -27,7 +28,7 @@ from safa.training.losses import (
     to_low_resolution,
 )
 from safa.training.sharpness import Sharpness
-from safa.training.views import encode, encode_first, synthesize_two_views
+from safa.training.views import encode, encode_first
 
 SHARE = "scale_share_"
 """Values named so, then the block, "_" and the index of a scale, say how often that block took that scale, 0..1."""
@@ -44,12 +45,17 @@ class Objective(nn.Module):
     Args:
         network: is trained.
         config: which terms count how much.
-        teacher: network to learn flow from where the exact flow is not known; of windows, pictures.
+        teacher: of pairs, a network to learn flow from where the exact flow is not known; of windows, one to learn
+            pictures of the input frames from.
         perceptual: features for the perceptual term.
     """
 
     def __init__(
-        self, network: Safa, config: TrainConfig, teacher: Safa | None = None, perceptual: Perceptual | None = None
+        self,
+        network: Safa,
+        config: TrainConfig,
+        teacher: Safa | BasicVSR | None = None,
+        perceptual: Perceptual | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -83,11 +89,10 @@ class Objective(nn.Module):
         enlarged, pair = encode(self.network, sample)
         scale = self._draw_scales()
         if enlarged is not None:
-            inputs = self._compare(enlarged.flatten(0, 1), sample.truths.flatten(0, 1))
-            between, made = self._at(pair, sample.t, sample.between, None, scale)
-            taught = self._distillation(enlarged, made, sample)
+            taught, taught_between = self._taught(sample)
+            inputs = self._compare(enlarged.flatten(0, 1), sample.truths.flatten(0, 1), taught)
+            between, made = self._at(pair, sample.t, sample.between, None, scale, taught_between)
             total = _sum(inputs) + self.config.between_loss * between.pop("loss")
-            total = total + self.config.distillation_loss * taught.get("distillation", 0.0)
             sharp = self._sharpness(enlarged, made, sample)
             total = total + sharp.get("sharpness", 0.0) + sharp.get("discriminator", 0.0)
             for name, weight, _ in self.patterns:
@@ -96,7 +101,6 @@ class Objective(nn.Module):
                 "loss": total,
                 **{f"inputs_{name}": term for name, (_, term) in inputs.items()},
                 **between,
-                **taught,
                 **sharp,
             }
         guide = self._guide(sample)
@@ -115,14 +119,13 @@ class Objective(nn.Module):
             for name in parts[0]
         }
 
-    def _distillation(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
-        """The term about how far from the teacher's pictures all input frames and the one between are."""
+    @torch.no_grad()
+    def _taught(self, sample: Sample) -> tuple[Tensor | None, Tensor | None]:
+        """The teacher's pictures of the input frames, ``B*N,3,4h,4w``, and between, ``B,3,4h,4w``, if there are any."""
+        if sample.taught is not None:
+            return sample.taught[0].flatten(0, 1), sample.taught[1]
         teacher = self._fixed[0]
-        if teacher is None or not self.config.distillation_loss:
-            return {}
-        loss = PIXEL_LOSSES[self.config.loss]
-        inputs, between = synthesize_two_views(teacher, sample)
-        return {"distillation": loss(enlarged, inputs) + self.config.between_loss * loss(made, between)}
+        return (teacher(sample.frames).flatten(0, 1), None) if isinstance(teacher, BasicVSR) else (None, None)
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
@@ -138,14 +141,20 @@ class Objective(nn.Module):
         return values | {name: term(results.flatten(0, 1), truths.flatten(0, 1)) for name, _, term in self.patterns}
 
     def _at(
-        self, pair: PairState, t: Tensor, truth: Tensor, flow: Tensor | None, scale: Scale
+        self,
+        pair: PairState,
+        t: Tensor,
+        truth: Tensor,
+        flow: Tensor | None,
+        scale: Scale,
+        taught: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The terms about one time of each sample, and the pictures; ``flow`` is the wanted one, where it is known."""
         config = self.config
         result = self.network.synthesize(pair, t, scale)
-        terms = self._compare(result.image, truth)
+        terms = self._compare(result.image, truth, taught)
         if result.fused is not None and config.fused_loss:
-            terms["fused"] = config.fused_loss, PIXEL_LOSSES[config.loss](result.fused, truth)
+            terms["fused"] = config.fused_loss, _sum(self._pixels(result.fused, truth, taught))
         if config.flow_loss and flow is not None:
             terms["flow"] = config.flow_loss, flow_error(result.flow, flow)
         shares: dict[str, Tensor] = {}
@@ -158,10 +167,18 @@ class Objective(nn.Module):
         values = {"loss": _sum(terms), **{name: term for name, (_, term) in terms.items()}, **shares}
         return values, result.image
 
-    def _compare(self, image: Tensor, truth: Tensor) -> dict[str, Term]:
-        """The terms about a picture and its truth, ``B,3,H,W`` both."""
+    def _pixels(self, image: Tensor, truth: Tensor, taught: Tensor | None) -> dict[str, Term]:
+        """The distance of pictures ``B,3,H,W`` to the truth and to the teacher's."""
+        loss = PIXEL_LOSSES[self.config.loss]
+        terms: dict[str, Term] = {self.config.loss: (self.config.truth_loss, loss(image, truth))}
+        if taught is not None and self.config.distillation_loss:
+            terms["distillation"] = self.config.distillation_loss, loss(image, taught)
+        return terms
+
+    def _compare(self, image: Tensor, truth: Tensor, taught: Tensor | None = None) -> dict[str, Term]:
+        """The terms about pictures ``B,3,H,W``, their truth and the teacher's pictures of the same."""
         config = self.config
-        terms: dict[str, Term] = {config.loss: (1.0, PIXEL_LOSSES[config.loss](image, truth))}
+        terms = self._pixels(image, truth, taught)
         if config.frequency_loss:
             terms["frequency"] = config.frequency_loss, frequency(image, truth)
         if config.perceptual_loss and self._fixed[1] is not None:
@@ -183,10 +200,15 @@ class Objective(nn.Module):
             return config.scale_pattern
         return torch.randint(len(network.scales), (network.blocks,)).tolist()  # type: ignore[no-any-return]
 
+    @property
+    def _flow_teacher(self) -> Safa | None:
+        teacher = self._fixed[0]
+        return teacher if isinstance(teacher, Safa) else None
+
     @torch.no_grad()
     def _guide(self, sample: Sample) -> PairState | None:
         """The teacher's view of the pair; None where nothing is to be learnt from it."""
-        teacher = self._fixed[0]
+        teacher = self._flow_teacher
         if teacher is None or sample.flow is None or not bool(sample.flow.isnan().any()):
             return None
         return encode_first(teacher, sample)
@@ -194,7 +216,7 @@ class Objective(nn.Module):
     @torch.no_grad()
     def _wanted_flow(self, exact: Tensor, guide: PairState | None, t: Tensor) -> Tensor:
         """The exact flow ``B,4,h,w``, and the teacher's where that is NaN."""
-        teacher = self._fixed[0]
+        teacher = self._flow_teacher
         if teacher is None or guide is None:
             return exact
         taught = to_low_resolution(teacher.synthesize(guide, t).flow, exact.shape[-1])

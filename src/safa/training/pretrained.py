@@ -18,6 +18,8 @@ from safa.network.layers import ResidualBlock
 from safa.network.parameters import renamed
 from safa.network.safa import Safa
 from safa.network.synthesis import Decoder
+from safa.training.basicvsr import is_basicvsr, load_basicvsr
+from safa.training.inherit import start_from_teacher
 
 # torchvision's names of a ResNet and ours.
 _RESNET = [
@@ -56,7 +58,7 @@ def start_anew(network: Safa) -> None:
 
 
 def start_from(network: Safa, name_or_path: str) -> None:
-    """Load whole weights into ``network``.
+    """Load whole weights into ``network``, or what it can take over from the teacher BasicVSR.
 
     Their layout must be the same, but ``fixed_scale`` may differ, a selector that they lack begins anew, and the
     network may be deeper (``DEEPENED``): residual blocks that the weights lack begin by passing on what they get, so
@@ -65,6 +67,9 @@ def start_from(network: Safa, name_or_path: str) -> None:
     Raises:
         SafaError: no such weights, or of another layout.
     """
+    if is_basicvsr(Path(name_or_path)):
+        start_from_teacher(network, load_basicvsr(Path(name_or_path)))
+        return
     start = load_checkpoint(name_or_path).network
     differ = [
         f"{field.name} is {theirs!r} instead of {ours!r}"

@@ -51,6 +51,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
             "lattice_loss",
             "false_detail_loss",
             "flow_loss",
+            "truth_loss",
             "distillation_loss",
             "scale_cost",
             "scale_balance",
@@ -64,7 +65,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
         lambda value: _number(value) and 0 <= value < 1,
         ("held_out", "average"),
     ),
-    "true or false": (lambda value: isinstance(value, bool), ("transpose", "compile", "checkpointing")),
+    "true or false": (lambda value: isinstance(value, bool), ("transpose", "compile", "plain_blocks", "checkpointing")),
     "a name or path, or not there": (
         lambda value: value is None or isinstance(value, str),
         ("perceptual_weights", "teacher", "extractor_weights"),

@@ -58,24 +58,19 @@ def save_state(path: Path, run: RunParts, step: int, seconds: float) -> None:
     os.replace(temporary, path)
 
 
+def load_network(path: Path, network: Safa) -> None:
+    """Load the network of a saved run alone, before an optimiser is made for it. Raises SafaError as ``load_state``."""
+    tensors, _ = _read(path)
+    _fill_network(path, network, tensors)
+
+
 def load_state(path: Path, run: RunParts) -> tuple[int, float]:
     """The inverse of ``save_state``: fills what it is given, returns the step and the seconds.
 
     Raises:
         SafaError: the file is damaged, or the run has another layout of the network, or other losses.
     """
-    try:
-        with safe_open(str(path), "pt", device="cpu") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise SafaError(
-            f"{path} is damaged; start a run in another folder with --init {path.parent / 'last.safetensors'}."
-        ) from error
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
+    tensors, metadata = _read(path)
     given = {name.split(".")[1] for name in tensors if name.startswith("sharpness.") and name.count(".") > 1}
     wanted: set[str] = set() if run.sharpness is None else {name for name, _ in run.sharpness.named_children()}
     if given != wanted:
@@ -83,17 +78,15 @@ def load_state(path: Path, run: RunParts) -> tuple[int, float]:
             f"The run in {path.parent} was made with {' and '.join(sorted(given)) or 'no discriminator'}; "
             "resume it with the adversarial_share and feature_adversarial_share it has."
         )
+    _fill_network(path, run.network, tensors)
     try:
-        run.network.load_state_dict(part("network."))
         if run.sharpness is not None:
-            run.sharpness.load_state_dict(part("sharpness."))
+            run.sharpness.load_state_dict(_part(tensors, "sharpness."))
         # Missing in runs from before blocks were balanced one by one.
         run.shares.copy_(tensors.get("shares", run.shares))
     except RuntimeError as error:
-        raise SafaError(
-            f"The run in {path.parent} was made with other network settings; resume it with its own."
-        ) from error
-    for name, value in part("average.").items():
+        raise _other_settings(path) from error
+    for name, value in _part(tensors, "average.").items():
         run.average[name].copy_(value)
     for name, parameter in run.parameters():
         # A parameter that no step has touched, such as a branch for a scale that is never used, has no moments.
@@ -110,3 +103,29 @@ def update_average(average: dict[str, Tensor], network: Safa, decay: float) -> N
     current = network.state_dict()
     floating = [name for name, value in average.items() if value.is_floating_point()]
     torch._foreach_lerp_([average[n] for n in floating], [current[n].detach() for n in floating], 1 - decay)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a saved state."""
+    try:
+        with safe_open(str(path), "pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise SafaError(
+            f"{path} is damaged; start a run in another folder with --init {path.parent / 'last.safetensors'}."
+        ) from error
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _fill_network(path: Path, network: Safa, tensors: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(_part(tensors, "network."))
+    except RuntimeError as error:
+        raise _other_settings(path) from error
+
+
+def _other_settings(path: Path) -> SafaError:
+    return SafaError(f"The run in {path.parent} was made with other network settings; resume it with its own.")

@@ -9,9 +9,6 @@ from safa.data.sample import Sample
 from safa.network.safa import Safa
 from safa.network.states import FrameState, PairState
 
-# The last axis of frames and flows.
-WIDTH = -1
-
 
 def encode(network: Safa, sample: Sample) -> tuple[Tensor | None, PairState]:
     """Encode a batch of samples.
@@ -48,29 +45,3 @@ def synthesize_all(network: Safa, sample: Sample) -> tuple[Tensor, Tensor]:
     if enlarged is None:
         enlarged = torch.stack([network.synthesize(pair, t).image for t in (0.0, 1.0)], dim=1)
     return enlarged, between
-
-
-def mirrored_backwards(sample: Sample) -> Sample:
-    """A batch of windows seen in a mirror and from its end: another view of the same."""
-    assert sample.prior is not None  # what looks at windows starts from classical flow
-    assert sample.motion is not None
-    towards_left = torch.tensor([-1.0, 1.0], device=sample.t.device).view(2, 1, 1)
-    first, second, acceleration = (sample.motion.flip(WIDTH) * towards_left).unbind(dim=1)
-    return Sample(
-        frames=sample.frames.flip(1, WIDTH),
-        truths=sample.truths.flip(1, WIDTH),
-        between=sample.between.flip(WIDTH),
-        pair=sample.frames.shape[1] - 2 - sample.pair,
-        t=1 - sample.t,
-        prior=sample.prior.flip(1, 2, WIDTH) * towards_left,
-        motion=torch.stack((second, first, acceleration), dim=1),
-        flow=None,
-    )
-
-
-@torch.no_grad()
-def synthesize_two_views(network: Safa, sample: Sample) -> tuple[Tensor, Tensor]:
-    """As ``synthesize_all`` for a batch of windows: the mean of what it makes of them and of another view of them."""
-    enlarged, between = synthesize_all(network, sample)
-    other_enlarged, other_between = synthesize_all(network, mirrored_backwards(sample))
-    return (enlarged + other_enlarged.flip(1, WIDTH)) / 2, (between + other_between.flip(WIDTH)) / 2

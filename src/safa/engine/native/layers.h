@@ -31,6 +31,7 @@ enum Slot {
     OTHER_HIDDEN,
     MIDDLE,
     LOOKED,
+    JOINED,
     DECODED,
     DECODED_MIDDLE,
     WIDENED,

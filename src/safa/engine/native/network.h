@@ -63,7 +63,7 @@ class Decoder {
 class LightDecoder {
    public:
     LightDecoder(const Parameters& all, const Settings& settings)
-        : head_(read_cells(all, "decoder.head", settings.channels)) {
+        : enlarger_(all, "decoder", settings) {
         const int c = settings.channels;
         std::vector<ChannelMap> sources(3);
         for (int k = 0; k < 3; ++k) append_channels(sources[k], 1 + k * c, c);  // warped 0, warped 1, hidden
@@ -74,7 +74,7 @@ class LightDecoder {
             body_.emplace_back(all, "decoder.body." + std::to_string(k), c);
     }
 
-    // Residual in cells of 4 x 4 pixels.
+    // Residual in cells.
     Tensor run(Machine& machine, const Tensor& features0, const Tensor& features1, const FlowState& flow, float t,
                const Hidden& hidden) const {
         Workspace& workspace = machine.workspace;
@@ -85,18 +85,15 @@ class LightDecoder {
         const Joined end(state, tail);
         const Tensor x = workspace.tensor(DECODED, height, width, features0.channels);
         const Tensor middle = workspace.tensor(DECODED_MIDDLE, height, width, features0.channels);
-        const Tensor residual = workspace.tensor(RESIDUAL, height, width, CELL);
         Sequence layers(machine);
         layers.add(*stem_, {&warped0, &warped1, &end}, {x});
         for (const ResidualBlock& block : body_) block.add_to(layers, x, middle, x);
-        layers.add(head_, x, {residual});
-        layers.run();
-        return residual;
+        return enlarger_.run(machine, layers, x);
     }
 
    private:
     std::unique_ptr<Convolution> stem_;
-    const Convolution head_;
+    const Enlarger enlarger_;
     std::vector<ResidualBlock> body_;
 };
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "layers.h"
+#include "settings.h"
 #include "warp.h"
 
 namespace safa {
@@ -23,6 +24,49 @@ inline Convolution read_cells(const Parameters& all, const std::string& name, in
     for (int o = 0; o < 3 * PIXELS; ++o) colours[(o % PIXELS) * 4 + o / PIXELS] = o;
     return Convolution(read_exact_filter(all, name, 3 * PIXELS, channels), {channel_map(channels)}, colours);
 }
+
+// `layers.Enlarger`: features to a residual in cells of 4 x 4 pixels or, in two steps, of 2 x 2 pixels.
+class Enlarger {
+   public:
+    Enlarger(const Parameters& all, const std::string& name, const Settings& settings)
+        : middle_(padded(settings.enlarger_channels)) {
+        const int c = settings.channels, m = settings.enlarger_channels;
+        if (!m) {
+            head_ = std::make_unique<Convolution>(read_cells(all, name + ".head", c));
+            return;
+        }
+        ChannelMap cells(4 * middle_, -1);  // PixelShuffle: channel 4 k + s is channel k of pixel s of a 2x2 cell
+        for (int o = 0; o < 4 * m; ++o) cells[(o % 4) * middle_ + o / 4] = o;
+        widen_ = std::make_unique<Convolution>(read_conv_prelu(all, name + ".widen", 4 * m, c, 3),
+                                               std::vector<ChannelMap>{channel_map(c)}, cells);
+        ChannelMap colours(16, -1);
+        for (int o = 0; o < 12; ++o) colours[(o % 4) * 4 + o / 4] = o;
+        head_ = std::make_unique<Convolution>(read_exact_filter(all, name + ".head", 12, m),
+                                              std::vector<ChannelMap>{channel_map(m)}, colours);
+    }
+
+    // Runs `layers`, whose last one writes `features`, and then this.
+    Tensor run(Machine& machine, Sequence& layers, const Tensor& features) const {
+        Workspace& workspace = machine.workspace;
+        const int height = features.height, width = features.width;
+        if (!widen_) {
+            const Tensor residual = workspace.tensor(RESIDUAL, height, width, CELL);
+            layers.add(*head_, features, {residual});
+            layers.run();
+            return residual;
+        }
+        const Tensor wide = workspace.tensor(WIDENED, 2 * height, 2 * width, middle_);
+        layers.add(*widen_, features, {wide, nullptr, true});
+        layers.run();
+        const Tensor residual = workspace.tensor(RESIDUAL, 2 * height, 2 * width, 16);
+        head_->run(machine, wide, {residual});
+        return residual;
+    }
+
+   private:
+    const int middle_;
+    std::unique_ptr<Convolution> widen_, head_;
+};
 
 // Frame as the caller has it, read through strides (in floats) over channels, lines and pixels.
 struct Frame {
@@ -51,7 +95,7 @@ inline void cubic_weights(Number share, Number* weights) {
     weights[3] = both * share;
 }
 
-// Bicubic (edges held), four times: `operations.bicubic_upsample`; plus `residual` in cells, unless null.
+// Bicubic (edges held), four times: `operations.bicubic_upsample`; plus `residual` in cells of either size, unless null.
 inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, const Tensor* residual = nullptr) {
     float taps[SCALE][4];
     for (int phase = 0; phase < SCALE; ++phase) {
@@ -60,6 +104,7 @@ inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, cons
         cubic_weights(position - std::floor(position), weights);
         for (int k = 0; k < 4; ++k) taps[phase][k] = static_cast<float>(weights[k]);
     }
+    const int cell = residual ? to.width / residual->width : 1;
     const size_t line = static_cast<size_t>(from.width + 4) * 4;
     float* scratch = machine.workspace.per_thread(SCRATCH, machine.pool.threads(), line);
     machine.pool.run(to.height, [&](int y, int thread) {
@@ -75,7 +120,7 @@ inline void enlarge(Machine& machine, const Tensor& from, const Tensor& to, cons
             const int phase = x % SCALE, left = x / SCALE - (phase < 2 ? 2 : 1);
             Vec4 sum{};
             for (int k = 0; k < 4; ++k) sum += taps[phase][k] * load4(row + static_cast<size_t>(left + k + 2) * 4);
-            if (residual) sum += load4(residual->at(y / SCALE, x / SCALE) + (phase_y * SCALE + phase) * 4);
+            if (residual) sum += load4(residual->at(y / cell, x / cell) + ((y % cell) * cell + x % cell) * 4);
             store4(to.at(y, x), sum);
         }
     });

@@ -111,26 +111,45 @@ class Propagation {
         : backward_(all, "propagation.backward_pass", settings, 1),
           forward_(all, "propagation.forward_pass", settings, 2),
           refine_(all, "propagation.refine", settings.channels),
-          head_(read_cells(all, "propagation.decoder.head", settings.channels)) {}
+          enlarger_(all, "propagation.decoder", settings) {
+        if (!settings.joined_passes) return;
+        const int c = settings.channels;
+        ChannelMap own = channel_map(c), other;
+        append_channels(other, c, c);
+        joint_ = std::make_unique<Convolution>(read_conv_prelu(all, "propagation.joint", c, 2 * c, 1),
+                                               std::vector<ChannelMap>{own, other}, channel_map(c));
+    }
 
     void backward(Machine& machine, const Step& step, const Tensor& state) const { backward_.run(machine, step, state); }
 
     // `refined`: the features for everything that follows; it may lie where the step's backward state does.
     void forward(Machine& machine, const Step& step, const Tensor& state, const Tensor& refined) const {
-        forward_.run(machine, step, state, &refine_, refined);
+        if (!joint_) {
+            forward_.run(machine, step, state, &refine_, refined);
+            return;
+        }
+        forward_.run(machine, step, state);
+        Workspace& workspace = machine.workspace;
+        const Tensor joined = workspace.tensor(JOINED, state.height, state.width, state.channels);
+        const Tensor middle = workspace.tensor(MIDDLE, state.height, state.width, state.channels);
+        const Plain first({const_cast<float*>(step.own[1]), state.height, state.width, state.channels}), second(state);
+        joint_->run(machine, {&first, &second}, {joined});
+        Sequence layers(machine);
+        refine_.add_to(layers, joined, middle, refined);
+        layers.run();
     }
 
-    // What the frame's bicubic enlargement lacks, in cells of 4 x 4 pixels.
+    // What the frame's bicubic enlargement lacks, in cells.
     Tensor residual(Machine& machine, const Tensor& features) const {
-        const Tensor cells = machine.workspace.tensor(RESIDUAL, features.height, features.width, CELL);
-        head_.run(machine, features, {cells});
-        return cells;
+        Sequence layers(machine);
+        return enlarger_.run(machine, layers, features);
     }
 
    private:
     const PropagationPass backward_, forward_;
     const ResidualBlock refine_;
-    const Convolution head_;
+    const Enlarger enlarger_;
+    std::unique_ptr<Convolution> joint_;
 };
 
 }  // namespace safa

@@ -22,6 +22,8 @@ struct Settings {
     int32_t blend_prior;
     int32_t flow_prior;
     int32_t propagation;  // residual blocks of each pass along a window; 0: none
+    int32_t joined_passes;
+    int32_t enlarger_channels;
     int32_t bfloat16;     // whether convolutions may multiply bfloat16
 };
 
