@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scripts.teacher_weights import FILES, RELEASED, convert, our_name
 from torch import Tensor, nn
 
 from safa.errors import SafaError
@@ -17,7 +18,6 @@ from safa.network.safa import Safa
 from safa.training.basicvsr import BLOCKS, BasicVSR, BasicVSRTeacher, SpyNet, is_basicvsr, load_basicvsr
 from safa.training.inherit import needed_blocks, start_from_teacher
 from safa.training.pretrained import start_anew, start_from
-from scripts.teacher_weights import FILES, RELEASED, convert, our_name
 
 HEIR = SafaConfig(
     grid="input",
@@ -99,7 +99,9 @@ def test_the_most_needed_blocks_are_kept_in_their_order() -> None:
     assert needed_blocks(BLOCKS) == list(range(BLOCKS))
     for count in (5, 15, 20):
         kept = needed_blocks(count)
-        assert kept == sorted(set(kept)) and len(kept) == count and {1, 3, 4, 28, 29} <= set(kept)
+        assert kept == sorted(set(kept))
+        assert len(kept) == count
+        assert {1, 3, 4, 28, 29} <= set(kept)
     with pytest.raises(SafaError, match="31 of them"):
         needed_blocks(31)
 
@@ -107,7 +109,9 @@ def test_the_most_needed_blocks_are_kept_in_their_order() -> None:
 def test_a_file_of_the_teacher_starts_a_network(teacher: BasicVSR, tmp_path: Path) -> None:
     path = tmp_path / "teacher.safetensors"
     save_file(dict(teacher.state_dict()), str(path))
-    assert is_basicvsr(path) and not is_basicvsr(tmp_path / "nothing") and not is_basicvsr(Path(__file__))
+    assert is_basicvsr(path)
+    assert not is_basicvsr(tmp_path / "nothing")
+    assert not is_basicvsr(Path(__file__))
     torch.testing.assert_close(load_basicvsr(path).head.weight, teacher.head.weight)
     network = Safa(HEIR)
     start_from(network, str(path))
@@ -143,7 +147,8 @@ def released_name(ours: str) -> str:
 
 def test_the_published_package_is_converted(teacher: BasicVSR, tmp_path: Path) -> None:
     state = {released_name(name): value for name, value in teacher.state_dict().items()}
-    assert {our_name(name) for name in state} == set(teacher.state_dict()) and RELEASED
+    assert {our_name(name) for name in state} == set(teacher.state_dict())
+    assert RELEASED
     state |= {"spynet.mean": torch.zeros(1, 3, 1, 1), "spynet.std": torch.ones(1, 3, 1, 1)}
     torch.save({"params": state}, tmp_path / "weights.pth")
     wheel = tmp_path / "some.whl"

@@ -145,7 +145,9 @@ def test_plain_blocks_give_the_same_and_stay_plain(data: Path, tmp_path: Path) -
         torch.testing.assert_close(block(x), learned)
     other = lively_network(NETWORK).propagation.refine  # type: ignore[union-attr]
     other.act.weight.data[0] = 0.5  # learned
-    assert not other.make_plain() and other.plain_slope is None and other.beta.requires_grad
+    assert not other.make_plain()
+    assert other.plain_slope is None
+    assert other.beta.requires_grad
 
 
 def test_the_objective_can_be_learnt(data: Path) -> None:
