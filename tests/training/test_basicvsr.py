@@ -128,7 +128,7 @@ def test_pictures_for_a_pack_are_rounded_and_as_large_as_the_truth(teacher: Basi
     path = tmp_path / "teacher.safetensors"
     save_file(dict(teacher.state_dict()), str(path))
     frames = list(np.random.default_rng(1).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8))
-    pictures = BasicVSRTeacher(path)(frames)
+    pictures = BasicVSRTeacher([path, path])(frames)
     assert [picture.shape for picture in pictures] == [(64, 96, 3)] * 3
     assert all(picture.dtype == np.uint8 for picture in pictures)
 

@@ -51,7 +51,8 @@ def pack_command(
     ] = None,
     names: Annotated[Path | None, typer.Option(help="List of the data set's sequences to take.")] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Pack its pictures too: a file of scripts/teacher_weights.py.")
+        list[Path] | None,
+        typer.Option(help="Pack its pictures too: a file of scripts/teacher_weights.py; of several, the mean."),
     ] = None,
     moving: Annotated[int, typer.Option(help="Windows of photographs in motion to pack beside SIZE.")] = 0,
     graphics: Annotated[float, typer.Option(help="Share of those with subtitles, titles and logos.")] = 0.0,
@@ -78,13 +79,13 @@ def pack_command(
     )
 
 
-def _teacher(path: Path | None) -> Teacher | None:
-    if path is None:
+def _teacher(paths: list[Path] | None) -> Teacher | None:
+    if not paths:
         return None
     _require_training()
     from safa.training.basicvsr import BasicVSRTeacher
 
-    return BasicVSRTeacher(path)
+    return BasicVSRTeacher(paths)
 
 
 def train_command(

@@ -191,16 +191,19 @@ def load_basicvsr(path: Path) -> BasicVSR:
 
 
 class BasicVSRTeacher:
-    """The teacher's pictures of frames as they would be enlarged from a quarter of their size.
+    """Pictures of frames as enlarged from a quarter of their size: the mean of one or more teachers'.
 
     Args:
-        path: weight file made by ``scripts/teacher_weights.py``.
-        device: where it is computed; in bfloat16 where the processor multiplies it.
+        paths: weight files made by ``scripts/teacher_weights.py``.
+        device: where they are computed; in bfloat16 where the processor multiplies it.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, paths: Sequence[Path], device: str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = load_basicvsr(path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks = [
+            load_basicvsr(path).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for path in paths
+        ]
         self.half = self.device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
     @torch.no_grad()
@@ -209,7 +212,7 @@ class BasicVSRTeacher:
         reduced = np.stack([reduce_quarter(frame) for frame in frames])
         window = torch.from_numpy(reduced).to(self.device).permute(0, 3, 1, 2)[None].float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            pictures = self.network(window)[0]
+            pictures = torch.stack([network(window)[0] for network in self.networks]).mean(dim=0)
         rounded = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [np.ascontiguousarray(picture) for picture in rounded]
 

@@ -72,9 +72,10 @@ class TrainConfig:
             and, for other scenes, to the flow of ``teacher``.
         truth_loss, distillation_loss: of windows: weight of ``loss`` against the truth, and of the same loss against
             the teacher's pictures, those that the data hold (``safa pack --teacher``) or those of ``teacher``.
-        teacher: of pairs: shipped name or file of weights to learn flow from; of windows: file of the teacher BasicVSR
-            (``scripts/teacher_weights.py``), whose pictures of the input frames are computed in every step, where the
-            data hold none; or None.
+        teacher: of pairs: shipped name or file of weights to learn flow from, or None.
+        picture_teachers: of windows: files of the teacher BasicVSR (``scripts/teacher_weights.py``), for data that hold
+            none of its pictures. Each step learns from one of them, drawn at random, which sees the input frames as
+            they are or mirrored: in the mean over steps, from the mean of their pictures, which is better than each.
         scale_choice: "selector" draws each block's scale with the selector's probabilities, and the gradient passes the
             draw straight through; "random" draws it evenly, for the whole batch, to train a network with
             ``network.fixed_scale`` so that it works at all its scales.
@@ -140,6 +141,7 @@ class TrainConfig:
     truth_loss: float = 1.0
     distillation_loss: float = 0.0
     teacher: str | None = None
+    picture_teachers: tuple[str, ...] = ()
     scale_choice: ScaleMode = "selector"
     scale_pattern: tuple[int, ...] | None = None
     pattern_share: float = 0.4
@@ -173,7 +175,7 @@ class TrainConfig:
         for name, choices in (("trained", Trained), ("times", Times), ("loss", PixelLoss), ("scale_choice", ScaleMode)):
             if getattr(self, name) not in get_args(choices):
                 raise SafaError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choices))}.")
-        for name in ("scale_pattern", "scale_shares", "betas"):
+        for name in ("scale_pattern", "scale_shares", "betas", "picture_teachers"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.patch % 32:
@@ -208,9 +210,11 @@ class TrainConfig:
             raise SafaError("Windows have no exact flow: flow_loss is for frames = 2.")
         if self.frames == 2 and self.distillation_loss:
             raise SafaError("distillation_loss is for windows: set frames to 3 or more.")
-        if self.frames > 2 and self.teacher is not None and not self.distillation_loss:
-            raise SafaError("teacher counts for nothing in windows without distillation_loss; give that a weight.")
-        if self.distillation_loss and self.teacher is None and (self.crispness or self.graphics):
+        if self.frames > 2 and self.teacher is not None:
+            raise SafaError("teacher is for frames = 2: windows learn from picture_teachers.")
+        if self.picture_teachers and not self.distillation_loss:
+            raise SafaError("picture_teachers count for nothing without distillation_loss; give that a weight.")
+        if self.distillation_loss and not self.picture_teachers and (self.crispness or self.graphics):
             raise SafaError("Packed pictures of a teacher are of scenes as they are: set crispness and graphics to 0.")
 
     def _check_scales(self) -> None:
@@ -273,7 +277,7 @@ class TrainConfig:
             degradation=self.degradation,
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
-            with_taught=self.distillation_loss > 0 and self.teacher is None,
+            with_taught=self.distillation_loss > 0 and not self.picture_teachers,
             with_flow=self.flow_loss > 0,
         )
 

@@ -30,7 +30,7 @@ from safa.errors import SafaError
 from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 from safa.training.active_time import ActiveTime
-from safa.training.basicvsr import BasicVSR, load_basicvsr
+from safa.training.basicvsr import load_basicvsr
 from safa.training.config import TrainConfig
 from safa.training.interrupt import Interrupt, ignore_in_worker
 from safa.training.losses import Perceptual
@@ -263,18 +263,18 @@ def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 
 
 def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Objective:
-    teacher: Safa | BasicVSR | None = None
-    perceptual = None
+    teacher, perceptual = None, None
     if config.teacher is not None:
-        if config.frames > 2:
-            teacher = load_basicvsr(Path(config.teacher))
-        else:
-            teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
+        teacher = load_checkpoint(config.teacher).network.eval().requires_grad_(False)
         teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.perceptual_loss or config.perceptual_share or config.feature_adversarial_share:
         perceptual = Perceptual(Path(str(config.perceptual_weights))).to(device)
         perceptual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Objective(network, config, teacher, perceptual).to(device)
+    picture_teachers = [
+        load_basicvsr(Path(path)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for path in config.picture_teachers
+    ]
+    objective = Objective(network, config, teacher, perceptual, picture_teachers).to(device)
     return objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

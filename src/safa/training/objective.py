@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -45,17 +46,18 @@ class Objective(nn.Module):
     Args:
         network: is trained.
         config: which terms count how much.
-        teacher: of pairs, a network to learn flow from where the exact flow is not known; of windows, one to learn
-            pictures of the input frames from.
+        teacher: network to learn flow from where the exact flow is not known.
         perceptual: features for the perceptual term.
+        picture_teachers: networks to learn pictures of the input frames of windows from.
     """
 
     def __init__(
         self,
         network: Safa,
         config: TrainConfig,
-        teacher: Safa | BasicVSR | None = None,
+        teacher: Safa | None = None,
         perceptual: Perceptual | None = None,
+        picture_teachers: Sequence[BasicVSR] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -65,8 +67,9 @@ class Objective(nn.Module):
         patterns = ("lattices", config.lattice_loss, lattices), ("false_detail", config.false_detail_loss, false_detail)
         # What results should not have more of than the truth: name, weight and term.
         self.patterns = [pattern for pattern in patterns if pattern[1]]
-        # In a tuple, so that they are no submodules: they are not trained, averaged or shared between devices.
+        # In tuples, so that they are no submodules: they are not trained, averaged or shared between devices.
         self._fixed = (teacher, perceptual)
+        self._picture_teachers = tuple(picture_teachers)
         scales = network.config.scales
         wanted = torch.tensor(config.scale_shares or [1.0] * len(scales))
         wanted = wanted / wanted.sum()
@@ -124,8 +127,13 @@ class Objective(nn.Module):
         """The teacher's pictures of the input frames, ``B*N,3,4h,4w``, and between, ``B,3,4h,4w``, if there are any."""
         if sample.taught is not None:
             return sample.taught[0].flatten(0, 1), sample.taught[1]
-        teacher = self._fixed[0]
-        return (teacher(sample.frames).flatten(0, 1), None) if isinstance(teacher, BasicVSR) else (None, None)
+        teachers = self._picture_teachers
+        if not teachers:
+            return None, None
+        teacher, mirrored = teachers[int(torch.randint(len(teachers), ()))], bool(torch.rand(()) < 0.5)
+        frames = sample.frames.flip(-1) if mirrored else sample.frames
+        pictures: Tensor = teacher(frames)
+        return (pictures.flip(-1) if mirrored else pictures).flatten(0, 1), None
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
         """The terms about how sharp the two frames around the time between and that one look."""
@@ -200,15 +208,10 @@ class Objective(nn.Module):
             return config.scale_pattern
         return torch.randint(len(network.scales), (network.blocks,)).tolist()  # type: ignore[no-any-return]
 
-    @property
-    def _flow_teacher(self) -> Safa | None:
-        teacher = self._fixed[0]
-        return teacher if isinstance(teacher, Safa) else None
-
     @torch.no_grad()
     def _guide(self, sample: Sample) -> PairState | None:
         """The teacher's view of the pair; None where nothing is to be learnt from it."""
-        teacher = self._flow_teacher
+        teacher = self._fixed[0]
         if teacher is None or sample.flow is None or not bool(sample.flow.isnan().any()):
             return None
         return encode_first(teacher, sample)
@@ -216,7 +219,7 @@ class Objective(nn.Module):
     @torch.no_grad()
     def _wanted_flow(self, exact: Tensor, guide: PairState | None, t: Tensor) -> Tensor:
         """The exact flow ``B,4,h,w``, and the teacher's where that is NaN."""
-        teacher = self._flow_teacher
+        teacher = self._fixed[0]
         if teacher is None or guide is None:
             return exact
         taught = to_low_resolution(teacher.synthesize(guide, t).flow, exact.shape[-1])
