@@ -17,7 +17,7 @@ RUN python -m venv /opt/safa \
     && version="$(sed -n 's/^torch==//p' constraints.txt)" \
     && if [ -n "${TORCH}" ]; then /opt/safa/bin/pip install --no-cache-dir \
         --index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}"; fi
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY src src
 RUN /opt/safa/bin/pip install --no-cache-dir --constraint constraints.txt .
 

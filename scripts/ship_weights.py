@@ -22,12 +22,15 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--note", default="")
+    parser.add_argument("--notice", default="", help="published networks it was trained with, and their licences")
     parser.add_argument("--start", help="weights where the line begins")
     parser.add_argument("--way", type=float, default=1.0, help="how far to go on it, 1 for the trained weights")
     parser.add_argument("--parts", nargs="+", help="parts of the network that go there; the others stay at the start")
     arguments = parser.parse_args()
     trained = load_checkpoint(arguments.checkpoint)
     provenance = {**trained.provenance, "note": arguments.note}
+    if arguments.notice:
+        provenance["notice"] = arguments.notice
     network = trained.network
     if arguments.start:
         start = load_checkpoint(arguments.start)

@@ -93,6 +93,8 @@ def weights_rows(checkpoint: Checkpoint, default: bool) -> Rows:
         rows.append(("training", f"{told['steps']} steps{minutes}"))
     if told.get("note"):
         rows.append(("note", str(told["note"])))
+    if told.get("notice"):
+        rows.append(("made with", str(told["notice"])))
     return [*rows, ("SHA-256", checkpoint.sha256)]
 
 
