@@ -130,3 +130,31 @@ def test_windows_go_through_codecs_in_many_ways() -> None:
 def test_rounds_are_one_or_two() -> None:
     with pytest.raises(SafaError, match="must be 1 or 2"):
         Degradation(rounds=3)
+
+
+def chroma_shift(frame: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """How far colours of ``frame`` lie right of and below those of ``truth``, in pixels, by their first derivatives."""
+    blue, wanted = (picture[8:-8, 8:-8].astype(float) @ np.array([-0.169, -0.331, 0.5]) for picture in (frame, truth))
+    gradients = np.stack([np.gradient(wanted, axis=axis).ravel() for axis in (1, 0)], axis=1)
+    shift = np.linalg.lstsq(gradients, (wanted - blue).ravel(), rcond=None)[0]
+    return float(shift[0]), float(shift[1])
+
+
+def test_a_shift_of_colours_is_measured_in_pixels() -> None:
+    wide = texture(3, 160, 160)
+    assert chroma_shift(wide[:128, 1:129], wide[:128, :128]) == pytest.approx((-1, 0), abs=0.15)
+    assert chroma_shift(wide[1:129, :128], wide[:128, :128]) == pytest.approx((0, -1), abs=0.15)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2", "vp9"])
+def test_codecs_leave_colours_where_they_are(codec: str) -> None:
+    frame = texture(3, 128, 128)
+    (coded,) = pass_codec([frame], codec, 1.0)  # type: ignore[arg-type]
+    assert chroma_shift(coded, frame) == pytest.approx((0, 0), abs=0.05)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2", "vp9"])
+def test_codecs_leave_brightness_as_it_is(codec: str) -> None:
+    frame = np.full((64, 64, 3), (200, 90, 40), np.uint8)
+    (coded,) = pass_codec([frame], codec, 1.0)  # type: ignore[arg-type]
+    assert np.abs(coded.reshape(-1, 3).mean(axis=0) - (200, 90, 40)).max() < 3

@@ -1,4 +1,10 @@
-"""Real encoders and decoders in memory: for packed training windows, and for the artefacts of compressed video."""
+"""Real encoders and decoders in memory: for packed training windows, and for the artefacts of compressed video.
+
+
+Colours at half the resolution (4:2:0) are made and read as the video tool does it: filtered, and where codecs have
+them, at the left of the two columns that they belong to. Repeating one of four pixels instead moves colours by half a
+pixel, which networks would learn to undo.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,7 @@ import numpy as np
 
 from safa.data.scene import Image
 from safa.errors import SafaError
+from safa.video.colour import Colour, FromRgb, ToRgb
 from safa.video.write.codecs import x265_unit
 
 CodecName = Literal["h264", "hevc", "mpeg2", "vp9"]
@@ -23,6 +30,8 @@ ENCODERS: dict[CodecName, str] = {
     "mpeg2": "mpeg2video",
     "vp9": "libvpx-vp9",
 }
+# The frames' colours while they are coded in 4:2:0: those of a small video without tags.
+COLOUR = Colour().resolved(height=480)
 DECODERS: dict[CodecName, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
 # x264's AVX-512 code for macroblock trees reads memory it has not written, so frames of some sizes come out different
 # each time (seen with widths below 128 and with 200). SSE2, which every x86-64 processor has, takes hardly longer.
@@ -62,8 +71,9 @@ def encode_packets(
     if codec == "hevc":
         context.options["x265-params"] += x265_unit(width, height)
     packets: list[bytes] = []
+    to_yuv = FromRgb(COLOUR, "yuv420p") if chroma == "420" else _to_full_yuv
     for index, image in enumerate(frames):
-        frame = _to_yuv(image, chroma)
+        frame = to_yuv(image)
         frame.pts, frame.time_base = index, Fraction(1, 25)
         packets += [bytes(packet) for packet in context.encode(frame)]
     return packets + [bytes(packet) for packet in context.encode(None)]
@@ -74,10 +84,11 @@ def decode_packets(packets: Sequence[bytes], codec: CodecName, most_frames: int 
     context = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(context, av.VideoCodecContext)
     context.thread_count = 1
+    to_rgb = ToRgb(COLOUR, rgb=False, bit_depth=8, alpha=False, codec=codec)
     frames: list[Image] = []
     for data in [*packets, None]:
         for frame in context.decode(av.Packet(data) if data is not None else None):
-            frames.append(_to_rgb(frame))
+            frames.append(to_rgb(frame) if frame.format.name.startswith("yuv420p") else _from_full_yuv(frame))
             if len(frames) == most_frames:
                 return frames
     return frames
@@ -90,17 +101,13 @@ def decode_stream(data: bytes, codec: CodecName, most_frames: int | None = None)
     return decode_packets(packets, codec, most_frames)
 
 
-# BT.601 both ways: what matters is only that one undoes the other, and OpenCV is faster than swscale.
-def _to_yuv(image: Image, chroma: Chroma) -> av.VideoFrame:
-    if chroma == "420":
-        return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
+# Full range both ways: nothing else reads these, and OpenCV is faster than swscale.
+def _to_full_yuv(image: Image) -> av.VideoFrame:
     planes = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]].transpose(2, 0, 1)
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(planes, np.uint8), "yuv444p")
 
 
-def _to_rgb(frame: av.VideoFrame) -> Image:
+def _from_full_yuv(frame: av.VideoFrame) -> Image:
     planes = np.asarray(frame.to_ndarray(), np.uint8)
-    if frame.format.name.startswith("yuv420p"):
-        return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420), np.uint8)
     interleaved = np.ascontiguousarray(planes.transpose(1, 2, 0)[..., [0, 2, 1]])
     return np.asarray(cv2.cvtColor(interleaved, cv2.COLOR_YCrCb2RGB), np.uint8)
