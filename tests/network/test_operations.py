@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safa.network.operations import _gathered_bicubic, _places, warp, warp_bicubic
+from safa.network.operations import _flat_index, _gathered_bicubic, _places, warp, warp_bicubic
 
 
 def random_flow(height: int, width: int, reach: float) -> torch.Tensor:
@@ -23,6 +23,12 @@ def test_bicubic_fetching_is_the_same_on_a_device_without_a_kernel(size: tuple[i
     torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
     if not reach:
         torch.testing.assert_close(found, image, atol=1e-4, rtol=0)
+
+
+def test_places_of_large_pictures_are_exact() -> None:
+    # 7680 x 4320: beyond 2**24 float32 holds even numbers alone.
+    y, x = torch.tensor([4319.0, 4319.0, -1.0, 5000.0]), torch.tensor([7677.0, 7679.0, 3.0, 9000.0])
+    assert _flat_index(y, x, 4320, 7680).tolist() == [4319 * 7680 + 7677, 4319 * 7680 + 7679, 3, 4319 * 7680 + 7679]
 
 
 def test_bicubic_fetching_keeps_what_bilinear_averages_away() -> None:

@@ -44,7 +44,7 @@ DetailOfWeights = Annotated[
         "given, 0.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, xpu or mps.")]
 Precision = Annotated[
     str,
     typer.Option(help="auto, float32, bfloat16 or, on GPUs, float16; auto is half precision where that is faster."),

@@ -110,6 +110,7 @@ def installation_rows(facts: dict[str, Any], default: str) -> Rows:
         ("precision", facts["precision"]),
         ("processor threads", str(facts["threads"])),
         ("NVIDIA GPU (cuda)", facts["cuda"]),
+        ("Intel GPU (xpu)", facts["xpu"]),
         ("Apple GPU (mps)", facts["mps"]),
         ("weights", ", ".join(weights)),
     ]

@@ -100,6 +100,7 @@ def _installation() -> tuple[Facts, Tables]:
         "engines": availability(),
         "precision": usual_precision(),
         "cuda": "not available",
+        "xpu": "not available",
         "mps": "not available",
         "weights": ", ".join(shipped_names()),
     }
@@ -109,6 +110,8 @@ def _installation() -> tuple[Facts, Tables]:
         facts["torch"] = torch.__version__
         if torch.cuda.is_available():
             facts["cuda"] = torch.cuda.get_device_name()
+        if torch.xpu.is_available():
+            facts["xpu"] = torch.xpu.get_device_name()
         if torch.backends.mps.is_available():
             facts["mps"] = "available"
     return facts, {"this installation": installation_rows(facts, DEFAULT)}

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from safa.engine.process_memory import CGROUP
 from safa.errors import SafaError, needs_pytorch
@@ -18,8 +21,12 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 CPU = "cpu"
 
-# What is there where a GPU may be: NVIDIA's driver, AMD's, and Windows' own under WSL.
+GPU_KINDS = ("cuda", "xpu", "mps")
+"""NVIDIA's and AMD's, Intel's, and Apple's GPUs, as PyTorch calls them."""
+# What is there where a GPU may be: NVIDIA's driver, AMD's, and Windows' own under WSL. Intel's driver is everywhere on
+# Linux, but only PyTorch's build for it uses it.
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+INTEL_BUILD = "+xpu"
 
 
 def pick_device(name: str) -> str:
@@ -41,16 +48,43 @@ def pick_device(name: str) -> str:
 
 
 def is_cuda(device: str) -> bool:
-    """Whether it is an NVIDIA or AMD GPU."""
-    return device.partition(":")[0] == "cuda"
+    """Return whether ``device`` is an NVIDIA or AMD GPU."""
+    return _kind(device) == "cuda"
 
 
 def synchronize(device: str) -> None:
     """Wait until a GPU has done what it was given; it works asynchronously."""
-    if is_cuda(device):
-        import torch
+    if (gpu := _gpu_module(device)) is not None:
+        gpu.synchronize(*_number(device))
 
-        torch.cuda.synchronize(device)
+
+def release_cache(device: str) -> None:
+    """Give memory back to a GPU that PyTorch keeps there for later."""
+    if (gpu := _gpu_module(device)) is not None:
+        gpu.empty_cache()
+
+
+def free_bytes(device: str) -> int | None:
+    """Free memory of a GPU with memory of its own; None for the CPU and for Apple's GPUs, which share its memory."""
+    gpu = _gpu_module(device)
+    if gpu is None or not hasattr(gpu, "memory_allocated"):
+        return None
+    if hasattr(gpu, "mem_get_info"):
+        return int(gpu.mem_get_info(device)[0])
+    return int(gpu.get_device_properties(device).total_memory - gpu.memory_allocated(device))
+
+
+def peak_allocated(device: str, call: Callable[[], None]) -> int | None:
+    """Run ``call``; return the bytes it needed on a GPU beyond what was allocated, None where that is not known."""
+    gpu = _gpu_module(device)
+    if gpu is None or not hasattr(gpu, "max_memory_allocated"):
+        call()
+        return None
+    gpu.reset_peak_memory_stats(device)
+    before = gpu.memory_allocated(device)
+    call()
+    synchronize(device)
+    return int(gpu.max_memory_allocated(device) - before)
 
 
 def processor_threads() -> int:
@@ -85,11 +119,29 @@ def _allowed_by_container() -> int:
     return sys.maxsize
 
 
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _number(device: str) -> tuple[str, ...]:
+    """The device as an argument for those kinds of which there may be several."""
+    return () if _kind(device) == "mps" else (device,)
+
+
+def _gpu_module(device: str) -> ModuleType | None:
+    """PyTorch's functions for a kind of GPU; None for the CPU."""
+    if _kind(device) not in GPU_KINDS:
+        return None
+    import torch
+
+    return getattr(torch, _kind(device))  # type: ignore[no-any-return]
+
+
 def _best() -> str:
     """Loading PyTorch takes seconds, so it is only done where there may be a GPU for it."""
     possible = sys.platform in ("darwin", "win32") or any(map(os.path.exists, GPU_FILES))
-    if not possible or find_spec("torch") is None:
+    if find_spec("torch") is None or not (possible or INTEL_BUILD in version("torch")):
         return CPU
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else CPU
+    return next((kind for kind in GPU_KINDS if getattr(torch, kind).is_available()), CPU)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from safa.engine import process_memory as memory
-from safa.engine.device import is_cuda
+from safa.engine.device import peak_allocated
 
 
 def peak_bytes(call: Callable[[], None], device: str) -> int | None:
     """Peak memory of ``call`` on ``device``; None where the system does not tell (CPUs outside Linux)."""
-    if is_cuda(device):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return int(torch.cuda.max_memory_allocated(device) - before)
-    if device != "cpu" or not memory.reset_peak():
+    if device != "cpu":
+        return peak_allocated(device, call)
+    if not memory.reset_peak():
         call()
         return None
     before = memory.resident()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.engine.base import Part, Rendering, ScaleChoice
-from safa.engine.device import is_cuda
+from safa.engine.device import release_cache
 from safa.engine.images import STRIP, Array, max_value
 from safa.engine.memory_estimate import torch_bytes
 from safa.network.config import Region, Scale
@@ -44,10 +44,7 @@ class TorchEngine:
         return torch_bytes(self.config, frames)
 
     def release(self) -> None:
-        if is_cuda(self.device):
-            torch.cuda.empty_cache()
-        elif self.device == "mps":
-            torch.mps.empty_cache()
+        release_cache(self.device)
 
     def encode_frame(self, frame: NDArray[np.float32]) -> FrameState:
         with torch.inference_mode(), self._autocast():

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from safa.engine import process_memory as memory
-from safa.engine.device import is_cuda
+from safa.engine.device import free_bytes
 from safa.engine.images import Array
 from safa.engine.process_memory import MIB, readable
 from safa.errors import JournalMismatch, OutOfMemory
@@ -91,10 +91,9 @@ class Budget:
         self._most: int | None = None
         self._settled: int | None = None
         self._on_shrink: Callable[[Share], None] | None = None
-        if is_cuda(device):
-            import torch
-
-            self._free = int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
+        free = free_bytes(device)
+        if free is not None:
+            self._free = int(FREE_SHARE * free)
             self._free = min(self._free, ceiling) if ceiling is not None else self._free
         elif ceiling is None:
             self._free = int(FREE_SHARE * memory.available())

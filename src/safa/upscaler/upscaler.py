@@ -55,7 +55,7 @@ class Upscaler:
 
     Args:
         checkpoint: from ``safa.load`` or ``load_checkpoint``.
-        device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the best there is).
+        device: "cpu", "cuda", "cuda:1", "xpu", "mps" or "auto" (the best there is).
         precision: "float32", "bfloat16", "float16" (not native) or "auto" for the convolutions: half precision where it
             is faster (flow, warps and image fusion are always float32).
         engine: "torch", "native" (this package's own, for CPUs) or "auto" (native where it can).
