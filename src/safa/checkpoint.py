@@ -57,7 +57,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, network: Safa, name: str) -> Checkpoint:
-        """Of a module: its weights as they are now, and itself as ``network``."""
+        """Make a checkpoint of a module: a copy of its weights, and the module itself as ``network``."""
         made = cls(network.config, arrays_of(network), name)
         made._network = network
         return made
@@ -79,7 +79,7 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learnt: all but the statistics of batch normalisation."""
+        """Number of learned parameters, without the statistics of batch normalisation."""
         return sum(tensor.size for name, tensor in self.tensors.items() if not name.endswith(BUFFERS))
 
 

@@ -1,4 +1,4 @@
-"""How fast the engines are on this machine, what memory they take and where the time goes."""
+"""Measurements of the engines on this machine: speed, memory and time per stage."""
 
 from safa.bench.cases import Bench, Case, run_bench
 from safa.bench.networks import usable_engines

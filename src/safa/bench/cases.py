@@ -1,4 +1,4 @@
-"""How fast each engine is on this machine: interleaved rounds, medians, and ratios to PyTorch.
+"""Speed of each engine on this machine: interleaved rounds, medians, and ratios to PyTorch.
 
 Timings on shared machines are noisy, so every round measures every case once, and cases are compared by the medians
 of the same rounds.
@@ -58,7 +58,7 @@ class Bench:
     device: str
 
     def ratio(self, case: Case) -> float | None:
-        """How many times faster than PyTorch the case is; None if PyTorch was not measured."""
+        """Speed relative to PyTorch; None if PyTorch was not measured."""
         for other in self.cases:
             same = (other.weights, other.width, other.height, other.scale, other.frames)
             here = (case.weights, case.width, case.height, case.scale, case.frames)

@@ -1,4 +1,4 @@
-"""What is measured: networks and the frames they are given."""
+"""Networks to measure, and frames to give them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Work:
 
 
 def stream_work(engine: Engine, size: tuple[int, int], count: int) -> Work:
-    """What an engine does of a stream, with ``count`` output frames for each pair.
+    """Return a function that makes an engine's work of a stream, with ``count`` output frames for each pair.
 
     For networks that look at two frames, one pair: a new frame is encoded and joined to one that is there. For
     networks with propagation a whole window with its margins, which serves as many pairs as the window is long.

@@ -1,4 +1,4 @@
-"""Where an engine's time goes, stage by stage of the network."""
+"""Time of an engine, stage by stage of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream saves over calls for one pair after the other."""
+"""Time of a stream relative to separate calls for each pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which windows of a clip are worth packing: sharp and moving ones, without cuts and repeated frames."""
+"""Search for the windows of a clip worth packing: sharp and moving, without cuts and repeated frames."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Reel(Protocol):
 
     @property
     def name(self) -> str:
-        """Where it comes from."""
+        """Name of the clip that it was cut from."""
 
     @property
     def count(self) -> int:
@@ -71,7 +71,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Spans:
-    """How far apart neighbouring input frames are, in source frames, and how often each distance is drawn."""
+    """Distances between neighbouring input frames, in source frames, and their probabilities."""
 
     lengths: tuple[int, ...] = (2, 3, 4, 6, 8)
     shares: tuple[float, ...] = (0.45, 0.15, 0.2, 0.1, 0.1)
@@ -129,7 +129,7 @@ def load_clip(sequence: FrameSequence) -> Clip:
 
 
 def longest_span(count: int, frames: int) -> int:
-    """How far apart, in source frames, ``frames`` consecutive ones of a window can be in a reel of ``count``."""
+    """Return the largest distance, in source frames, of neighbours among ``frames`` input frames in a reel of ``count``."""
     return (count - 1) // (frames - 1)
 
 

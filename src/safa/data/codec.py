@@ -95,7 +95,7 @@ def decode_packets(packets: Sequence[bytes], codec: CodecName, most_frames: int 
 
 
 def decode_stream(data: bytes, codec: CodecName, most_frames: int | None = None) -> list[Image]:
-    """As ``decode_packets`` for packets that were joined into one H.264, HEVC or MPEG-2 byte stream."""
+    """Decode packets that were joined into one H.264, HEVC or MPEG-2 byte stream, as ``decode_packets`` does."""
     parser = av.CodecContext.create(DECODERS[codec], "r")
     packets = [bytes(packet) for packet in [*parser.parse(data), *parser.parse(None)]]
     return decode_packets(packets, codec, most_frames)

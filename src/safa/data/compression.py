@@ -1,4 +1,4 @@
-"""What video codecs do to frames: real encoders at a chosen quality, with typical options."""
+"""Damage by video codecs: real encoders at a chosen quality, with typical options."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ FLOW_MARGIN, WINDOW_MARGIN, MARGIN = 16, 8, 4
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How samples are made.
+    """Settings of training samples.
 
     Attributes:
         frames: 2 for pairs; more for windows of consecutive frames, of clips and of photographs that stay sharp.

@@ -33,7 +33,7 @@ KERNEL_SIDE = 11
 
 @dataclass(frozen=True)
 class Degradation:
-    """What may happen to the input frames; all off but the reduction at 0.
+    """Damage that input frames may get; with all probabilities 0 they are only reduced.
 
     Attributes:
         blur: probability of a blur in each of the two rounds (Gaussian, anisotropic, or a ringing low-pass).

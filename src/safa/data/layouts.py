@@ -1,4 +1,4 @@
-"""How the field's data sets lie on disk: folders of numbered frames, and lists that say which of them to take.
+"""Directory layouts of published data sets: folders of numbered frames, and lists that select some of them.
 
 Evaluation and training read the same trees; they differ in the part of them.
 """

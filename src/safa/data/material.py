@@ -1,4 +1,4 @@
-"""What there is to train on: reels and photographs, and a part of them held out for validation.
+"""Training material: reels and photographs, and a part of them held out for validation.
 
 A folder is read as a whole at every start, which is good for a try; ``safa pack`` makes a pack of it, which opens at
 once and takes little memory.
@@ -43,7 +43,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Material:
-    """What is trained on and what is kept apart for validation: whole clips and whole photographs."""
+    """Material to train on and material held out for validation: whole clips and whole photographs."""
 
     train: Split
     held_out: Split

@@ -189,7 +189,7 @@ def encode_still(image: Image, quality: int) -> bytes:
 
 
 def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where the stored bytes of an archive's member begin, and how many there are."""
+    """Return the offset and the size in bytes of an archive's stored member."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
         name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))

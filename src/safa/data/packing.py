@@ -52,7 +52,7 @@ TYPICAL_BYTES = 0.05
 
 @dataclass(frozen=True)
 class PackSettings:
-    """How a pack is made.
+    """Settings of a pack.
 
     Attributes:
         size: of the file in MiB, at most.
@@ -101,7 +101,7 @@ class PackProgress:
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What a finished pack holds."""
+    """Contents of a finished pack."""
 
     windows: int
     held_out_windows: int

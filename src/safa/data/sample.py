@@ -1,4 +1,4 @@
-"""What training is fed with: one example of what the network sees and what it should answer."""
+"""One training example: the network's inputs and its targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every source of training data hands out: a high-resolution moving scene at exact times."""
+"""A high-resolution moving scene at exact times, which every source of training data returns."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def _truth(picture: Array) -> Image:
-    """As 8 bits, and without what would leave no whole low-resolution pixel."""
+    """Convert to 8 bits and crop to whole low-resolution pixels."""
     height, width = picture.shape[:2]
     return to_8_bits(picture[: height - height % SCALE, : width - width % SCALE])
 

@@ -50,7 +50,7 @@ def load_still(path: Path) -> Still:
 
 
 def expose(render: Callable[[float], NDArray[np.float32] | Image], time: float, shutter: float) -> Image:
-    """What a camera records whose shutter is open from ``time - shutter / 2`` to ``time + shutter / 2``.
+    """Render the exposure of a shutter that is open from ``time - shutter / 2`` to ``time + shutter / 2``.
 
     Args:
         render: the picture ``H,W,3`` of 0..255 at a moment.

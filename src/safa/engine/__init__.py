@@ -1,4 +1,4 @@
-"""How a network runs: PyTorch on any device, or this package's own C++ on the CPU, behind one interface."""
+"""Engines that run a network: PyTorch on any device, or this package's own C++ on the CPU, behind one interface."""
 
 from safa.engine.base import Engine
 from safa.engine.choice import ENGINES, availability, pick_engine, usual_precision

@@ -1,4 +1,4 @@
-"""What an upscaler needs of a network, whoever computes it: encode frames, join two, ask for any time between."""
+"""Interface of an engine to the upscaler: encode frames, join two, synthesise any time between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Part = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class ScaleChoice:
-    """What the selector decided: the scale of each block, and its logits (nan where it was not asked)."""
+    """Decisions of the selector: the scale of each block, and its logits (nan where the scale was given)."""
 
     scales: tuple[int, ...]
     logits: tuple[tuple[float, ...], ...]
@@ -92,7 +92,7 @@ class Engine(Protocol):
         """
 
     def array(self, image: Any) -> NDArray[np.float32]:
-        """What a rendering holds as ``h,w,C``."""
+        """Convert a rendering's picture to an array ``h,w,C``."""
 
     def store(self, image: Any, part: Part, into: Array) -> None:
         """Write a part of a rendering's image into an array, see ``images.store``."""

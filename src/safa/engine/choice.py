@@ -1,4 +1,4 @@
-"""Which engine runs a network, and which there are here."""
+"""Choice of the engine that runs a network."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def pick_engine(
 
 
 def native_precision() -> str:
-    """What "auto" means for the native engine on this processor. Raises ``SafaError`` where it was not built."""
+    """Return the precision of "auto" for the native engine here. Raises ``SafaError`` where it was not built."""
     return "bfloat16" if library.usable_builds()[0] in library.BFLOAT16_BUILDS else "float32"
 
 
 def availability() -> str:
-    """Which engines there are here, and why not, in one line."""
+    """Return which engines can be used here, and why others cannot, in one line."""
     torch = "torch" if find_spec("torch") is not None else "no torch (PyTorch is not installed)"
     try:
         return f"{torch}, native ({library.usable_builds()[0]})"
@@ -62,7 +62,7 @@ def availability() -> str:
 
 
 def usual_precision() -> str:
-    """What "auto" means on this processor, and why, in a few words."""
+    """Return the precision that "auto" means on this processor, and the reason, in a few words."""
     try:
         if native_precision() == "bfloat16":
             return "bfloat16 (the processor multiplies it)"

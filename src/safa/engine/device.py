@@ -1,4 +1,4 @@
-"""Which device a network runs on, and with which numbers.
+"""Devices that a network can run on, and the number types there.
 
 Devices and number types are names here, as PyTorch has them: most of the package runs without PyTorch.
 """
@@ -88,7 +88,7 @@ def peak_allocated(device: str, call: Callable[[], None]) -> int | None:
 
 
 def processor_threads() -> int:
-    """As many as there are processor cores for this process, or ``OMP_NUM_THREADS`` where that is set.
+    """Return the number of processor cores for this process, or ``OMP_NUM_THREADS`` where that is set.
 
     Two threads of one core share its arithmetic units, so each core counts once. A container may be allowed less.
     """

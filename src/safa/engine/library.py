@@ -192,7 +192,7 @@ def load(build: str) -> ctypes.CDLL:
 
 
 def sources_digest(folder: Path) -> str:
-    """Of the engine's sources; "" where they are not installed. ``setup.py`` hands the same to the compiler."""
+    """Return a digest of the engine's sources, as ``setup.py`` compiles it in; "" where they are not installed."""
     digest = hashlib.sha256()
     files = sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])
     for file in files:

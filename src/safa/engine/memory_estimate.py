@@ -1,4 +1,4 @@
-"""What a network takes in memory while it works, from its settings: bytes for each pixel of the input frames.
+"""Estimate of a network's working memory from its settings, in bytes per pixel of the input frames.
 
 Counted are the frames' states, what joins them, one result and everything in between, at the finest scale. What does
 not grow with the frame (weights, scratch per thread) is not.
@@ -14,7 +14,7 @@ OUTPUT = SCALE * SCALE
 
 
 def native_bytes(config: SafaConfig, held: int = 2) -> int:
-    """Of the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states.
+    """Estimate for the native engine: the sizes of its workspace's slots (``native/layers.h``) and its states.
 
     Args:
         held: frames in a window.
@@ -51,7 +51,7 @@ def native_bytes(config: SafaConfig, held: int = 2) -> int:
 
 
 def torch_bytes(config: SafaConfig, held: int = 2) -> int:
-    """Of PyTorch in float32, roughly: its kernels' own buffers differ from version to version and device to device.
+    """Rough estimate for PyTorch in float32: its kernels' own buffers differ between versions and devices.
 
     Args:
         held: frames in a window.

@@ -1,4 +1,4 @@
-"""How much memory a call needs beyond what was in use before it."""
+"""Memory that a call needs beyond what was in use before it."""
 
 from __future__ import annotations
 

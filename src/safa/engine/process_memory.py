@@ -1,4 +1,4 @@
-"""How much main memory the machine, the container and this process have. Everything in bytes."""
+"""Main memory of the machine, the container and this process, in bytes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ USUAL = 8 * GIB
 
 
 def total() -> int:
-    """What the machine has, or the container where that is less."""
+    """Return the memory of the machine, or the container's limit where that is lower."""
     physical = _kernel_line(MACHINE, "MemTotal") or _sysconf("SC_PHYS_PAGES") or windows_memory.machine_total() or USUAL
     return min([physical, *(limit for limit, _ in _limits())])
 
 
 def available() -> int:
-    """What can be taken now without swapping, inside the container's limit where there is one."""
+    """Return the memory that can be allocated now without swapping, within the container's limit where there is one."""
     free = _kernel_line(MACHINE, "MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or windows_memory.machine_available()
     free = free or total() // 2
     return max(0, min([free, *(limit - used for limit, used in _limits())]))
 
 
 def resident() -> int:
-    """What this process holds; 0 where the system does not tell."""
+    """Return the resident memory of this process; 0 where the system does not tell."""
     try:
         return int((PROC / "self" / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):

@@ -31,17 +31,17 @@ class _Process(ctypes.Structure):
 
 
 def machine_total() -> int:
-    """What the machine has."""
+    """Return the memory of the machine."""
     return int(_machine().total)
 
 
 def machine_available() -> int:
-    """What can be taken now without swapping."""
+    """Return the memory that can be allocated now without swapping."""
     return int(_machine().available)
 
 
 def process_resident() -> int:
-    """What this process holds."""
+    """Return the resident memory of this process."""
     facts = _Process(size=ctypes.sizeof(_Process))
     if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32")

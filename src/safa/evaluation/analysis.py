@@ -28,7 +28,7 @@ FACTORS = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ScaleCounts:
-    """How often each block worked at each scale, on clips brought to one size."""
+    """Counts of each block's scales, on clips brought to one size."""
 
     height: int
     """Of the output, in pixels; the frames the network saw had a quarter of it."""
@@ -46,7 +46,7 @@ class ScaleCounts:
 
 @dataclass(frozen=True)
 class FactorCost:
-    """What one pair costs at one time factor."""
+    """Cost of one pair at one time factor."""
 
     factor: int
     """k; the counted times are 0, 1/k, ... (k - 1)/k."""
@@ -108,7 +108,7 @@ def scales_by_height(
 def cost_by_factor(
     method: Method, frame0: Tensor, frame1: Tensor, factors: Sequence[int] = FACTORS
 ) -> list[FactorCost]:
-    """What a pair ``1,3,h,w`` costs at each time factor: less than in proportion, since it is encoded once."""
+    """Measure the cost of a pair ``1,3,h,w`` at each time factor: less than in proportion, since it is encoded once."""
     costs = []
     for factor in factors:
         times = [index / factor for index in range(factor)]

@@ -34,7 +34,7 @@ Stream = Callable[[Sequence[Tensor], int, Sequence[float]], Iterator[Tensor]]
 
 @dataclass
 class Usage:
-    """What another program has taken."""
+    """Time and memory that another program has used."""
 
     seconds: float = 0.0
     """Wall time."""
@@ -90,7 +90,7 @@ def blend(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Te
 
 
 def classical(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-    """What can be had without learning: DIS flow both ways between the bicubic frames, both warped to t and mixed.
+    """Interpolate without learning: DIS flow both ways between the bicubic frames, both warped to t and mixed.
 
     Flow to t follows Super SloMo (see ``safa.network.prior``).
     """
@@ -144,7 +144,7 @@ def along_stream(
     join: Callable[[Sequence[Array]], Window_],
     pictures: Callable[[Window_, Sequence[Ask]], Iterator[Array]],
 ) -> Stream:
-    """How a network with propagation is shown a stream: in the windows it is given of a video.
+    """Return a stream method for a network with propagation, which gets the same windows as of a video.
 
     Args:
         span: of the windows.

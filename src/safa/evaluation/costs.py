@@ -1,4 +1,4 @@
-"""What a method takes: trained values, operations, time and memory."""
+"""Costs of a method: parameters, operations, time and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safa.evaluation.protocols import EvaluationWindow
 
 @dataclass
 class Cost:
-    """What one method takes."""
+    """Costs of one method."""
 
     parameters: int | None
     operations: float | None
@@ -58,7 +58,7 @@ def count_operations(method: Method, frame0: Tensor, frame1: Tensor, times: Sequ
 
 
 def _operations(method: Method, pictures: Iterable[Tensor]) -> float:
-    """What it takes ``method`` to make ``pictures``, which are made while it is counted."""
+    """Count the operations of ``method`` while it makes ``pictures``."""
     before = method.operations_elsewhere()
     with FlopCounterMode(display=False) as counter:
         deque(pictures, maxlen=0)

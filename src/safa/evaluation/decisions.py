@@ -1,4 +1,4 @@
-"""What the network decides for one pair of frames: flow, blend mask and scales over time, beside classical flow."""
+"""Pictures of the network's decisions for a pair: flow, blend mask and scales over time, beside classical flow."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def overview(network: Safa, decisions: Sequence[Decision]) -> Image:
 
 
 def scale_chart(network: Safa, decisions: Sequence[Decision]) -> Image:
-    """Which scale each block works at, over the times."""
+    """Draw the scale of each block over the times."""
     times = [decision.t for decision in decisions]
     return scale_picture([decision.scales for decision in decisions], times, network.config.scales)
 

@@ -12,7 +12,7 @@ SMALLEST = SQUARE + 2
 
 
 def false_detail(image: Tensor, truth: Tensor) -> Tensor:
-    """How much more detail a picture has than the truth where it has more: dots and grain on what is smooth.
+    """Measure detail that the truth lacks, such as dots and grain on smooth areas.
 
     Detail is the mean absolute Laplacian of the grey picture over small squares. Those beside them count as well in the
     truth, so that detail may be a few pixels from where it belongs, as it is where motion is uncertain.

@@ -120,7 +120,7 @@ def detail(measured: Measured) -> float | None:
 
 
 def _false_detail(measured: Measured) -> float | None:
-    """What the image has more of than the truth where it has more, such as dots and grain, in percent of all of
+    """Detail that the image has beyond the truth's, such as dots and grain, in percent of all of
     the truth's detail; None where the truth has none, or is too small. See ``safa.evaluation.false_detail``.
     """
     if min(measured.truth.shape[-2:]) < SMALLEST:

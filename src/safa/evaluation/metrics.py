@@ -1,4 +1,4 @@
-"""How good a picture is, as the super-resolution literature measures it: PSNR and SSIM on RGB and on Y.
+"""PSNR and SSIM on RGB and on Y, as the super-resolution literature measures them.
 
 Pictures are ``B,C,H,W`` float in [0, 1]; values are float64, one per sample, ``B``. Everything is computed in float64:
 sums in float32 depend, in digits that are told, on the order in which a processor adds.

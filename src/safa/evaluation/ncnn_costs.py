@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NcnnCosts:
-    """What a fully convolutional network takes."""
+    """Parameters and operations of a fully convolutional network."""
 
     parameters: int
     operations: float

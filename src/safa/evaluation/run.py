@@ -31,7 +31,7 @@ from safa.evaluation.video_metrics import Gathered, VideoMetric, make_video_metr
 
 @dataclass(frozen=True)
 class FrameScore:
-    """How one method did on one frame."""
+    """Scores of one method on one frame."""
 
     method: str
     sequence: str
@@ -81,7 +81,7 @@ class Results:
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """How far an evaluation is."""
+    """Progress of an evaluation."""
 
     done: int
     """Windows measured so far, by all methods."""
@@ -208,7 +208,7 @@ def _timed(method: Method, window: EvaluationWindow, cost: Cost) -> Iterator[Ten
 
 
 def frames_of(method: Method, window: EvaluationWindow) -> Iterator[Tensor]:
-    """What ``method`` makes at the window's times, from all it may see."""
+    """Yield the pictures of ``method`` at the window's times, made from all it may see."""
     if method.stream is not None:
         return method.stream(window.stream, window.place, window.times)
     return method.interpolate(*window.inputs(), window.times)

@@ -1,4 +1,4 @@
-"""Whether exported parts compute what PyTorch computes: each part alone, then all of them together."""
+"""Comparison of exported parts with PyTorch: each part alone, then all of them together."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ FLOW = "flow.py"
 
 @dataclass
 class Exported:
-    """What was written and how near it is to PyTorch."""
+    """Files of an export and their differences to PyTorch."""
 
     folder: Path
     files: list[str]
@@ -111,7 +111,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
-    """What ``model.json`` in an exported folder says, "format" for certain; None for any other folder."""
+    """Read ``model.json`` of an exported folder, which holds at least "format"; None for any other folder."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -146,7 +146,7 @@ def _writer(format: str) -> _Writer:
 
 
 def _facts(checkpoint: Checkpoint, format: str, writer: _Writer) -> dict[str, Any]:
-    """What every part of the export says about itself."""
+    """Return the metadata that is stored in every part of an export."""
     if checkpoint.name in shipped_names():
         licence = (
             f"safa-video: MIT. Weights: sources and licences are in {checkpoint.name}.md beside them in safa-video."

@@ -67,7 +67,7 @@ def parts_of(network: Safa) -> list[NetworkPart]:
 
 
 def _window_parts(network: Safa, propagation: Propagation) -> list[NetworkPart]:
-    """What encodes the frames of a window: steps for one frame each, so that a window may have any length."""
+    """Parts that encode the frames of a window: steps for one frame each, so that a window may have any length."""
     forward_step = _ForwardStep(_only(propagation, "forward_pass", "joint", "refine"))
     finish = _with(network)
     finish._modules["propagation"] = _only(propagation, "decoder")
@@ -131,7 +131,7 @@ def _only(module: Module_, *names: str) -> Module_:
 
 
 def _with(network: Safa, *names: str) -> Safa:
-    """As ``_only``; an empty shell of the propagation stays where there is one: the network's steps ask for it."""
+    """Keep some children, as ``_only``, and an empty shell of the propagation, which the network's steps ask for."""
     view = _only(network, *names)
     if network.propagation is not None:
         view._modules["propagation"] = _only(network.propagation)

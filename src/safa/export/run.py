@@ -26,7 +26,7 @@ Run = Callable[..., Sequence[Any]]
 
 
 class Steps:
-    """How the parts fit together, in any runtime: one window of frames, from any number of them to any time.
+    """Order in which the parts run, in any runtime: one window of any number of frames, to any time.
 
     Args:
         run: the parts.

@@ -1,4 +1,4 @@
-"""How the exporters are told which sides of a part's inputs are free."""
+"""Dynamic sides of a part's inputs, as the exporters take them."""
 
 from __future__ import annotations
 

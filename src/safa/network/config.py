@@ -1,4 +1,4 @@
-"""What decides a network's layout and behaviour."""
+"""Settings of a network's layout and behaviour."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ class SafaConfig:
 
     @property
     def needs_flow(self) -> bool:
-        """Whether the network uses a classical flow."""
+        """Return whether the network uses a classical flow."""
         return self.flow_prior == "dis"
 
     @property
     def selects(self) -> bool:
-        """Whether a selector chooses the scale."""
+        """Return whether a selector chooses the scale."""
         return self.fixed_scale is None and len(self.scales) > 1
 
     def forced_scales(self, scale: Scale) -> tuple[int | None, ...]:

@@ -145,7 +145,7 @@ def motion_between(
 
 
 def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:
-    """Where ``flow`` ends inside the frame at a place from which ``back`` leads to about where it began, ``H,W``."""
+    """Mask ``H,W`` of pixels whose ``flow`` ends inside the frame and from there ``back`` leads near its start."""
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]

@@ -32,8 +32,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def warp_bicubic(image: Tensor, flow: Tensor) -> Tensor:
-    """As ``warp`` with the bicubic kernel of ``bicubic_upsample`` (a = -0.75): it keeps detail that the bilinear one
-    averages away.
+    """Backward warp with the bicubic kernel of ``bicubic_upsample`` (a = -0.75), which keeps detail that bilinear
+    sampling averages away; otherwise as ``warp``.
     """
     height, width = image.shape[-2:]
     x, y = _places(flow)
@@ -46,7 +46,7 @@ def warp_bicubic(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def _places(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each pixel of a flow ``B,2,H,W`` leads: x and y, ``B,H,W`` float32."""
+    """Sampling positions of a flow ``B,2,H,W``: x and y, ``B,H,W`` float32."""
     flow = flow.float()
     x = torch.arange(flow.shape[-1], device=flow.device, dtype=torch.float32)
     y = torch.arange(flow.shape[-2], device=flow.device, dtype=torch.float32).unsqueeze(1)
@@ -92,7 +92,7 @@ def _cubic_weights(share: Tensor, a: float = -0.75) -> tuple[Tensor, ...]:
 
 
 def beyond(flow: Tensor) -> Tensor:
-    """How far outside of the frame a flow ``B,2,H,W`` leads, in pixels, at most 1: ``B,1,H,W``."""
+    """Distance in pixels by which a flow ``B,2,H,W`` leads outside of the frame, at most 1: ``B,1,H,W``."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=torch.float32) + flow[:, 0:1]
     y = torch.arange(height, device=flow.device, dtype=torch.float32).unsqueeze(1) + flow[:, 1:2]

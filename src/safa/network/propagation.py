@@ -103,5 +103,5 @@ class Propagation(nn.Module):
         return refined
 
     def join(self, backward: Tensor, forward: Tensor) -> Tensor:
-        """What a frame's features are refined from: its states of both passes, ``B,c,h,w`` each."""
+        """Join a frame's states of both passes, ``B,c,h,w`` each, into the features that are refined."""
         return forward if self.joint is None else self.joint(torch.cat((backward, forward), dim=1))

@@ -79,7 +79,7 @@ class Safa(nn.Module):
         return self.encode_enlarged(bicubic_upsample(frame), frame)
 
     def encode_enlarged(self, enlarged: Tensor, frame: Tensor | None = None) -> FrameState:
-        """As ``encode_frame`` for a frame already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
+        """Encode a frame that is already enlarged, ``B,3,4h,4w``; the input grid needs ``frame`` too."""
         source = enlarged if self.config.grid == "paper" else frame
         if source is None:
             raise SafaError("The input grid needs the low-resolution frame as well as the enlarged one.")
@@ -201,7 +201,7 @@ class Safa(nn.Module):
         return torch.cat((flows, logit, torch.zeros_like(logit)), dim=1)
 
     def block_input(self, hidden: Tensor, feature0: Tensor, feature1: Tensor, flow: Tensor, t: Tensor) -> Tensor:
-        """What the selector and every block look at, ``B,3c+7,Hf,Wf``."""
+        """Input ``B,3c+7,Hf,Wf`` of the selector and of every block."""
         coarse, warped0, warped1 = self._warp_features(feature0, feature1, flow)
         if self.propagation is not None:
             coarse = torch.cat((coarse[:, :4].clamp(-LARGEST_SEEN, LARGEST_SEEN), coarse[:, 4:]), dim=1)

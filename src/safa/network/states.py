@@ -1,4 +1,4 @@
-"""What the network hands from step to step, and its result."""
+"""Intermediate states of the network, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class FrameState:
-    """What one frame contributes to any pair it is part of."""
+    """State of one frame, shared by all pairs it is part of."""
 
     enlarged: Tensor
     """``B,3,4h,4w``: the frame enlarged, by bicubic interpolation or, with propagation, by the network."""

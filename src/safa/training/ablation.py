@@ -191,7 +191,7 @@ def _kept(folder: Path, setting: dict[str, Any]) -> AblationResult | None:
 
 
 def _is_of(folder: Path, setting: dict[str, Any]) -> bool:
-    """Whether a run was made with this setting; what cannot be read was not."""
+    """Return whether a run was made with this setting; False for one that cannot be read."""
     try:
         stored = json.loads((folder / SETTING).read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How long a run has been at work, which is less than the clock says where it was paused."""
+"""Time that a run has spent training, without the time in which it was paused."""
 
 from __future__ import annotations
 

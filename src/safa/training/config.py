@@ -265,7 +265,7 @@ class TrainConfig:
         return cls.from_dict(merge(values, parse_overrides(overrides)))
 
     def sample_settings(self) -> SampleSettings:
-        """What the data has to deliver."""
+        """Return the settings of the samples that such a run needs."""
         return SampleSettings(
             frames=self.frames,
             patch=self.patch,

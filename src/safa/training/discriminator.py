@@ -93,7 +93,7 @@ def with_noise(values: Tensor) -> Tensor:
 
 
 def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
-    """How little what should look more real is said to look so than the other at the same places; a scalar.
+    """Relativistic GAN loss, ``softplus(worse - better)``, compared place by place; a scalar.
 
     The discriminator's loss with the truth as ``better``, the network's with its results.
     """

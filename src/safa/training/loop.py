@@ -50,7 +50,7 @@ ENDLESS = 10**9
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """What the loop reports after every step."""
+    """Progress of a run, reported after every step."""
 
     step: int
     steps: int
@@ -168,7 +168,7 @@ def train(
     interrupt, whole = Interrupt(), True
 
     def hours_passed() -> float:
-        """Of training in the whole run, the same on all devices; 0 where they do not count."""
+        """Return the hours of the whole run, the same on all devices; 0 for a run that is measured in steps."""
         passed = (seconds + active.seconds()) / 3600
         return fabric.broadcast(passed) if config.hours is not None else 0.0
 

@@ -35,7 +35,7 @@ def charbonnier(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def psnr_loss(image: Tensor, truth: Tensor) -> Tensor:
-    """What PSNR measures: the logarithm of each sample's mean squared error, the mean over the samples.
+    """Logarithm of each sample's mean squared error, as in PSNR; the mean over the samples.
 
     Where motion is uncertain it wants the mean of what is possible, L1 the median. The factor makes relative changes
     count about as much as in an L1 loss of the usual size, so that the terms beside it keep their weights.
@@ -58,8 +58,8 @@ def frequency(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def lattices(image: Tensor, truth: Tensor) -> Tensor:
-    """How much single spatial frequencies beyond those of the input stand out in a picture more than in the truth: the
-    mark of meshes, which a discriminator takes for texture.
+    """Penalise spectral peaks above the input's Nyquist frequency that the truth lacks: meshes, which a discriminator
+    takes for texture.
 
     The mean power spectra of overlapping blocks, in parts of each block's own power at these frequencies. Where the
     logarithm of their ratio is above its mean on a ring around a frequency, the excess counts squared.
@@ -107,7 +107,7 @@ def to_low_resolution(flow: Tensor, width: int) -> Tensor:
 
 
 def imbalance(share: Tensor, wanted: Tensor) -> Tensor:
-    """How far the scales that blocks choose are from what is wanted, as a divergence; 0 is ideal.
+    """Divergence of the scales that blocks choose from the wanted shares; 0 is ideal.
 
     Blocks are looked at one by one and over many samples: a block that takes one scale for everything is far from it
     even when the others make up for that, and nothing is said about how certain a single choice is.

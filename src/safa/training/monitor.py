@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a log, TensorBoard, pictures, and a warning when the selector has collapsed."""
+"""Logging of a run: log.jsonl, TensorBoard, pictures, and a warning when the selector has collapsed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Monitor:
 
 
 def _step_of(row: str) -> float:
-    """Of a row of the log; infinite for one that was not written to its end."""
+    """Return the step of a row of the log; infinity for a row that was not written to its end."""
     try:
         return float(json.loads(row)["step"])
     except (ValueError, KeyError, TypeError):

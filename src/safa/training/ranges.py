@@ -1,4 +1,4 @@
-"""Which values each setting of a training run can have, apart from how they depend on each other."""
+"""Allowed values of each setting of a training run on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes results look sharp: deep features and a discriminator, in proportion to the pixel loss."""
+"""Losses for sharp results: deep features and discriminators, weighted relative to the pixel loss."""
 
 from __future__ import annotations
 

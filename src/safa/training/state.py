@@ -1,4 +1,4 @@
-"""What a run keeps on disk so that it can go on as if it had never stopped."""
+"""State of a run on disk, from which it continues as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safa.network.safa import Safa
 
 @dataclass
 class RunParts:
-    """What a step changes.
+    """Everything that a training step changes.
 
     Attributes:
         average: averaged weights.

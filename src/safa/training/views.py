@@ -1,4 +1,4 @@
-"""What a network makes of a sample, whether it looks at pairs or at windows."""
+"""Forward passes of a network over a training sample, for networks of pairs and of windows."""
 
 from __future__ import annotations
 
