@@ -129,7 +129,7 @@ def load_clip(sequence: FrameSequence) -> Clip:
 
 
 def longest_span(count: int, frames: int) -> int:
-    """Return the largest distance, in source frames, of neighbours among ``frames`` input frames in a reel of ``count``."""
+    """Return the largest distance in source frames between neighbours of ``frames`` inputs in a reel of ``count``."""
     return (count - 1) // (frames - 1)
 
 
