@@ -101,6 +101,7 @@ def pair_of(network: Safa, frames: list[Image]) -> PairState:
 
 
 @torch.no_grad()
+@torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
 def look(network: Safa, frames: list[Image], target: Image, usual: list[int]) -> list[tuple[Tensor, Tensor]]:
     """For every block what it sees and PSNR ``1,K`` with each scale; the other blocks take their ``usual`` ones or, in
     three windows of ten, any.
