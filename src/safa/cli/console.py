@@ -71,6 +71,7 @@ SourceFps = Annotated[str | None, typer.Option("--source-fps", help="Frames per 
 Deinterlace = Annotated[
     bool, typer.Option("--deinterlace/--no-deinterlace", help="Make whole frames of interlaced ones.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of these names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 

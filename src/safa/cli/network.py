@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
+from safa.cli.console import INTERRUPTED, Overwrite, progress_bar, stderr, stdout
 from safa.errors import SafaError, to_install
+from safa.video.files import check_target
 
 if TYPE_CHECKING:
     from safa.data.packing import PackProgress, Teacher
@@ -28,11 +29,13 @@ Devices = Annotated[str, typer.Option(help="How many, or auto.")]
 def import_checkpoint_command(
     pickle: Annotated[Path, typer.Argument(help="The authors' flownet.pkl.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert the authors' released weights."""
     from safa.checkpoint import save_checkpoint
     from safa.network.released import import_released
 
+    check_target(output, overwrite, [pickle])
     network = import_released(pickle)
     save_checkpoint(network, output, {"imported_from": pickle.name})
     stdout.print(f"{escape(str(output))}: {network.config.channels} channels, {network.config.blocks} blocks")
@@ -55,11 +58,14 @@ def pack_command(
     ] = None,
     moving: Annotated[int, typer.Option(help="Windows of photographs in motion to pack beside SIZE.")] = 0,
     graphics: Annotated[float, typer.Option(help="Share of those with subtitles, titles and logos.")] = 0.0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn footage and photographs into one compact file to train on."""
     from safa.data.packing import PackSettings
     from safa.data.packing import pack as run
 
+    inputs = [path for path in (names, teacher) if path is not None]
+    check_target(output, overwrite, inputs)
     with progress_bar("files") as bar:
         task = bar.add_task("packing", total=None, speed="-")
 

@@ -16,6 +16,7 @@ from safa.cli.console import (
     Fps,
     Json,
     Memory,
+    Overwrite,
     Precision,
     Rate,
     Reporter,
@@ -54,12 +55,13 @@ def preview_command(
     crf: Crf = None,
     source_fps: SourceFps = None,
     deinterlace: Deinterlace = True,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Try a second or two of a video with each of the weights, beside bicubic enlargement.
 
     Writes a sheet (PNG) and a clip (MP4 of the same name), and says how long the whole file would take with the same
-    options. It takes seconds: of large frames the middle is shown. An earlier preview of the same name is replaced.
+    options. It takes seconds: of large frames the middle is shown.
     """
     rates = parse_rates(rate, fps, slow)
     check_source_fps(source_fps, [source])
@@ -77,6 +79,7 @@ def preview_command(
 
     sheet = output or Path(f"{source.stem}-preview.png")
     options = {"device": device, "engine": engine, "precision": precision, "memory": ceiling, "on_tried": report}
+    options["overwrite"] = overwrite
     made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
     reporter.event("preview", **made.to_dict())
     reporter.say(f"shown: {made.note}")

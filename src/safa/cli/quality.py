@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, Json, Weights, progress_bar, stdout
+from safa.cli.console import Device, Json, Overwrite, Weights, progress_bar, stdout
 from safa.errors import OutputError, SafaError, to_install
+from safa.video.files import atomic_write, check_target
 
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
@@ -62,15 +63,16 @@ def evaluate_command(
     html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Measure quality on a data set, a folder or a clip: scaled down, thinned out and compared with itself."""
     factors = _factors(times)
     for path in (html, markdown):
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
-        if path is not None and path.is_dir():
-            raise OutputError(f"{path} is a folder; give a file name for the output.")
+        if path is not None:
+            check_target(path, overwrite, [on, *([data] if data is not None else ()), *(weights or ())])
+    if html is not None and html == markdown:
+        raise OutputError(f"Both --html and --markdown would become {html}; choose another name for one.")
     if protocol not in ("public", "zooming"):
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
     from safa.evaluation.baselines import BASELINES
@@ -120,10 +122,13 @@ def evaluate_command(
             # Where nobody watches, as wide as the tables are.
             stdout.print(terminal_tables(results), width=None if stdout.is_terminal else 240)
     if markdown is not None:
-        markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
+        with atomic_write(markdown) as temporary:
+            temporary.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
     if html is not None:
         (*_, subject), network = subjects[0]
-        html.write_text(_page(every, sets[0], subject, network))
+        page = _page(every, sets[0], subject, network)
+        with atomic_write(html) as temporary:
+            temporary.write_text(page)
         stdout.print(escape(str(html)))
 
 
@@ -192,6 +197,7 @@ def inspect_command(
     at: Annotated[str | None, typer.Option(help="Time in the video; its middle if not given.")] = None,
     weights: Weights = "fast",
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write pictures of flow, blend mask and chosen scales over t, beside classical flow."""
     from safa.video.parse import parse_time
@@ -209,5 +215,6 @@ def inspect_command(
     if not output.parent.is_dir():
         raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
     network = load(weights, device, engine="torch").checkpoint.network
-    for path in inspect_pair(network, *frames, output):
+    inputs = [first] if second is None else [first, second]
+    for path in inspect_pair(network, *frames, output, overwrite=overwrite, inputs=inputs):
         stdout.print(escape(str(path)))
