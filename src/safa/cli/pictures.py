@@ -19,6 +19,7 @@ from safa.cli.console import (
     SizeOption,
     SourceFps,
     Weights,
+    path_named,
     stdout,
 )
 from safa.cli.times import parse_selection, parse_slow
@@ -29,10 +30,12 @@ from safa.video.read.options import ReadOptions
 
 
 def between_command(
-    first: Annotated[Path, typer.Argument(metavar="A", help="First picture.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
+    first: Annotated[Path, typer.Argument(parser=path_named, metavar="A", help="First picture.")],
+    second: Annotated[Path, typer.Argument(parser=path_named, metavar="B", help="Second picture, of the same size.")],
     at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder for the results.")
+    ],
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: Weights = "fast",
@@ -81,9 +84,9 @@ def _told_apart(times: list[float]) -> list[str]:
 
 
 def compare_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
-    result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
+    source: Annotated[Path, typer.Argument(parser=path_named, metavar="IN", help="The small video.")],
+    result: Annotated[Path, typer.Argument(parser=path_named, metavar="OUT", help="What 'safa upscale' made of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="PNG", help="Picture to write.")],
     at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
     slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
     start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,

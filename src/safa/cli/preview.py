@@ -24,6 +24,7 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
+    path_named,
 )
 from safa.cli.times import check_source_fps, parse_rates, parse_selection
 from safa.video.parse import parse_memory, parse_time
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 
 
 def preview_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Video, or folder of pictures.")],
+    source: Annotated[Path, typer.Argument(parser=path_named, metavar="IN", help="Video, or folder of pictures.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PNG", help="Sheet to write; IN-preview.png here if not given."),
+        typer.Option(
+            "--output", "-o", parser=path_named, metavar="PNG", help="Sheet to write; IN-preview.png here if not given."
+        ),
     ] = None,
     at: Annotated[str | None, typer.Option(help="Where it begins, such as 62.5; a lively part if not given.")] = None,
     rate: Rate = None,

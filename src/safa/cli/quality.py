@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, Json, Overwrite, Weights, progress_bar, stdout
+from safa.cli.console import Device, Json, Overwrite, Weights, path_named, progress_bar, stdout
 from safa.errors import OutputError, SafaError, to_install
 from safa.video.files import atomic_write, check_target
 
@@ -30,7 +30,7 @@ def evaluate_command(
         list[str] | None, typer.Argument(help="Shipped names, weights files, ONNX models or exported folders.")
     ] = None,
     on: Annotated[str, typer.Option(help="vid4, gopro, adobe240, vimeo90k, ucf101, middlebury or a path.")] = "vid4",
-    data: Annotated[Path | None, typer.Option(help="Folder of the named data set.")] = None,
+    data: Annotated[Path | None, typer.Option(parser=path_named, help="Folder of the named data set.")] = None,
     times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
     windows: Annotated[int | None, typer.Option(min=1, help="At most this many windows of each sequence.")] = None,
@@ -60,8 +60,10 @@ def evaluate_command(
         float, typer.Option(min=1, metavar="SECONDS", help="Most time that such a program may take for a sequence.")
     ] = 1800,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
-    html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(parser=path_named, help="Write a page with tables, plots and pictures.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(parser=path_named, help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -112,11 +114,11 @@ def evaluate_command(
             task = bar.add_task(f"x{part.factor}", total=None, speed="-")
 
             def show(progress: EvaluationProgress, task: Any = task) -> None:
-                bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
+                bar.update(task, completed=progress.done, total=progress.total, description=progress.sequence)
 
             every.append(run(compared, part, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps([to_json(results) for results in every]))
+        stdout.print_line(json.dumps([to_json(results) for results in every]))
     else:
         for results in every:
             # Where nobody watches, as wide as the tables are.
@@ -189,11 +191,11 @@ def _methods(name: str, device: str) -> tuple[list[Method], Any]:
 
 
 def inspect_command(
-    first: Annotated[Path, typer.Argument(metavar="A|CLIP", help="First picture, or a video.")],
-    second: Annotated[Path | None, typer.Argument(metavar="[B]", help="Second picture.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the pictures.")] = Path(
-        "inspect"
-    ),
+    first: Annotated[Path, typer.Argument(parser=path_named, metavar="A|CLIP", help="First picture, or a video.")],
+    second: Annotated[Path | None, typer.Argument(parser=path_named, metavar="[B]", help="Second picture.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder for the pictures.")
+    ] = Path("inspect"),
     at: Annotated[str | None, typer.Option(help="Time in the video; its middle if not given.")] = None,
     weights: Weights = "fast",
     device: Device = "auto",

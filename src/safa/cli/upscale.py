@@ -26,6 +26,7 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
+    path_named,
     progress_bar,
     stderr,
     stdout,
@@ -42,9 +43,14 @@ if TYPE_CHECKING:
 
 
 def upscale_command(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, folders, or - for y4m.")],
+    sources: Annotated[
+        list[Path], typer.Argument(parser=path_named, metavar="IN...", help="Videos, folders, or - for y4m.")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
+        Path,
+        typer.Option(
+            "--output", "-o", parser=path_named, metavar="OUT", help="File to write; a folder for several inputs."
+        ),
     ],
     rate: Rate = None,
     fps: Fps = None,

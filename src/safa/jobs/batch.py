@@ -16,7 +16,7 @@ from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import VIDEO_SUFFIXES, is_numbered
 from safa.video.write.codecs import choose_codec
-from safa.video.write.journal import WORK_SUFFIX, is_published
+from safa.video.write.journal import WORK_SUFFIX, discard_checked, is_published
 
 # Containers that are kept; every other input becomes an MP4.
 KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
@@ -180,6 +180,8 @@ def upscale_many(
                 return upscale(source, output, **chosen, on_checked=keep_record, **options)  # type: ignore[arg-type]
 
             outcome = outcome_of(source, output, work)
+        elif not outcome.failed:
+            discard_checked(output)
         outcomes.append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)

@@ -84,6 +84,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing for folders
+            raise
     finally:
         os.close(handle)
 
@@ -155,9 +158,10 @@ def _close_mutex(handle: int) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write a file to: it replaces `path` when the block ends, and is deleted where
-    the block raises.
+    """A temporary path beside `path` to write a file to: it replaces `path`, or what that links to, when the block
+    ends, and is deleted where the block raises.
     """
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f"{path.name}.part")
     try:
         yield temporary
