@@ -99,7 +99,7 @@ BAD = [
     (["good.mp4", "--scale", "4.5"], "a number from 1 to 4"),
     (["good.mp4", "--scale", "0.9"], "a number from 1 to 4"),
     (["good.mp4", "--scale", "big"], "a number from 1 to 4"),
-    (["good.mp4", "--size", "8k"], "must be one of 720p, 1080p"),
+    (["good.mp4", "--size", "8k"], "must be 4k or look like 1080p"),
     (["good.mp4", "--size", "4k"], "4k is more than 4 times the source's 48x32; give --size 192x128"),
     (["good.mp4", "--size", "40x30"], "smaller than the source's 48x32; give --scale 1"),
     (["good.mp4", "--size", "-1x65"], "even sides, and -1x65 has an odd one; give --size -1x66"),

@@ -89,6 +89,9 @@ def upscale(
         SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
         KeyboardInterrupt: after finished segments are safe.
     """
+    for name, value in (("source", source), ("output", output)):
+        if not str(value):
+            raise SafaError(f"The {name} has an empty name; give the name of a file, or of a folder.")
     source, output = Path(source), Path(output)
     began = time.monotonic()
     for name, value in (("rate", rate), ("scale", scale), ("size", size)):
