@@ -329,7 +329,7 @@ def test_preview_tries_a_part(shell: Shell, files: Path, tmp_path: Path, monkeyp
     assert out.splitlines()[0].startswith("tiny: whole file: about")
     assert out.splitlines()[-2:] == ["good-preview.png", "good-preview.mp4"]
     assert {path.name for path in tmp_path.iterdir()} == {"good-preview.png", "good-preview.mp4"}
-    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json")
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json", "--overwrite")
     assert (code, json.loads(out)["start"]) == (0, 0.1)
     code, _, error = shell("preview", files / "good.mp4", *weights, "--rate", "2", "--fps", "30")
     assert (code, "choose one" in error) == (2, True)

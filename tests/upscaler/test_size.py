@@ -35,7 +35,11 @@ def test_scales_are_met_within_a_pixel(width: int, height: int, scale: Fraction,
         assert made.reduced == (16 * width * height > 3840 * 2160)
 
 
-@given(width=st.integers(1, 4000), height=st.integers(1, 4000), name=st.sampled_from(["720p", "1080p", "1440p", "4k", "4320p"]))
+@given(
+    width=st.integers(1, 4000),
+    height=st.integers(1, 4000),
+    name=st.sampled_from(["720p", "1080p", "1440p", "4k", "4320p"]),
+)
 def test_named_sizes_fit_their_box(width: int, height: int, name: str) -> None:
     try:
         made = output_size(Shape(width, height), None, name, (2, 2))

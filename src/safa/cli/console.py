@@ -96,7 +96,8 @@ ScaleOption = Annotated[
     str | None, typer.Option("--scale", metavar="X", help="Times the width and height, from 1 to 4, such as 1.5 or 2.")
 ]
 SizeOption = Annotated[
-    str | None, typer.Option("--size", help="Size instead: 480p, 1080p or another height, 4k, 1920x1080, 1920x-1 or -1x1080.")
+    str | None,
+    typer.Option("--size", help="Size instead: 480p, 1080p or another height, 4k, 1920x1080, 1920x-1 or -1x1080."),
 ]
 Rate = Annotated[
     str | None, typer.Option("--rate", metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
