@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: $(VENV)/.installed ## upscale the shipped sample clip
 	@mkdir -p demo
 	$(BIN)/safa upscale samples/hens.mp4 -o demo/hens-4x.mp4 --rate 2 --overwrite
-	$(BIN)/safa compare samples/hens.mp4 demo/hens-4x.mp4 -o demo/before-after.png
+	$(BIN)/safa compare samples/hens.mp4 demo/hens-4x.mp4 -o demo/before-after.png --overwrite
 	@echo "The result is demo/hens-4x.mp4; demo/before-after.png shows it beside plain bicubic enlargement."
 
 # Where bytecode is not written, each of the suite's processes compiles all modules again.
@@ -22,7 +22,7 @@ test: $(VENV)/.installed-test ## run the test suite
 report: $(VENV)/.installed-torch ## quality as one HTML page: make report, or make report VID4=path RIVALS=installed
 	@mkdir -p demo
 	$(BIN)/safa evaluate fast $(if $(VID4),--on vid4 --data $(VID4) --windows 6,--on samples/city.mp4 --windows 4) \
-		--times 2,4,8 --tof $(if $(RIVALS),--rivals $(RIVALS)) --html demo/report.html
+		--times 2,4,8 --tof $(if $(RIVALS),--rivals $(RIVALS)) --html demo/report.html --overwrite
 
 check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

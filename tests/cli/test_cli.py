@@ -99,7 +99,7 @@ BAD = [
     (["good.mp4", "--scale", "4.5"], "a number from 1 to 4"),
     (["good.mp4", "--scale", "0.9"], "a number from 1 to 4"),
     (["good.mp4", "--scale", "big"], "a number from 1 to 4"),
-    (["good.mp4", "--size", "8k"], "must be one of 720p, 1080p"),
+    (["good.mp4", "--size", "8k"], "must be 4k or look like 1080p"),
     (["good.mp4", "--size", "4k"], "4k is more than 4 times the source's 48x32; give --size 192x128"),
     (["good.mp4", "--size", "40x30"], "smaller than the source's 48x32; give --scale 1"),
     (["good.mp4", "--size", "-1x65"], "even sides, and -1x65 has an odd one; give --size -1x66"),
@@ -329,7 +329,7 @@ def test_preview_tries_a_part(shell: Shell, files: Path, tmp_path: Path, monkeyp
     assert out.splitlines()[0].startswith("tiny: whole file: about")
     assert out.splitlines()[-2:] == ["good-preview.png", "good-preview.mp4"]
     assert {path.name for path in tmp_path.iterdir()} == {"good-preview.png", "good-preview.mp4"}
-    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json")
+    code, out, _ = shell("preview", files / "good.mp4", *weights, "--at", "0.1", "--json", "--overwrite")
     assert (code, json.loads(out)["start"]) == (0, 0.1)
     code, _, error = shell("preview", files / "good.mp4", *weights, "--rate", "2", "--fps", "30")
     assert (code, "choose one" in error) == (2, True)

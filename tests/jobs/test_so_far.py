@@ -58,7 +58,7 @@ def test_the_part_has_its_frames_and_sound_and_the_job_goes_on(
     upscale(source, tmp_path / f"whole{suffix}", settings=settings, upscaler=upscaler)
     said = stop_after(source, output, settings, upscaler, 14)
     assert "--finish" in said
-    journal = (work_folder(output) / "journal.json").read_bytes()
+    journal = json.loads((work_folder(output) / "journal.json").read_text())
     report = join_so_far(source, output, settings, upscaler)
     assert report.verification.ok, report.verification.failures()
     assert report.output == tmp_path / f"out.so-far{suffix}"
@@ -72,8 +72,16 @@ def test_the_part_has_its_frames_and_sound_and_the_job_goes_on(
     with av.open(str(report.output)) as container:
         # Packets of sound are 128 ms long, and Matroska counts one for what the encoder adds.
         assert float(end) - 0.01 <= container.duration / av.time_base <= float(end) + 0.26
-    assert (work_folder(output) / "journal.json").read_bytes() == journal
+    after = json.loads((work_folder(output) / "journal.json").read_text())
+    assert list(after.pop("outputs")) == ["so far"]
+    assert after == {name: value for name, value in journal.items() if name != "outputs"}
     assert not output.exists()
+    part_file = tmp_path / f"out.so-far{suffix}"
+    assert join_so_far(source, output, settings, upscaler).output == part_file  # its own is replaced
+    part_file.write_text("mine")
+    with pytest.raises(SafaError, match="move it away"):
+        join_so_far(source, output, settings, upscaler)
+    assert part_file.read_text() == "mine"
     done = upscale(source, output, settings=settings, upscaler=upscaler)
     assert done.resumed_frames >= report.frames
     assert done.verification.ok

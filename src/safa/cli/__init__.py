@@ -18,6 +18,7 @@ from safa.cli import export, info, network, pictures, preview, quality, speed, u
 from safa.cli.console import INTERRUPTED, stderr
 from safa.cli.examples import epilog
 from safa.errors import SafaError, needs_pytorch
+from safa.video.pipes import end_reading, end_writing, is_stalled
 
 app = typer.Typer(
     help="Make a video up to four times larger and N times smoother.",
@@ -55,33 +56,59 @@ def options(
         os.environ["SAFA_DEBUG"] = "1"
 
 
-def _terminate(number: int, frame: object) -> None:
+def _interrupt(number: int, frame: object) -> None:
+    # Threads that wait for a stalled pipe would be waited for.
+    end_reading()
+    end_writing()
     raise KeyboardInterrupt
+
+
+def _open_standard_streams() -> None:
+    """Point those that are closed to nothing: else the next file that is opened gets their number, and FFmpeg's
+    messages."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def main() -> None:
     """Entry point of the ``safa`` command: one sentence and exit code 2 for bad input, 130 for Ctrl-C."""
+    _open_standard_streams()
     # SIGTERM, as schedulers send it, is handled like Ctrl-C.
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        status: int | str | None = _status()
+        if status == INTERRUPTED:
+            stderr.print("safa: stopped.")
+    except SystemExit as stop:
+        status = stop.code
+    if status == INTERRUPTED and is_stalled(sys.stdout):  # the end of the process would wait to print the rest
+        os._exit(INTERRUPTED)
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command; its exit code."""
     try:
         with needs_pytorch("This"):
-            status = app(standalone_mode=False) or 0
+            return app(standalone_mode=False) or 0
     except SafaError as error:
         if os.environ.get("SAFA_DEBUG"):
             raise
         stderr.print(f"safa: {escape(str(error))}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except OSError as error:  # such as a name that is too long, or a disk that was taken out
         if os.environ.get("SAFA_DEBUG"):
             raise
         place = f"{error.filename}: " if error.filename else ""
         stderr.print(f"safa: {escape(place)}{(error.strerror or str(error)).lower()} (--debug says where).")
-        sys.exit(2)
+        return 2
     except typer.TyperException as error:  # a wrong option or argument
         stderr.print(f"safa: {escape(error.format_message())} Try --help.")
-        sys.exit(2)
-    except typer.Abort:
-        status = INTERRUPTED
-    if status == INTERRUPTED:
-        stderr.print("safa: stopped.")
-    sys.exit(status)
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED

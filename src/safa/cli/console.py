@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +19,47 @@ from safa.errors import SafaError
 if TYPE_CHECKING:
     from safa.jobs.job import Report
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Output(Console):
+    """A console that may be closed by the program that reads it: the work goes on without it."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        # Names of files are printed as they are; in emoji codes, too, as ":cat:".
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on, and say so on standard error."""
+        self.quiet = True
+        with suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), self.file.fileno())  # what is still in buffers goes there at the end
+        if not self.stderr:
+            stderr.print("warning: the program that reads the messages has closed them; the work goes on without.")
+
+    def print_line(self, text: str) -> None:
+        """Print a line for programs, at once and as it is."""
+        try:
+            self.file.write(text + "\n")
+            self.file.flush()
+        except BrokenPipeError:
+            self.on_broken_pipe()
+
+
+stdout = Output()
+stderr = Output(stderr=True)
 
 # What typer turns Ctrl-C into, and what shells report for it.
 INTERRUPTED = 130
+
+
+def path_named(text: str) -> Path:
+    """The path of that name. An empty name, as of a variable that is not set, would be the current folder."""
+    if not str(text):
+        raise typer.BadParameter("the name is empty.")
+    return Path(text)
+
+
+path_named.__name__ = "path"  # --help shows it for options whose value has no name
+
 
 # Options that several commands share.
 Weights = Annotated[str, typer.Option(help="Name of shipped weights or a file.")]
@@ -58,7 +96,8 @@ ScaleOption = Annotated[
     str | None, typer.Option("--scale", metavar="X", help="Times the width and height, from 1 to 4, such as 1.5 or 2.")
 ]
 SizeOption = Annotated[
-    str | None, typer.Option("--size", help="Size instead: 1080p, 1440p, 4k, 1920x1080, 1920x-1 or -1x1080.")
+    str | None,
+    typer.Option("--size", help="Size instead: 480p, 1080p or another height, 4k, 1920x1080, 1920x-1 or -1x1080."),
 ]
 Rate = Annotated[
     str | None, typer.Option("--rate", metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
@@ -71,6 +110,7 @@ SourceFps = Annotated[str | None, typer.Option("--source-fps", help="Frames per 
 Deinterlace = Annotated[
     bool, typer.Option("--deinterlace/--no-deinterlace", help="Make whole frames of interlaced ones.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of these names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs instead of text.")]
 
 
@@ -79,13 +119,12 @@ class Reporter:
     """Prints what happens, as text or as JSON lines."""
 
     as_json: bool
-    out: Console = stdout
+    out: Output = stdout
 
     def event(self, kind: str, **values: Any) -> None:
         """One JSON line, if asked for."""
         if self.as_json:
-            self.out.file.write(json.dumps({"event": kind, **values}) + "\n")
-            self.out.file.flush()
+            self.out.print_line(json.dumps({"event": kind, **values}))
 
     def say(self, text: str) -> None:
         """A result as text; with JSON there is an event instead."""
@@ -112,10 +151,10 @@ class Reporter:
 def progress_bar(unit: str) -> Progress:
     """A bar on standard error with speed and time left; nothing where it is not a terminal.
 
-    Every task needs a field ``speed``, already formatted.
+    Every task needs a field ``speed``, already formatted. Descriptions are shown as they are.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(f"{{task.fields[speed]}} {unit}/s"),

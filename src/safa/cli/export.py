@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from safa.cli.console import Json, Reporter, progress_bar
+from safa.cli.console import Json, Reporter, path_named, progress_bar
 
 
 def export_command(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Name of shipped weights or a file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder to write.")],
     format: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export archives (.pt2).")] = "onnx",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
@@ -26,7 +25,7 @@ def export_command(
         task = bar.add_task("exporting", total=None, speed="-")
 
         def show(name: str, done: int, total: int) -> None:
-            bar.update(task, description=escape(name), completed=done, total=total)
+            bar.update(task, description=name, completed=done, total=total)
             reporter.event("progress", part=name, done=done, total=total)
 
         made = export_model(weights, output, format, overwrite, show)

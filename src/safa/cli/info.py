@@ -32,7 +32,7 @@ def info_command(
     else:
         facts, tables = _video(Path(file))
     if as_json:
-        print(json.dumps(facts, default=str))
+        stdout.print_line(json.dumps(facts, default=str))
         return
     for heading, rows in tables.items():
         stdout.print(f"[bold]{escape(heading)}[/bold]")

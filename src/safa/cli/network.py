@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, progress_bar, stderr, stdout
+from safa.cli.console import INTERRUPTED, Overwrite, path_named, progress_bar, stderr, stdout
 from safa.errors import SafaError, to_install
+from safa.video.files import check_target
 
 if TYPE_CHECKING:
     from safa.data.packing import PackProgress, Teacher
     from safa.training import TrainProgress
     from safa.training.ablation import AblationResult, Row
 
-Data = Annotated[Path, typer.Option(help="Training pack, or a folder with clips and photographs.")]
+Data = Annotated[Path, typer.Option(parser=path_named, help="Training pack, or a folder with clips and photographs.")]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as network.channels=16.")
 ]
@@ -26,21 +27,28 @@ Devices = Annotated[str, typer.Option(help="How many, or auto.")]
 
 
 def import_checkpoint_command(
-    pickle: Annotated[Path, typer.Argument(help="The authors' flownet.pkl.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")],
+    pickle: Annotated[Path, typer.Argument(parser=path_named, help="The authors' flownet.pkl.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=path_named, metavar="FILE", help="Weights file to write.")
+    ],
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert the authors' released weights."""
     from safa.checkpoint import save_checkpoint
     from safa.network.released import import_released
 
+    check_target(output, overwrite, [pickle])
     network = import_released(pickle)
     save_checkpoint(network, output, {"imported_from": pickle.name})
     stdout.print(f"{escape(str(output))}: {network.config.channels} channels, {network.config.blocks} blocks")
 
 
 def pack_command(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with clips, folders of frames, photographs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PACK", help="File to write.")],
+    source: Annotated[
+        Path,
+        typer.Argument(parser=path_named, metavar="DIR", help="Folder with clips, folders of frames, photographs."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="PACK", help="File to write.")],
     size: Annotated[float, typer.Option(help="Of the pack in MiB, at most.")] = 56.0,
     side: Annotated[int, typer.Option(help="Of a window in pixels.")] = 384,
     quality: Annotated[int, typer.Option(help="x264's rate factor of the windows; lower is better.")] = 17,
@@ -49,23 +57,30 @@ def pack_command(
     layout: Annotated[
         str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
     ] = None,
-    names: Annotated[Path | None, typer.Option(help="List of the data set's sequences to take.")] = None,
+    names: Annotated[
+        Path | None, typer.Option(parser=path_named, help="List of the data set's sequences to take.")
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="Pack its pictures too: a file of scripts/teacher_weights.py; of several, the mean."),
+        typer.Option(
+            parser=path_named, help="Pack its pictures too: a file of scripts/teacher_weights.py; of several, the mean."
+        ),
     ] = None,
     moving: Annotated[int, typer.Option(help="Windows of photographs in motion to pack beside SIZE.")] = 0,
     graphics: Annotated[float, typer.Option(help="Share of those with subtitles, titles and logos.")] = 0.0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn footage and photographs into one compact file to train on."""
     from safa.data.packing import PackSettings
     from safa.data.packing import pack as run
 
+    inputs = [path for path in (names, teacher) if path is not None]
+    check_target(output, overwrite, inputs)
     with progress_bar("files") as bar:
         task = bar.add_task("packing", total=None, speed="-")
 
         def show(progress: PackProgress) -> None:
-            description = f"{progress.mebibytes:.1f} MiB {escape(progress.name)}"
+            description = f"{progress.mebibytes:.1f} MiB {progress.name}"
             bar.update(task, completed=progress.done, total=progress.total, description=description)
 
         settings = PackSettings(
@@ -90,8 +105,8 @@ def _teacher(paths: list[Path] | None) -> Teacher | None:
 
 def train_command(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    config: Annotated[Path | None, typer.Option(help="Recipe (TOML); see recipes/.")] = None,
+    out: Annotated[Path, typer.Option(parser=path_named, help="Folder of the run.")],
+    config: Annotated[Path | None, typer.Option(parser=path_named, help="Recipe (TOML); see recipes/.")] = None,
     settings: SettingsOption = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long; go on later with --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -142,9 +157,11 @@ def train_command(
 
 
 def ablate_command(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Rows to compare (TOML): recipes/ablation.toml.")],
+    table: Annotated[
+        Path, typer.Argument(parser=path_named, metavar="TABLE", help="Rows to compare (TOML): recipes/ablation.toml.")
+    ],
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")],
+    out: Annotated[Path, typer.Option(parser=path_named, help="Folder for the runs and the table.")],
     minutes: Annotated[float | None, typer.Option(help="Training time of every row.")] = None,
     steps: Annotated[int | None, typer.Option(help="Or training steps of every row.")] = None,
     only: Annotated[str | None, typer.Option(help="Rows to take, such as a1,a2.")] = None,

@@ -13,24 +13,29 @@ from safa.cli.console import (
     Device,
     EngineName,
     Memory,
+    Overwrite,
     Precision,
     ScaleOption,
     SizeOption,
     SourceFps,
     Weights,
+    path_named,
     stdout,
 )
 from safa.cli.times import parse_selection, parse_slow
-from safa.errors import SafaError
+from safa.errors import OutputError
+from safa.video.files import check_target
 from safa.video.parse import parse_memory, parse_time
 from safa.video.read.options import ReadOptions
 
 
 def between_command(
-    first: Annotated[Path, typer.Argument(metavar="A", help="First picture.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Second picture, of the same size.")],
+    first: Annotated[Path, typer.Argument(parser=path_named, metavar="A", help="First picture.")],
+    second: Annotated[Path, typer.Argument(parser=path_named, metavar="B", help="Second picture, of the same size.")],
     at: Annotated[list[float], typer.Option(metavar="T", help="Time between 0 (A) and 1 (B); may be repeated.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder for the results.")
+    ],
     scale: ScaleOption = None,
     size: SizeOption = None,
     weights: Weights = "fast",
@@ -39,6 +44,7 @@ def between_command(
     engine: EngineName = "auto",
     precision: Precision = "auto",
     memory: Memory = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the pictures at the given times between two pictures, enlarged.
 
@@ -51,29 +57,48 @@ def between_command(
 
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
-        raise SafaError(f"{output.parent} is no folder; make it first or choose another output.")
+        raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file; give a folder for the results.")
+    at = list(dict.fromkeys(at))
+    paths = [output / f"{first.stem}-{second.stem}-{time}.png" for time in _told_apart(at)]
+    if output.is_dir():
+        for path in paths:
+            check_target(path, overwrite, [first, second])
     named = weights if detail is None else with_detail(weights, detail)
     upscaler = load(named, device, precision, engine, memory=ceiling)
     results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
-    for t, picture in zip(at, results, strict=True):
-        path = output / f"{first.stem}-{second.stem}-{t:.4f}.png"
+    for path, picture in zip(paths, results, strict=True):
         save_picture(picture, path)
         stdout.print(escape(str(path)))
 
 
+def _told_apart(times: list[float]) -> list[str]:
+    """The times with four decimals, or as many as make them differ."""
+    for decimals in range(4, 17):
+        texts = [f"{time:.{decimals}f}" for time in times]
+        if len(set(texts)) == len(texts):
+            return texts
+    return [repr(time) for time in times]
+
+
 def compare_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The small video.")],
-    result: Annotated[Path, typer.Argument(metavar="OUT", help="What 'safa upscale' made of it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="Picture to write.")],
+    source: Annotated[Path, typer.Argument(parser=path_named, metavar="IN", help="The small video.")],
+    result: Annotated[Path, typer.Argument(parser=path_named, metavar="OUT", help="What 'safa upscale' made of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="PNG", help="Picture to write.")],
     at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
     slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
     start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
     source_fps: SourceFps = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
     moment = parse_time(at) if at is not None else None
     options = ReadOptions(**parse_selection(source_fps, start))
+    if output.suffix.lower() != ".png":
+        raise OutputError(f"{output}: the picture is a PNG; give it a name that ends in .png.")
+    check_target(output, overwrite, [source, result])
     from safa.video.read.pictures import save_picture, side_by_side
 
     save_picture(side_by_side(source, result, moment, parse_slow(slow), options), output)

@@ -16,6 +16,7 @@ from safa.cli.console import (
     Fps,
     Json,
     Memory,
+    Overwrite,
     Precision,
     Rate,
     Reporter,
@@ -23,6 +24,7 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
+    path_named,
 )
 from safa.cli.times import check_source_fps, parse_rates, parse_selection
 from safa.video.parse import parse_memory, parse_time
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
 
 def preview_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Video, or folder of pictures.")],
+    source: Annotated[Path, typer.Argument(parser=path_named, metavar="IN", help="Video, or folder of pictures.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PNG", help="Sheet to write; IN-preview.png here if not given."),
+        typer.Option(
+            "--output", "-o", parser=path_named, metavar="PNG", help="Sheet to write; IN-preview.png here if not given."
+        ),
     ] = None,
     at: Annotated[str | None, typer.Option(help="Where it begins, such as 62.5; a lively part if not given.")] = None,
     rate: Rate = None,
@@ -54,12 +58,13 @@ def preview_command(
     crf: Crf = None,
     source_fps: SourceFps = None,
     deinterlace: Deinterlace = True,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Try a second or two of a video with each of the weights, beside bicubic enlargement.
 
     Writes a sheet (PNG) and a clip (MP4 of the same name), and says how long the whole file would take with the same
-    options. It takes seconds: of large frames the middle is shown. An earlier preview of the same name is replaced.
+    options. It takes seconds: of large frames the middle is shown.
     """
     rates = parse_rates(rate, fps, slow)
     check_source_fps(source_fps, [source])
@@ -77,6 +82,7 @@ def preview_command(
 
     sheet = output or Path(f"{source.stem}-preview.png")
     options = {"device": device, "engine": engine, "precision": precision, "memory": ceiling, "on_tried": report}
+    options["overwrite"] = overwrite
     made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
     reporter.event("preview", **made.to_dict())
     reporter.say(f"shown: {made.note}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress as ProgressBar
 
-from safa.cli.console import Reporter
+from safa.cli.console import Output, Reporter
 
 if TYPE_CHECKING:
     from safa.jobs.batch import Outcome
@@ -28,7 +26,7 @@ class UpscaleReporter(Reporter):
         label: text before the bar; each source's name if None.
     """
 
-    def __init__(self, as_json: bool, out: Console, bar: ProgressBar, label: str | None = None) -> None:
+    def __init__(self, as_json: bool, out: Output, bar: ProgressBar, label: str | None = None) -> None:
         super().__init__(as_json, out)
         self._bar = bar
         self._label = label
@@ -36,7 +34,7 @@ class UpscaleReporter(Reporter):
 
     def start(self, source: Path, output: Path) -> None:
         """A file is begun."""
-        self._bar.reset(self._task, description=self._label or escape(source.name), total=None, speed="-")
+        self._bar.reset(self._task, description=self._label or source.name, total=None, speed="-")
         self.event("start", source=str(source), output=str(output))
 
     def progress(self, progress: Progress) -> None:

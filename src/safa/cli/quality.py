@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, Json, Weights, progress_bar, stdout
+from safa.cli.console import Device, Json, Overwrite, Weights, path_named, progress_bar, stdout
 from safa.errors import OutputError, SafaError, to_install
+from safa.video.files import atomic_write, check_target
 
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
@@ -29,7 +30,7 @@ def evaluate_command(
         list[str] | None, typer.Argument(help="Shipped names, weights files, ONNX models or exported folders.")
     ] = None,
     on: Annotated[str, typer.Option(help="vid4, gopro, adobe240, vimeo90k, ucf101, middlebury or a path.")] = "vid4",
-    data: Annotated[Path | None, typer.Option(help="Folder of the named data set.")] = None,
+    data: Annotated[Path | None, typer.Option(parser=path_named, help="Folder of the named data set.")] = None,
     times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
     windows: Annotated[int | None, typer.Option(min=1, help="At most this many windows of each sequence.")] = None,
@@ -59,18 +60,21 @@ def evaluate_command(
         float, typer.Option(min=1, metavar="SECONDS", help="Most time that such a program may take for a sequence.")
     ] = 1800,
     baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
-    html: Annotated[Path | None, typer.Option(help="Write a page with tables, plots and pictures.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(parser=path_named, help="Write a page with tables, plots and pictures.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(parser=path_named, help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Measure quality on a data set, a folder or a clip: scaled down, thinned out and compared with itself."""
     factors = _factors(times)
     for path in (html, markdown):
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
-        if path is not None and path.is_dir():
-            raise OutputError(f"{path} is a folder; give a file name for the output.")
+        if path is not None:
+            check_target(path, overwrite, [on, *([data] if data is not None else ()), *(weights or ())])
+    if html is not None and html == markdown:
+        raise OutputError(f"Both --html and --markdown would become {html}; choose another name for one.")
     if protocol not in ("public", "zooming"):
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
     from safa.evaluation.baselines import BASELINES
@@ -110,20 +114,23 @@ def evaluate_command(
             task = bar.add_task(f"x{part.factor}", total=None, speed="-")
 
             def show(progress: EvaluationProgress, task: Any = task) -> None:
-                bar.update(task, completed=progress.done, total=progress.total, description=escape(progress.sequence))
+                bar.update(task, completed=progress.done, total=progress.total, description=progress.sequence)
 
             every.append(run(compared, part, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps([to_json(results) for results in every]))
+        stdout.print_line(json.dumps([to_json(results) for results in every]))
     else:
         for results in every:
             # Where nobody watches, as wide as the tables are.
             stdout.print(terminal_tables(results), width=None if stdout.is_terminal else 240)
     if markdown is not None:
-        markdown.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
+        with atomic_write(markdown) as temporary:
+            temporary.write_text("\n\n".join(to_markdown(results) for results in every) + "\n")
     if html is not None:
         (*_, subject), network = subjects[0]
-        html.write_text(_page(every, sets[0], subject, network))
+        page = _page(every, sets[0], subject, network)
+        with atomic_write(html) as temporary:
+            temporary.write_text(page)
         stdout.print(escape(str(html)))
 
 
@@ -184,14 +191,15 @@ def _methods(name: str, device: str) -> tuple[list[Method], Any]:
 
 
 def inspect_command(
-    first: Annotated[Path, typer.Argument(metavar="A|CLIP", help="First picture, or a video.")],
-    second: Annotated[Path | None, typer.Argument(metavar="[B]", help="Second picture.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the pictures.")] = Path(
-        "inspect"
-    ),
+    first: Annotated[Path, typer.Argument(parser=path_named, metavar="A|CLIP", help="First picture, or a video.")],
+    second: Annotated[Path | None, typer.Argument(parser=path_named, metavar="[B]", help="Second picture.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder for the pictures.")
+    ] = Path("inspect"),
     at: Annotated[str | None, typer.Option(help="Time in the video; its middle if not given.")] = None,
     weights: Weights = "fast",
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Write pictures of flow, blend mask and chosen scales over t, beside classical flow."""
     from safa.video.parse import parse_time
@@ -209,5 +217,6 @@ def inspect_command(
     if not output.parent.is_dir():
         raise OutputError(f"{output.parent} is no folder; make it first or choose another output.")
     network = load(weights, device, engine="torch").checkpoint.network
-    for path in inspect_pair(network, *frames, output):
+    inputs = [first] if second is None else [first, second]
+    for path in inspect_pair(network, *frames, output, overwrite=overwrite, inputs=inputs):
         stdout.print(escape(str(path)))

@@ -77,7 +77,7 @@ def bench_command(
 
 def _print(values: Any, texts: list[Table | str], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(values))
+        stdout.print_line(json.dumps(values))
         return
     for text in texts:
         stdout.print(escape(text) if isinstance(text, str) else text)

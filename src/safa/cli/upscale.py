@@ -26,6 +26,7 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
+    path_named,
     progress_bar,
     stderr,
     stdout,
@@ -42,9 +43,14 @@ if TYPE_CHECKING:
 
 
 def upscale_command(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, folders, or - for y4m.")],
+    sources: Annotated[
+        list[Path], typer.Argument(parser=path_named, metavar="IN...", help="Videos, folders, or - for y4m.")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; a folder for several inputs.")
+        Path,
+        typer.Option(
+            "--output", "-o", parser=path_named, metavar="OUT", help="File to write; a folder for several inputs."
+        ),
     ],
     rate: Rate = None,
     fps: Fps = None,
@@ -95,8 +101,8 @@ def upscale_command(
     Without --scale and --size the result is four times as wide and high, but no more than 4K.
 
     The same command goes on where an interrupted one stopped; with --finish it makes a file to watch meanwhile. Of a
-    folder every video is upscaled, except results of earlier commands; what was finished with the same settings is
-    skipped.
+    folder every video is upscaled, except in folders that this command has filled before; what was finished with the
+    same settings is skipped. With --source-fps its pictures are upscaled instead.
     """
     rates = parse_rates(rate, fps, slow)
     shape = {"--workers": workers, "--cpus-per-worker": cpus_per_worker, "--gpus-per-worker": gpus_per_worker}
@@ -123,8 +129,9 @@ def upscale_command(
     # Where standard output carries the video, messages go to standard error.
     out = stderr if str(output) == "-" else stdout
     common: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
-    several = len(sources) > 1 or holds_videos(sources[0], output)
-    jobs = plan_batch(sources, output, codec) if several else [(sources[0], output)]
+    pictures = source_fps is not None
+    several = len(sources) > 1 or holds_videos(sources[0], output, pictures)
+    jobs = plan_batch(sources, output, codec, pictures=pictures) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         label = f"{len(jobs)} files" if several and cluster is not None else None
         reporter = UpscaleReporter(as_json, out, bar, label)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, EngineName, Precision, stdout
+from safa.cli.console import Device, EngineName, Precision, path_named, stdout
 from safa.errors import SafaError, to_install
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -24,7 +24,7 @@ def serve_command(
         str | None, typer.Option(envvar="SAFA_PASSWORD", help="Asked for once per browser.", show_envvar=True)
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Allow everybody who can reach it.")] = False,
-    folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where jobs are kept.")] = None,
+    folder: Annotated[Path | None, typer.Option(parser=path_named, metavar="DIR", help="Where jobs are kept.")] = None,
     keep: Annotated[str, typer.Option(help="Results are deleted this long after their end: 90m, 24h, 7d.")] = "24h",
     jobs: Annotated[int, typer.Option(min=1, max=64, help="How many run at a time.")] = 1,
     weights: Annotated[

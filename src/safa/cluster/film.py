@@ -19,7 +19,7 @@ from safa.cluster.worker import PROBE, Failed, FilmContext, Rendered, save_segme
 from safa.errors import OutputError, SafaError
 from safa.jobs import upscale as convert
 from safa.jobs.finished import record_finished
-from safa.jobs.job import Job, Report, conclude, request_of
+from safa.jobs.job import Job, Report, conclude, concluded_before, request_of
 from safa.jobs.prepare import check_request, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import Share
@@ -78,6 +78,8 @@ class OpenFilm:
     problems: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     _end: Fraction | None = None
+    _concluded: Report | None = None
+    """The report of an output that an earlier run has checked."""
     _tries: Counter[int] = field(default_factory=Counter)
     _losses: Counter[int] = field(default_factory=Counter)
 
@@ -149,6 +151,8 @@ class OpenFilm:
         """Join, check and name the output. Raises what went wrong on the way."""
         if self.error is not None:
             raise self.error
+        if self._concluded is not None:
+            return self._concluded
         assert self.job is not None
         assert self.journal is not None
         assert self._end is not None
@@ -185,6 +189,9 @@ class OpenFilm:
             job = prepare_job(reader, self.source, self.output, settings, self.request.memory, self.request.overwrite)
             journal = self._open_journal(job, engine)
             self.job, self.journal, self.resumed = job, journal, journal.frames
+            self._concluded = concluded_before(job, journal, self.began)
+            if self._concluded is not None:
+                return
             self.shared = self._shared(job, journal, reader)
             planner = Planner(job.settings, job.spec.time_base, journal.frames_per_segment, self.request.span)
             frames = takewhile(lambda _: not stop.is_set() and self.error is None, reader.frames(job.alpha))

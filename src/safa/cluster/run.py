@@ -18,6 +18,7 @@ from safa.jobs.prepare import check_request, expected_frames, prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import span_of
 from safa.video.read.folder import open_reader
+from safa.video.write.journal import discard_checked
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def upscale_on_cluster(
     for job in jobs if is_batch and not overwrite else ():
         outcome = settled_before(*job, request.settings, request.weights)
         if outcome is not None:
+            if not outcome.failed:
+                discard_checked(job[1])
             outcomes[job] = outcome
             listeners.tell_outcome(outcome)
     open_jobs, expected = _longest_first([job for job in jobs if job not in outcomes], request)

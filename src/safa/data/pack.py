@@ -121,13 +121,17 @@ class PackWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            index = {"format": FORMAT, "windows": self._windows, "stills": self._stills}
-            self._write(INDEX, json.dumps(index, indent=1).encode())
-        self._archive.close()
-        if kind is None:
-            publish(self._temporary, self.path)
-        else:
+        try:
+            if kind is None:
+                index = {"format": FORMAT, "windows": self._windows, "stills": self._stills}
+                self._write(INDEX, json.dumps(index, indent=1).encode())
+            self._archive.close()
+            if kind is None:
+                publish(self._temporary, self.path)
+        except OSError as problem:
+            if kind is None:
+                raise SafaError(f"The pack {self.path} cannot be written: {problem.strerror}.") from problem
+        finally:
             self._temporary.unlink(missing_ok=True)
 
     def add_window(self, data: bytes, name: str, frames: int, taught: bytes | None = None, **facts: Any) -> None:

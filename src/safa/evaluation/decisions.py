@@ -32,6 +32,7 @@ from safa.network.config import SCALE
 from safa.network.operations import pad_to_multiple, resize_bilinear, resize_flow
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
+from safa.video.files import check_target
 from safa.video.read.pictures import save_picture
 from safa.video.read.reader import VideoReader
 
@@ -122,13 +123,21 @@ def common_length(decisions: Sequence[Decision]) -> float:
 
 
 def inspect_pair(
-    network: Safa, frame0: Image, frame1: Image, folder: Path, times: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
+    network: Safa,
+    frame0: Image,
+    frame1: Image,
+    folder: Path,
+    times: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> list[Path]:
     """Write what the network decides for two low-resolution frames ``h,w,3`` into ``folder`` as PNG pictures.
 
     overview.png shows all times at once. For each time there are the result, the image fusion, flow to both frames,
     classical flow to both frames and the blend mask in full size; wheel.png is the legend of the flow pictures,
-    scales.png the chart of the scales; decisions.json holds the numbers.
+    scales.png the chart of the scales; decisions.json holds the numbers. Existing files are replaced only with
+    ``overwrite``, those of ``inputs`` never.
 
     Returns:
         The files written, overview.png first.
@@ -163,6 +172,8 @@ def inspect_pair(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / f"{name}.png" for name in pictures]
+        for path in (*written, folder / "decisions.json"):
+            check_target(path, overwrite, inputs)
         for path, picture in zip(written, pictures.values(), strict=True):
             save_picture(picture, path)
         written.append(folder / "decisions.json")

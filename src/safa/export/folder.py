@@ -106,8 +106,15 @@ def _check_output(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{output} exists; choose another name or add --overwrite.")
-    if read_card(output) is None:
+    card = read_card(output)
+    if card is None:
         raise OutputError(f"{output} was not made by 'safa export' and is not replaced; choose another name.")
+    made = {CARD, RUN, FLOW, "__pycache__", *card.get("parts", ())}
+    others = sorted(path.name for path in output.iterdir() if path.name not in made)
+    if others:
+        raise OutputError(
+            f"{output} holds {others[0]}, which 'safa export' did not make; move it away or choose another name."
+        )
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:

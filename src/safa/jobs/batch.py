@@ -15,8 +15,9 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import VIDEO_SUFFIXES, is_numbered
-from safa.video.write.codecs import choose_codec
-from safa.video.write.journal import WORK_SUFFIX, is_published
+from safa.video.read.folder import pictures_of
+from safa.video.write.codecs import CONTAINERS, choose_codec
+from safa.video.write.journal import WORK_SUFFIX, discard_checked, is_published
 
 # Containers that are kept; every other input becomes an MP4.
 KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
@@ -57,8 +58,12 @@ def kept_suffix(source: Path, codec: str | None) -> str:
     return usual
 
 
-def plan_batch(sources: Sequence[Path], folder: Path, codec: str | None = None) -> list[tuple[Path, Path]]:
+def plan_batch(
+    sources: Sequence[Path], folder: Path, codec: str | None = None, *, pictures: bool = False
+) -> list[tuple[Path, Path]]:
     """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
+
+    With ``pictures`` a folder that has some is one video by itself, and not searched.
 
     What ``folder`` holds, work folders, and folders with a batch's results below the ones given are not searched.
 
@@ -66,18 +71,20 @@ def plan_batch(sources: Sequence[Path], folder: Path, codec: str | None = None) 
         SafaError: an output would be one of the sources, two sources would become one output, or ``folder`` is the name
             of one output.
     """
-    if str(folder) == "-" or is_numbered(folder):
+    if str(folder) == "-" or is_numbered(folder) or (folder.suffix.lower() in CONTAINERS and not folder.is_dir()):
         raise OutputError(f"{folder} is for one video; give a folder for the outputs of several.")
     if any(str(source) == "-" for source in sources):
         raise OutputError("Standard input holds one video; give it alone.")
     jobs: list[tuple[Path, Path]] = []
     for source in sources:
-        found = _videos_below(source, folder) if source.is_dir() else []
+        is_one = pictures and source.is_dir() and bool(pictures_of(source))
+        found = _videos_below(source, folder) if source.is_dir() and not is_one else []
         if found and source.resolve() == folder.resolve():
             raise OutputError(f"{folder} is the folder of the inputs; choose another folder for the outputs.")
         for path in found or [source]:
             place = path.relative_to(source).parent if found else Path()
-            jobs.append((path, folder / place / (path.stem + kept_suffix(path, codec))))
+            stem = path.resolve().name if path.is_dir() else path.stem  # a folder's name has no suffix
+            jobs.append((path, folder / place / (stem + kept_suffix(path, codec))))
     inputs = {path.resolve() for path, _ in jobs}
     owners: dict[Path, Path] = {}
     for path, output in jobs:
@@ -89,12 +96,12 @@ def plan_batch(sources: Sequence[Path], folder: Path, codec: str | None = None) 
     return jobs
 
 
-def holds_videos(path: Path, output: Path) -> bool:
-    """Whether it is a folder with videos in it, at any depth (a folder of pictures is one video by itself).
+def holds_videos(path: Path, output: Path, pictures: bool = False) -> bool:
+    """Whether it is a folder with videos in it, at any depth; with ``pictures`` one that has some is one by itself.
 
     ``output``, a file or a folder, and work folders do not count.
     """
-    return path.is_dir() and bool(_videos_below(path, output))
+    return path.is_dir() and not (pictures and pictures_of(path)) and bool(_videos_below(path, output))
 
 
 def _videos_below(folder: Path, output: Path) -> list[Path]:
@@ -105,7 +112,9 @@ def _videos_below(folder: Path, output: Path) -> list[Path]:
     def counts(path: Path) -> bool:
         if path.is_dir():
             return not path.name.endswith(WORK_SUFFIX) and (holds_results or not has_records(path))
-        return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+        # macOS puts such a file beside every other one, where the file system has no place for what it knows of it.
+        is_attached = path.name.startswith("._")
+        return path.suffix.lower() in VIDEO_SUFFIXES and not is_attached and path.is_file()
 
     videos = []
     for place, folders, files in os.walk(root):
@@ -180,6 +189,8 @@ def upscale_many(
                 return upscale(source, output, **chosen, on_checked=keep_record, **options)  # type: ignore[arg-type]
 
             outcome = outcome_of(source, output, work)
+        elif not outcome.failed:
+            discard_checked(output)
         outcomes.append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)

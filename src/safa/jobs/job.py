@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from typing import Any
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import JobPlan
 from safa.upscaler.upscaler import Upscaler
-from safa.video.names import whole_output
 from safa.video.read.folder import content_digest
 from safa.video.remux.mux import mux
 from safa.video.remux.stream_plan import StreamPlan
 from safa.video.verify import Verification, verify
 from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import Journal, work_folder
+from safa.video.write.journal import JOURNAL, Journal, work_folder
 
 # Settings that decide what the frames show; the encoder's are checked where frames are encoded.
 DECIDING = ("rate", "fps", "slow", "source_fps", "start", "end", "deinterlace", "cuts", "dedup")
@@ -86,11 +83,18 @@ class Job:
         }
 
     def report(
-        self, frames: int, resumed: int, began: float, problems: list[str], verification: Verification, retries: int = 0
+        self,
+        frames: int,
+        resumed: int,
+        began: float,
+        problems: list[str],
+        verification: Verification,
+        retries: int = 0,
+        path: Path | None = None,
     ) -> Report:
-        """The figures of this job."""
+        """The figures of this job; ``path`` is where its output lies if not where it was asked for."""
         spec, seconds = self.spec, time.monotonic() - began
-        path = spec.path if verification.ok else _aside(spec.path)
+        path = path or spec.path
         size = spec.width, spec.height
         return Report(path, *size, frames, resumed, seconds, self.warnings, list(problems), verification, retries)
 
@@ -121,13 +125,25 @@ def conclude(
     """
     expected = mux(journal, job.spec, job.streams, job.overwrite)
     verification = verify(job.spec.path, expected)
+    aside = None
     if verification.ok:
         if on_checked is not None:
             on_checked(job.spec.path)
+        # First, or a crash while the segments are deleted would make all of them anew.
+        journal.record_check({"frames": expected.frames, **verification.to_dict()})
         journal.remove()
     else:
-        put_aside(job.spec.path)
-    return job.report(expected.frames, resumed, began, problems, verification, retries)
+        aside = journal.put_aside(job.spec.path)
+    return job.report(expected.frames, resumed, began, problems, verification, retries, aside)
+
+
+def concluded_before(job: Job, journal: Journal, began: float) -> Report | None:
+    """The report of a job that was stopped while its journal was being removed, once that is done; None for others."""
+    found = journal.check_of(job.spec.path)
+    if found is None:
+        return None
+    journal.remove()
+    return job.report(found["frames"], found["frames"], began, [], Verification.from_dict(found))
 
 
 def engine_of(upscaler: Upscaler) -> str:
@@ -137,23 +153,12 @@ def engine_of(upscaler: Upscaler) -> str:
 
 def interrupted(journal: Journal, finish: str = "--finish") -> KeyboardInterrupt:
     """The interrupt with what is safe; ``finish``: what makes the same command join that."""
+    if not journal.resumable:
+        return KeyboardInterrupt(journal.kept())
     watch = f", and with {finish} it makes of them a film to watch meanwhile" if journal.has(0) else ""
     return KeyboardInterrupt(f"{journal.kept()}; the same command goes on from there{watch}")
 
 
 def is_finished(output: Path) -> bool:
-    """Whether the output is there and checked: until it is, the work folder beside it remains."""
-    return output != PIPE and output.exists() and not work_folder(output).exists()
-
-
-def put_aside(output: Path) -> None:
-    """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete."""
-    aside = _aside(output)
-    if aside.is_dir():  # of an earlier run; a folder is not replaced by a rename
-        shutil.rmtree(aside)
-    os.replace(whole_output(output), aside)
-
-
-def _aside(output: Path) -> Path:
-    whole = whole_output(output)
-    return whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
+    """Whether the output is there and checked: until it is, the journal beside it remains."""
+    return output != PIPE and output.exists() and not (work_folder(output) / JOURNAL).exists()

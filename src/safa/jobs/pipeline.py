@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from safa.engine.images import Array
 from safa.upscaler.memory_budget import JobPlan
+from safa.video.pipes import end_reading, end_writing
 
 Item = TypeVar("Item")
 Shown = TypeVar("Shown")
@@ -63,8 +64,11 @@ def run_pipeline(
                     tick()
             for waiting in behind:
                 waiting.result()
-        except BaseException:
+        except BaseException as error:
             reading.shutdown(wait=False, cancel_futures=True)
+            end_reading()
+            if isinstance(error, KeyboardInterrupt):
+                end_writing()
             raise
 
 

@@ -24,6 +24,7 @@ from safa.jobs.settings import UpscaleSettings
 from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds
 from safa.jobs.weights import DETAIL
 from safa.upscaler.upscaler import Array, Upscaler, load
+from safa.video.files import check_target
 from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
 from safa.video.read.info import Frame, VideoInfo
@@ -100,16 +101,18 @@ def preview(
     engine: str = "auto",
     precision: str = "auto",
     memory: int | None = None,
+    overwrite: bool = False,
     on_tried: Callable[[Tried], None] | None = None,
 ) -> Preview:
     """Make a short part of ``source`` with every network and put the results beside bicubic enlargement.
 
     Args:
-        sheet: the PNG to write; the clip gets its name with ``.mp4``. Both replace what has these names.
+        sheet: the PNG to write; the clip gets its name with ``.mp4``.
         at: where the part begins, seconds as players show them; the liveliest part without a cut if None.
         settings: what the result should be; its ``start`` and ``end`` limit the file that the estimates are for.
         weights: names or files; all shipped ones, and what lies between the sharpest two, if None.
         suffix: of the whole result's name, such as ".mp4"; the source's, or another that holds the codec, if None.
+        overwrite: replace files that have these names; the source is never replaced.
         on_tried: called after each network.
 
     Raises:
@@ -120,8 +123,9 @@ def preview(
         raise SafaError("a pipe can be read only once; give a file to preview.")
     if sheet.suffix.lower() != ".png":
         raise OutputError(f"{sheet}: the sheet is a picture; give it a name that ends in .png.")
-    if not sheet.parent.is_dir():
-        raise OutputError(f"{sheet.parent} is no folder; make it first or choose another output.")
+    clip = sheet.with_suffix(".mp4")
+    for made in (sheet, clip):
+        check_target(made, overwrite, [source])
     with open_reader(source, settings.reading) as reader:
         job = prepare_job(
             reader, source, Path(f"preview{suffix or kept_suffix(source, settings.codec)}"), settings, memory
@@ -144,7 +148,6 @@ def preview(
         if on_tried is not None:
             on_tried(one)
         upscaler.engine.release()
-    clip = sheet.with_suffix(".mp4")
     write_sheet(panels, moments, sheet)
     write_clip(panels, moments, clip)
     told = part.note if is_whole else f"{part.note}; the estimates are for the chosen part of the file"

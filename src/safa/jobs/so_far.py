@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from safa.errors import OutputError
-from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of, put_aside
+from safa.jobs.job import PIPE, SEGMENT_FRAMES, Report, engine_of
 from safa.jobs.prepare import prepare_job
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
@@ -28,7 +28,7 @@ def has_kept_work(output: Path) -> bool:
 
 def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler: Upscaler) -> Report:
     """Join what a stopped job to ``output`` has finished from its first frame on into ``beginning_of(output)``, which
-    is replaced. The kept work stays: the job goes on as if nothing had happened.
+    is replaced if it was made like this before. The kept work stays: the job goes on as if nothing had happened.
 
     Raises:
         SafaError: nothing is kept, it was made with other settings or weights, another process works on it, or the part
@@ -48,12 +48,12 @@ def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler:
     journal = open_journal(work_folder(output), job.spec, fingerprint, False, SEGMENT_FRAMES)
     try:
         beginning = Beginning(journal, job.spec.time_base, job.spec.rate)
+        beginning.check_free(part)
         spec = dataclasses.replace(job.spec, path=part)
         expected = mux(beginning, spec, dataclasses.replace(job.streams, is_part=True), replace=True)
+        verification = verify(part, expected)
+        aside = None if verification.ok else beginning.put_aside(part)
     finally:
         journal.release()
-    verification = verify(part, expected)
-    if not verification.ok:
-        put_aside(part)
     joined = dataclasses.replace(job, spec=spec)
-    return joined.report(expected.frames, expected.frames, began, [], verification)
+    return joined.report(expected.frames, expected.frames, began, [], verification, path=aside)

@@ -6,16 +6,15 @@ work is kept in segments beside the output, so the same call goes on where an ea
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from safa.errors import SafaError
+from safa.errors import JournalMismatch, SafaError
 from safa.jobs.forecast import Forecast, forecast_of
-from safa.jobs.job import PIPE, Job, Report, conclude, engine_of, interrupted
+from safa.jobs.job import PIPE, Job, Report, conclude, concluded_before, engine_of, interrupted
 from safa.jobs.job import SEGMENT_FRAMES as SEGMENT_FRAMES
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.prepare import check_request, prepare_job
@@ -25,12 +24,13 @@ from safa.upscaler.memory_budget import Share
 from safa.upscaler.size import ScaleFactor
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Array, Upscaler
+from safa.video.pipes import standard_output
 from safa.video.read.folder import open_reader
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime, Timeline
 from safa.video.verify import Verification
-from safa.video.write.journal import Journal, work_folder
+from safa.video.write.journal import Journal, is_of_pipe, work_folder
 from safa.video.write.segments import SegmentWriter
 from safa.video.write.y4m import Y4mWriter
 
@@ -89,6 +89,9 @@ def upscale(
         SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
         KeyboardInterrupt: after finished segments are safe.
     """
+    for name, value in (("source", source), ("output", output)):
+        if not str(value):
+            raise SafaError(f"The {name} has an empty name; give the name of a file, or of a folder.")
     source, output = Path(source), Path(output)
     began = time.monotonic()
     for name, value in (("rate", rate), ("scale", scale), ("size", size)):
@@ -109,6 +112,11 @@ def upscale(
     if upscaler is not None and given:
         raise SafaError(f"An upscaler is given, and so is {' and '.join(given)}; give those to safa.load instead.")
     check_request(source, output, settings, overwrite)
+    if source == PIPE and output != PIPE and not restart and not is_of_pipe(work_folder(output)):
+        raise JournalMismatch(
+            f"work of another job is kept in {work_folder(output)}, and what comes from a pipe cannot go on from it; "
+            "choose another output, or give --restart to delete it."
+        )
     networks = Networks(**given, on_pick=on_weights)  # type: ignore[arg-type]
     with open_reader(source, settings.reading) as reader, ExitStack() as reserved:
         job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling if upscaler else memory, overwrite)
@@ -126,10 +134,14 @@ def upscale(
         if output == PIPE:
             _report_tiles(upscaler, frame, on_tiles)
             meter = Meter(job.expected_frames, 0, on_progress)
-            with Y4mWriter(sys.stdout.buffer, job.spec) as pipe:
-                _run(frames, timeline, upscaler, pipe, meter, job)
-                assert timeline.end is not None
-                pipe.finish(timeline.end)
+            pipe = Y4mWriter(standard_output(), job.spec)
+            try:
+                with pipe:
+                    _run(frames, timeline, upscaler, pipe, meter, job)
+                    assert timeline.end is not None
+                    pipe.finish(timeline.end)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"{pipe.written} frames were written to standard output") from None
             return job.report(meter.done, 0, began, reader.problems, Verification({}))
         folder = work_folder(output)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
@@ -137,6 +149,9 @@ def upscale(
         writer = SegmentWriter(folder, job.spec, fingerprint, restart=restart, frames_per_segment=SEGMENT_FRAMES)
         try:
             with writer:
+                done = concluded_before(job, writer.journal, began)
+                if done is not None:
+                    return done
                 reserved.enter_context(_settled(upscaler, frame, writer.journal))
                 _report_tiles(upscaler, frame, on_tiles)
                 resumed = writer.frames_done
@@ -149,6 +164,9 @@ def upscale(
                 return conclude(job, journal, resumed, began, reader.problems, on_checked=on_checked)
         except KeyboardInterrupt:
             raise interrupted(writer.journal) from None
+        finally:
+            if source == PIPE:
+                writer.journal.remove()
 
 
 def _settled(upscaler: Upscaler, size: tuple[int, int], journal: Journal) -> AbstractContextManager[None]:

@@ -105,6 +105,8 @@ def train(
         raise SafaError(f"There is no run to resume in {out}; start it without --resume.")
     if not resume and state_path.exists():
         raise SafaError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
+    if not resume and (out / "last.safetensors").exists():
+        raise SafaError(f"{out} holds weights that the run would replace, last.safetensors; choose another folder.")
     material = open_material(data, config.held_out)
 
     fabric = _fabric(accelerator, devices, config.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Budget:
         self.ceiling = ceiling
         self._free: int | None = None
         self._base = max(BASE, -(-memory.resident() // BASE_STEP) * BASE_STEP)
-        self._aside: int | None = None
+        self._reserved: dict[object, tuple[int, int]] = {}  # (thread, bytes), in the order reserved
         self._most: int | None = None
         self._settled: int | None = None
         self._on_shrink: Callable[[Share], None] | None = None
@@ -102,12 +103,15 @@ class Budget:
 
     @contextmanager
     def reserve(self, aside: int) -> Iterator[None]:
-        """Leave ``aside`` bytes of the ceiling to others for as long as this lasts."""
-        before, self._aside = self._aside, aside
+        """Leave ``aside`` bytes of the ceiling to others for as long as this lasts; several threads may do so at a
+        time.
+        """
+        key = object()
+        self._reserved[key] = threading.get_ident(), aside
         try:
             yield
         finally:
-            self._aside = before
+            del self._reserved[key]
 
     def results(self, frame: Array, count: int, size: tuple[int, int]) -> AbstractContextManager[None]:
         """Leave room for ``count`` results of ``size`` (height, width) of frames like ``frame``, and one on its way."""
@@ -182,4 +186,5 @@ class Budget:
 
     def _others(self, source: int) -> int:
         """What is set aside; without anybody's say, two results besides the source."""
-        return self._aside if self._aside is not None else (SOURCE + 2 * 3 * SCALE**2) * source
+        reserved = dict(list(self._reserved.values()))  # of each thread the latest, which stands for those before it
+        return sum(reserved.values()) if reserved else (SOURCE + 2 * 3 * SCALE**2) * source

@@ -10,11 +10,11 @@ from fractions import Fraction
 from safa.errors import SafaError
 from safa.network.config import SCALE
 
-NAMED = {"720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "4k": (3840, 2160)}
-"""Boxes that the picture is fitted into, as wide as high pixels; turned for pictures that are higher than wide."""
+LARGEST = 3840, 2160
+"""Of results whose size nobody asked for; by area. Its name is 4k."""
 
-LARGEST = NAMED["4k"]
-"""Of results whose size nobody asked for; by area."""
+LINES = re.compile(r"([1-9]\d{1,4})p")
+"""Names of sizes by their height, such as 1080p."""
 
 ScaleFactor = Fraction | float | int | str
 """A factor from 1 to ``SCALE``."""
@@ -36,10 +36,20 @@ def checked_size(size: str) -> str:
     """The size in the way it is written here, lower case. Raises ``SafaError`` for what is none."""
     known = str(size).strip().lower()
     sides = re.fullmatch(r"(-1|[1-9]\d{0,5})x(-1|[1-9]\d{0,5})", known)
-    if known not in NAMED and (sides is None or sides.groups() == ("-1", "-1")):
-        names = ", ".join(NAMED)
-        raise SafaError(f"the size must be one of {names} or look like 1920x1080, 1920x-1 or -1x1080, not {size!r}.")
+    if box_of(known) is None and (sides is None or sides.groups() == ("-1", "-1")):
+        raise SafaError(f"the size must be 4k or look like 1080p, 1920x1080, 1920x-1 or -1x1080, not {size!r}.")
     return known
+
+
+def box_of(name: str) -> tuple[Fraction | int, int] | None:
+    """The box of 16:9, as wide as high pixels, that a named size is fitted into; None where it is no such name.
+
+    It is turned for pictures that are higher than wide.
+    """
+    if name == "4k":
+        return LARGEST
+    lines = LINES.fullmatch(name)
+    return (Fraction(16, 9) * int(lines[1]), int(lines[1])) if lines else None
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,11 @@ def output_size(
     Raises:
         SafaError: it is smaller than the source, or more than four times as large.
     """
-    if size is None or size in NAMED:
+    box = None if size is None else box_of(size)
+    if size is None or box is not None:
         reduced = False
-        if size is not None:
-            scale = _fitting(shape, NAMED[size])
+        if size is not None and box is not None:
+            scale = _fitting(shape, box)
             _check_fitting(shape, size, scale)
         elif scale is None:
             area = SCALE**2 * shape.width * shape.height
@@ -135,7 +146,7 @@ def check_one(scale: ScaleFactor | None, size: str | None) -> None:
         raise SafaError("Both a scale and a size are given; choose one of them.")
 
 
-def _fitting(shape: Shape, box: tuple[int, int]) -> Fraction:
+def _fitting(shape: Shape, box: tuple[Fraction | int, int]) -> Fraction:
     """The factor that makes the picture, as players show it, just fit into the box or the box turned."""
     seen = shape.width * shape.aspect
     most = box if seen >= shape.height else box[::-1]

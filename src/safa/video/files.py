@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,28 @@ def disk_errors(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+def check_target(path: Path, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:
+    """Raise OutputError where a file cannot, or must not, be written to `path`.
+
+    An existing file is replaced only with `overwrite`, one of the `inputs` (files, or folders that are read) never.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is no folder; make it first or choose another output.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name for the output.")
+    if not os.path.lexists(path):
+        return
+    for source in inputs:
+        if not os.path.exists(source) or not path.exists():
+            continue
+        if path.samefile(source):
+            raise OutputError(f"{path} is the input itself; choose another name for the output.")
+        if os.path.isdir(source) and path.resolve().is_relative_to(Path(source).resolve()):
+            raise OutputError(f"{path} lies in the input, {source}; choose another place for the output.")
+    if not overwrite:
+        raise OutputError(f"{path} exists already; choose another name or add --overwrite.")
+
+
 def publish(temporary: Path, final: Path) -> None:
     """Rename a finished file to its final name, so that it survives a power cut whole or not at all."""
     with temporary.open("rb+") as file:
@@ -62,6 +84,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing for folders
+            raise
     finally:
         os.close(handle)
 
@@ -133,9 +158,10 @@ def _close_mutex(handle: int) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write a file to: it replaces `path` when the block ends, and is deleted where
-    the block raises.
+    """A temporary path beside `path` to write a file to: it replaces `path`, or what that links to, when the block
+    ends, and is deleted where the block raises.
     """
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f"{path.name}.part")
     try:
         yield temporary

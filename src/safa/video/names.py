@@ -10,6 +10,9 @@ VIDEO_SUFFIXES = {
 }
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
+PIPE_DIGEST = "pipe"
+"""Instead of a digest of its content, which cannot be read twice."""
+
 # Only this makes a name a pattern; any other "%" is a character like the rest.
 NUMBER = re.compile(r"%\d{0,2}d")
 
@@ -31,8 +34,15 @@ def numbered(output: Path, number: int) -> str:
 
 
 def whole_output(output: Path) -> Path:
-    """What appears on the disk by one rename: the file, or the folder of the pictures."""
-    return output.parent if is_numbered(output) else output
+    """What appears on the disk by one rename: the file, or the folder of the pictures; what a link points to."""
+    whole = output.parent if is_numbered(output) else output
+    return whole.resolve() if whole.is_symlink() or whole.name in ("", "..") else whole
+
+
+def unfinished(output: Path) -> Path:
+    """The name of an output until it is whole: beside it, so that a rename suffices."""
+    whole = whole_output(output)
+    return whole.with_name(f".{whole.name}.part")
 
 
 def for_ffmpeg(path: Path) -> str:

@@ -9,6 +9,10 @@ from safa.errors import SafaError
 NTSC = (12, 15, 24, 30, 48, 60, 72, 90, 96, 120, 144, 240)
 
 
+LATEST = 10**9
+"""Seconds: more than thirty years."""
+
+
 def parse_rate(text: str) -> int:
     """A frame multiplier: a whole number from 1 to 64. Raises SafaError."""
     if not re.fullmatch(r"\d{1,3}", text.strip()) or not 1 <= int(text) <= 64:
@@ -48,7 +52,10 @@ def parse_time(text: str) -> Fraction:
     hours, minutes, seconds = match.groups() if match else (None, None, "")
     if not match or (minutes and (Fraction(seconds) >= 60 or (hours and int(minutes) >= 60))):
         raise SafaError(f"a time must look like 62.5 or 1:02.5 or 1:00:02.5, not {text!r}.")
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
+    time = int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
+    if time > LATEST:
+        raise SafaError(f"a time of {text} is after the end of any video; give an earlier one.")
+    return time
 
 
 def parse_memory(text: str) -> int:

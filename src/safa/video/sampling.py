@@ -79,7 +79,7 @@ def seek(container: InputContainer, stream: av.VideoStream, time: Fraction) -> b
     """Go to the keyframe at or before a time in the file; False where that is impossible."""
     try:
         container.seek(int(time / source.time_base(stream)), stream=stream)
-    except (av.error.FFmpegError, OSError):
+    except (av.error.FFmpegError, OSError, OverflowError):
         return False
     return True
 

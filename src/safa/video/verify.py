@@ -73,6 +73,12 @@ class Verification:
         }
         return {"ok": self.ok, "checks": checks}
 
+    @staticmethod
+    def from_dict(stored: dict[str, Any]) -> "Verification":
+        """From what `to_dict` gives."""
+        checks = stored["checks"].items()
+        return Verification({name: Check(one["expected"], one["found"], one["ok"]) for name, one in checks})
+
     def failures(self) -> list[str]:
         """One line for each check that failed."""
         return [

@@ -46,6 +46,7 @@ def do_trial(
         settings=upscale_settings(job.settings),
         suffix=FORMATS[job.settings["format"]][1],
         weights=list(names.values()),
+        overwrite=True,
         **computing,  # type: ignore[arg-type]
         on_tried=tried,
     )

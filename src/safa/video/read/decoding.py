@@ -9,6 +9,8 @@ from fractions import Fraction
 import av
 from av.container import InputContainer
 
+from safa.video.pipes import raise_interrupt
+
 MOST_PIXELS = 200_000_000
 
 
@@ -60,6 +62,7 @@ def decode_frames(
         try:
             packet = next(packets)
         except StopIteration:
+            raise_interrupt()
             break
         except (av.error.FFmpegError, OSError) as error:
             damage.stopped = (getattr(error, "strerror", None) or str(error)).lower()

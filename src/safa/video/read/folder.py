@@ -13,7 +13,7 @@ import av
 
 from safa.errors import MediaError
 from safa.video.colour import ToRgb
-from safa.video.names import PICTURE_SUFFIXES, for_ffmpeg
+from safa.video.names import PICTURE_SUFFIXES, PIPE_DIGEST, for_ffmpeg
 from safa.video.read import source
 from safa.video.read.info import Frame, VideoInfo, describe
 from safa.video.read.options import EVERYTHING, ReadOptions
@@ -145,7 +145,7 @@ def pictures_of(folder: Path) -> list[Path]:
 def content_digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's pictures; "pipe" for a pipe."""
     if path == Path("-"):
-        return "pipe"
+        return PIPE_DIGEST
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -166,7 +166,7 @@ class VideoReader:
         if seek is not None:
             try:
                 self._container.seek(int(seek / source.time_base(self._stream)), stream=self._stream)
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, OverflowError):
                 return iter(())
         decoding: deque[int] | None = deque() if _lacks_times(self._container, self._stream) else None
         frames = decode_frames(self._container, self._stream, self._damage, decoding)

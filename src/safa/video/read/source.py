@@ -1,7 +1,6 @@
 """Opening a video file, or one sentence on why it cannot be read; its streams and its clock."""
 
 import os
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from av.stream import Disposition, Stream
 
 from safa.errors import MediaError
 from safa.video.names import for_ffmpeg
+from safa.video.pipes import raise_interrupt, standard_input
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. In other formats the start time is
 # intended.
@@ -47,10 +47,14 @@ def open_container(path: Path) -> InputContainer:
 
 
 def _open_standard_input() -> InputContainer:
+    stream = standard_input()
     try:
-        return av.open(sys.stdin.buffer, "r", format="yuv4mpegpipe")
+        container = av.open(stream, "r", format="yuv4mpegpipe")
     except (av.error.FFmpegError, OSError, ValueError):
+        raise_interrupt()
         raise MediaError("standard input is not YUV4MPEG2; pipe it from a program that writes .y4m.") from None
+    raise_interrupt()
+    return container
 
 
 def find_video(container: InputContainer, path: Path) -> av.VideoStream:

@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from safa.errors import OutputError
 from safa.video.files import disk_errors
-from safa.video.names import for_ffmpeg
+from safa.video.names import for_ffmpeg, unfinished
 from safa.video.remux.mastering_data import open_mastered
 from safa.video.remux.stream_plan import StreamPlan, kept_metadata
 from safa.video.remux.streams import CopiedStream, StreamCopier, TimedPacket
@@ -66,7 +66,7 @@ def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = F
 
 
 def _write_film(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool) -> list[CopiedStream]:
-    temporary = spec.path.with_name(f".{spec.path.name}.part")
+    temporary = unfinished(spec.path)
     try:
         with disk_errors(spec.path.parent, journal.kept):
             copied = _write(temporary, journal, spec, plan)
@@ -145,7 +145,7 @@ def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) 
     first, lead = journal.segments[0].first, _lead(journal, reorder)
     # Presentation ticks that are still to serve as decoding times.
     shown = deque(first - lead + lead * number // reorder for number in range(reorder))
-    decoded = 0
+    decoded, total = 0, journal.frames
     for times, following, packets in _segments(journal, spec):
         shown.extend(times)
         for packet in packets:
@@ -157,7 +157,7 @@ def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) 
             packet.dts = shown.popleft()
             packet.duration = (times[number + 1] if number + 1 < len(times) else following) - packet.pts
             decoded += 1
-            if decoded == journal.frames and spec.container in ("mp4", "mov"):
+            if decoded == total and spec.container in ("mp4", "mov"):
                 # Here a sample lasts until the next one is *decoded*, and the track as long as all samples
                 # together: with this, and with `_lead`, exactly until the last frame stops being shown.
                 packet.duration = following - times[-1]
@@ -187,9 +187,10 @@ def _end(journal: Joinable, spec: OutputSpec) -> int:
 def _segments(journal: Joinable, spec: OutputSpec) -> Iterator[tuple[list[int], int, Iterator[Any]]]:
     """(ticks of its frames, tick of the next segment's first frame or of the end, packets) of each segment."""
     extradata: bytes | None = None
-    for number, segment in enumerate(journal.segments):
-        last = number + 1 == len(journal.segments)
-        following = _end(journal, spec) if last else journal.segments[number + 1].first
+    segments = journal.segments
+    for number, segment in enumerate(segments):
+        last = number + 1 == len(segments)
+        following = _end(journal, spec) if last else segments[number + 1].first
         with av.open(for_ffmpeg(segment.path)) as container:
             stream = container.streams.video[0]
             if number and stream.codec_context.extradata != extradata:

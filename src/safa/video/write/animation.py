@@ -16,7 +16,7 @@ import av
 from PIL import Image
 
 from safa.video.files import disk_errors
-from safa.video.names import for_ffmpeg, numbered
+from safa.video.names import for_ffmpeg, numbered, unfinished
 from safa.video.write.beginning import Joinable
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.segments import FRAME_MS
@@ -33,7 +33,7 @@ def write_animation(journal: Joinable, spec: OutputSpec, replace: bool = False) 
 
     Raises OutputError when the disk is full.
     """
-    temporary = spec.path.with_name(f".{spec.path.name}.part")
+    temporary = unfinished(spec.path)
     write = _write_gif if spec.container == "gif" else _write_webp
     try:
         with disk_errors(spec.path.parent, journal.kept):
@@ -48,11 +48,10 @@ def write_pictures(journal: Joinable, spec: OutputSpec) -> None:
 
     Raises OutputError when the disk is full.
     """
-    folder = spec.path.parent
-    temporary = folder.with_name(f".{folder.name}.part")
+    temporary = unfinished(spec.path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with disk_errors(folder.parent, journal.kept):
+        with disk_errors(temporary.parent, journal.kept):
             temporary.mkdir()
             encoder: Any = None
             for number, (_, frame) in enumerate(_frames(journal, spec), 1):

@@ -12,6 +12,9 @@ from safa.video.names import is_numbered, whole_output
 from safa.video.write.journal import Journal
 from safa.video.write.segment_record import Segment
 
+SO_FAR = "so far"
+"""The joined beginning, among what a job has made."""
+
 
 class Beginning:
     """The segments of a journal up to the first that is missing, closed there; the journal stays as it is.
@@ -43,19 +46,30 @@ class Beginning:
         return self._journal.kept()
 
     def publish(self, temporary: Path, output: Path, replace: bool = True) -> None:
-        """Give `temporary`, the whole file or folder of pictures, its name. A file of that name is replaced, a folder
-        with something in it never: OutputError is raised.
+        """Give `temporary`, the whole file or folder of pictures, its name. A file that was made like this before is
+        replaced; see `check_free`.
         """
+        self.check_free(output)
         final = whole_output(output)
+        self._journal.note_made(SO_FAR, temporary)
         if not temporary.is_dir():
             publish(temporary, final)
             return
-        if final.exists() and any(final.iterdir()):
-            raise OutputError(f"{final} is there already; move it away and run the same command again.")
         if final.exists():
             final.rmdir()
         os.replace(temporary, final)
         sync_folder(final.parent)
+
+    def check_free(self, output: Path) -> None:
+        """Raise OutputError where `output` is there and is not what an earlier join of this work has made."""
+        final = whole_output(output)
+        is_folder = final.is_dir()
+        if any(final.iterdir()) if is_folder else final.exists() and not self._journal.has_made(SO_FAR, final):
+            raise OutputError(f"{final} is there already; move it away and run the same command again.")
+
+    def put_aside(self, output: Path) -> Path:
+        """Rename what failed its check; see `Journal.put_aside`."""
+        return self._journal.put_aside(output)
 
 
 Joinable = Journal | Beginning

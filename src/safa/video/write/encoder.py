@@ -14,15 +14,15 @@ from av.container import OutputContainer
 from safa.errors import OutputError
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
-from safa.video.names import is_numbered, number_places
+from safa.video.names import is_numbered, number_places, whole_output
 from safa.video.write.codecs import choose_codec, codec_entry, container_of, x265_unit
 from safa.video.write.encoder_memory import economy_options
-from safa.video.write.journal import WORK_SUFFIX, is_published
+from safa.video.write.journal import is_published
 
 # Pixels along a side, by container.
 LONGEST_SIDES = {"webp": 16383, "gif": 65535}
-# Bytes of an output's name, so that the work folder's, which is longer, is one that file systems take.
-LONGEST_NAME = 255 - len(WORK_SUFFIX)
+# Bytes of an output's name, so that the longest that is made from it is one that file systems take.
+LONGEST_NAME = 255 - len("..so-far.failed-check-99.part")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,14 @@ def check_output(path: Path, source: Path, codec: str | None = None) -> None:
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise OutputError(f"The name of the output, {path.name[:40]}..., is too long; choose a shorter one.")
     if is_numbered(path):
+        if Path.cwd().is_relative_to(path.parent.resolve()):
+            raise OutputError(
+                f"{path}: the folder of the pictures appears whole, which the current one cannot; give a new folder, "
+                f"such as {Path('frames') / path.name}."
+            )
         if path.parent.is_dir() and any(path.parent.iterdir()) and not is_published(path):
             raise OutputError(f"{path.parent} is not empty; give a new folder for the pictures.")
-        folder = path.parent.parent
-    else:
-        folder = path.parent
+    folder = whole_output(path).parent
     if not folder.is_dir():
         raise OutputError(f"{folder} is no folder; make it first or choose another output.")
     if os.path.exists(path) and os.path.exists(source) and path.samefile(source):

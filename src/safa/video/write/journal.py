@@ -1,7 +1,7 @@
 """The work folder beside an output: finished segments, and what they were made from.
 
     journal.json     fingerprint of the job; its share of the memory; the end time once all frames are there; the output
-                     once it has its name
+                     once it has its name; what its check found once it has passed it
     000000.mkv       segment 0: a closed Matroska file with encoded video only
     000000.json      its record: frame times and size; a segment counts once its record exists
     *.part           unfinished; deleted on the next start
@@ -14,19 +14,31 @@ and a run that was killed loses only those it was working on.
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from safa.errors import JournalMismatch, OutputError
+from safa.errors import JournalMismatch, OutputError, SafaError
 from safa.video.files import FolderLock, publish, sync_folder, write_json
-from safa.video.names import whole_output
+from safa.video.names import PIPE_DIGEST, whole_output
 from safa.video.write.segment_record import Segment, read_record, segment_name, write_record
 
 VERSION = 2
 WORK_SUFFIX = ".safa-work"
 JOURNAL = "journal.json"
+PUBLISHED = "published"
+"""The job's output under its name, among what it has made."""
+
+OURS = re.compile(r"(\d{6,}|journal|probe)(\.(mkv|json))?(\.[0-9a-f]{32})?(\.part)?")
+"""Names of the files in a work folder."""
+
+CLUTTER = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
+"""Names of files that systems put into every folder that is looked at."""
 
 
 class Journal:
@@ -44,15 +56,19 @@ class Journal:
         self.folder = folder
         self.frames_per_segment = frames_per_segment
         self.end: Fraction | None = None
-        self._segments: dict[int, Segment] = {}
+        self.frames = 0
+        """Output frames in finished segments."""
         self.share: dict[str, int | None] | None = None
-        self._published: list[int] | None = None
+        self._segments: dict[int, Segment] = {}
+        self._ordered: list[Segment] | None = None
+        self._outputs: dict[str, list[int]] = {}  # identities of what this job gave a name, by what it is
+        self._checked: dict[str, Any] | None = None
         self._fingerprint = json.loads(json.dumps(fingerprint | {"frames per segment": frames_per_segment}))
         folder.mkdir(exist_ok=True)
         self._lock = FolderLock(folder)
         try:
-            if (folder / JOURNAL).exists() and not restart:
-                self._load()
+            if (folder / JOURNAL).exists():
+                self._load(restart)
             self._sweep()
             self._save()
         except BaseException:
@@ -62,12 +78,9 @@ class Journal:
     @property
     def segments(self) -> list[Segment]:
         """The finished segments in the order shown; some may be missing between them until all frames are there."""
-        return [self._segments[number] for number in sorted(self._segments)]
-
-    @property
-    def frames(self) -> int:
-        """Output frames in finished segments."""
-        return sum(segment.frames for segment in self._segments.values())
+        if self._ordered is None:  # every packet asks, and there may be thousands of segments
+            self._ordered = [self._segments[number] for number in sorted(self._segments)]
+        return self._ordered
 
     def segment(self, number: int) -> Segment:
         """Finished segment `number`."""
@@ -81,8 +94,15 @@ class Journal:
         """Whether output frame `frame`, counted from 0, is still to be made."""
         return frame // self.frames_per_segment not in self._segments
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the same job can go on from here: what came from a pipe is gone."""
+        return bool(self._fingerprint.get("input") != PIPE_DIGEST)
+
     def kept(self) -> str:
         """For messages: what is safe."""
+        if not self.resumable:
+            return "nothing is kept, as a pipe cannot be read again"
         return f"{self.frames} finished frames are kept in {self.folder}"
 
     def segment_path(self, number: int) -> Path:
@@ -91,7 +111,12 @@ class Journal:
 
     def add(self, path: Path, times: list[int], reorder: int) -> None:
         """Record a segment whose file is in place; `times` are its frames' ticks in the order shown."""
-        self._segments[int(path.stem)] = write_record(path, times, reorder)
+        self._take(int(path.stem), write_record(path, times, reorder))
+
+    def _take(self, number: int, segment: Segment) -> None:
+        before = self._segments.get(number)
+        self.frames += segment.frames - (before.frames if before is not None else 0)
+        self._segments[number], self._ordered = segment, None
 
     def close(self, end: Fraction) -> None:
         """Record that all frames are there; the last one is shown until `end` seconds."""
@@ -112,15 +137,14 @@ class Journal:
         may have come while the job was running, and OutputError is raised. A folder with others' files always stays.
         """
         final = whole_output(output)
-        if final.exists() and self._published != _identity(final):
+        if final.exists() and not self.has_made(PUBLISHED, final):
             is_folder = final.is_dir()
             if any(final.iterdir()) if is_folder else not replace:
                 raise OutputError(
                     f"{final} was put there by something else while this was made; move it away and run the same "
                     f"command again; {self.kept()}."
                 )
-        self._published = _identity(temporary)
-        self._save()
+        self.note_made(PUBLISHED, temporary)
         if temporary.is_dir():
             if final.exists():
                 shutil.rmtree(final)
@@ -129,18 +153,57 @@ class Journal:
         else:
             publish(temporary, final)
 
+    def has_made(self, kind: str, path: Path) -> bool:
+        """Whether `path` is what this job has put there as `kind`, and nobody has changed it since."""
+        return kind in self._outputs and os.path.lexists(path) and self._outputs[kind] == _identity(path)
+
+    def note_made(self, kind: str, path: Path) -> None:
+        """Record that `path` is this job's own: what it has renamed or is about to rename. It may be replaced later."""
+        self._outputs[kind] = _identity(path)
+        self._save()
+
+    def put_aside(self, output: Path) -> Path:
+        """Rename an output that failed its check, so that nothing under the asked-for name claims to be complete.
+
+        An earlier one of this job is replaced, other files never: the name gets a number.
+        """
+        whole = whole_output(output)
+        kind = f"failed {whole.name}"
+        for aside in _failed_names(whole):
+            if not os.path.lexists(aside) or self.has_made(kind, aside):
+                break
+        if aside.is_dir():  # a folder is not replaced by a rename
+            shutil.rmtree(aside)
+        os.replace(whole, aside)
+        self.note_made(kind, aside)
+        return aside
+
+    def record_check(self, found: dict[str, Any]) -> None:
+        """Record that the published output is what it should be (JSON-ready facts): all that is left is to remove the
+        journal.
+        """
+        self._checked = found
+        self._save()
+
+    def check_of(self, output: Path) -> dict[str, Any] | None:
+        """What was recorded of the output's check, if that is there unchanged: the journal was being removed."""
+        return self._checked if self.has_made(PUBLISHED, whole_output(output)) else None
+
     def release(self) -> None:
         """Unlock the folder for other processes."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Delete the work folder and unlock it. The journal goes last: until then it shows which job the output belongs
-        to.
+        """Delete the work folder and unlock it; files of others in it stay, and so does it then.
+
+        The journal goes last: until then it shows which job the output belongs to.
         """
-        for path in self.folder.iterdir():
-            if path.name != JOURNAL and path.is_file():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.is_file() and path.name != JOURNAL and (OURS.fullmatch(path.name) or CLUTTER.fullmatch(path.name)):
                 path.unlink()
-        shutil.rmtree(self.folder)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
         self.release()
 
     def _save(self) -> None:
@@ -149,17 +212,23 @@ class Journal:
             "fingerprint": self._fingerprint,
             "share": self.share,
             "end": None if self.end is None else str(self.end),
-            "published": self._published,
+            "outputs": self._outputs,
+            "checked": self._checked,
         }
         write_json(self.folder / JOURNAL, value)
 
-    def _load(self) -> None:
+    def _load(self, restart: bool) -> None:
         try:
             stored = json.loads((self.folder / JOURNAL).read_text())
             version, fingerprint, end = stored["version"], stored["fingerprint"], stored["end"]
-            published, share = stored.get("published"), stored.get("share")
-        except (ValueError, KeyError, TypeError):
+            outputs, share, checked = _outputs_of(stored), stored.get("share"), stored.get("checked")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if restart:
+                return
             raise JournalMismatch(f"the journal in {self.folder} is damaged; give --restart to start afresh.") from None
+        if restart:
+            self._outputs = outputs  # they may be replaced all the same
+            return
         if version != VERSION:
             raise JournalMismatch(f"{self.folder} was made by another version; give --restart to start afresh.")
         changed = [
@@ -174,12 +243,12 @@ class Journal:
                 "run the earlier command again to go on, or give --restart to start afresh."
             )
         self.end = Fraction(end) if end else None
-        self._published, self.share = published, share
+        self._outputs, self.share, self._checked = outputs, share, checked
         found = _recorded(self.folder)
         last = max(found, default=0)
         for number, segment in found.items():
             if segment is not None and (segment.frames == self.frames_per_segment or number == last):
-                self._segments[number] = segment
+                self._take(number, segment)
 
     def _sweep(self) -> None:
         """Delete everything that is neither the journal nor a counted segment."""
@@ -187,10 +256,11 @@ class Journal:
         for segment in self.segments:
             known |= {segment.path.name, segment.record.name}
         for path in self.folder.iterdir():
-            if path.name not in known:
-                if not (path.suffix == ".part" or path.stem.isdigit()):
-                    raise OutputError(f"{self.folder} holds {path.name}, which safa did not make; move it away.")
-                path.unlink()
+            if path.name in known or CLUTTER.fullmatch(path.name):
+                continue
+            if not OURS.fullmatch(path.name) or path.is_dir():
+                raise OutputError(f"{self.folder} holds {path.name}, which safa did not make; move it away.")
+            path.unlink()
 
 
 def kept_frames(folder: Path) -> int:
@@ -206,16 +276,50 @@ def _recorded(folder: Path) -> dict[int, Segment | None]:
     return {number: read_record(folder / segment_name(number)) for number in numbers}
 
 
+def is_of_pipe(folder: Path) -> bool:
+    """Whether the kept work in a work folder, if there is any, came from a pipe: nothing can go on from it."""
+    try:
+        stored = json.loads((folder / JOURNAL).read_text())
+        return bool(stored["fingerprint"]["input"] == PIPE_DIGEST)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def discard_checked(output: Path) -> None:
+    """Remove the work folder of an output that has passed its check, where a crash has left some of it."""
+    folder = work_folder(output)
+    try:
+        stored = json.loads((folder / JOURNAL).read_text())
+        if not stored["checked"] or not is_published(output):
+            return
+        Journal(folder, {}, 1, restart=True).remove()
+    except (OSError, ValueError, KeyError, TypeError, SafaError):
+        return
+
+
 def is_published(output: Path) -> bool:
     """Whether the file under the output's name was put there by the job in the work folder beside it.
 
     Such a job was stopped before its check; its output is not finished, and may be replaced.
     """
     try:
-        published = json.loads((work_folder(output) / JOURNAL).read_text())["published"]
-        return published is not None and published == _identity(whole_output(output))
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = json.loads((work_folder(output) / JOURNAL).read_text())
+        return _outputs_of(stored).get(PUBLISHED) == _identity(whole_output(output))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _outputs_of(stored: dict[str, Any]) -> dict[str, list[int]]:
+    published = stored.get("published")  # as earlier versions have it
+    return dict(stored.get("outputs") or ({PUBLISHED: published} if published else {}))
+
+
+def _failed_names(whole: Path) -> Iterator[Path]:
+    yield whole.with_name(f"{whole.stem}.failed-check{whole.suffix}")
+    for number in count(2):
+        yield whole.with_name(f"{whole.stem}.failed-check-{number}{whole.suffix}")
 
 
 def _identity(path: Path) -> list[int]:

@@ -117,8 +117,9 @@ class SegmentWriter:
         return SegmentEncoder(self.journal.segment_path(self._number), self._spec)
 
     def _close_segment(self, segment: "SegmentEncoder") -> None:
+        finished = segment.finish()  # if it fails, what there is of it is dropped as any other unfinished segment
         self._open = None
-        self.journal.add(*segment.finish())
+        self.journal.add(*finished)
 
 
 def open_journal(
@@ -166,7 +167,11 @@ class SegmentEncoder:
         self._convert = FromRgb(spec.colour, spec.pixel_format)
         exact = {"fflags": "+bitexact"}  # Matroska would number the file at random
         self._container: OutputContainer = av.open(for_ffmpeg(self._temporary), "w", format="matroska", options=exact)
-        self._stream = add_encoder(self._container, spec)
+        try:
+            self._stream = add_encoder(self._container, spec)
+        except BaseException:
+            self.abandon()
+            raise
         self._stream.time_base = MILLISECOND
         self._shown: dict[int, int] = {}  # ticks of frames inside the encoder -> their number in the order shown
         self._decoded = 0

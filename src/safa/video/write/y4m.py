@@ -10,6 +10,7 @@ import numpy as np
 
 from safa.errors import OutputError
 from safa.video.colour import FULL, FromRgb
+from safa.video.pipes import PipeOutput
 from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec
 
@@ -27,12 +28,13 @@ class Y4mWriter:
 
     frames_done = 0
 
-    def __init__(self, stream: BinaryIO, spec: OutputSpec) -> None:
+    def __init__(self, stream: BinaryIO | PipeOutput, spec: OutputSpec) -> None:
         """`spec.pixel_format` must be one of `CHROMA`; `stream` is a binary file such as sys.stdout.buffer."""
         self._stream, self._spec = stream, spec
         self._convert = FromRgb(spec.colour, spec.pixel_format)
         self._first: Fraction | None = None  # time of the first frame, seconds
-        self._written = 0
+        self.written = 0
+        """Frames so far."""
         self._data = b""  # of the frame written last
         aspect = spec.sample_aspect_ratio
         colour_range = "FULL" if spec.colour.range == FULL else "LIMITED"
@@ -59,13 +61,13 @@ class Y4mWriter:
         """
         self._first = moment.time if self._first is None else self._first
         place = round((moment.time - self._first) * self._spec.rate)
-        if place < self._written:
+        if place < self.written:
             return
-        for _ in range(place - self._written):
+        for _ in range(place - self.written):
             self._write(self._data)
         self._data = b"FRAME\n" + b"".join(self._rows(plane) for plane in self._convert(image).planes)
         self._write(self._data)
-        self._written = place + 1
+        self.written = place + 1
 
     def _rows(self, plane: Any) -> bytes:
         size = 2 if self._spec.pixel_format.endswith("10le") else 1
