@@ -119,7 +119,7 @@ def describe(
         average_rate=nominal_rate(stream),
         time_base=time_base(stream),
         start_time=(start or 0) * time_base(stream),
-        clock_zero=clock_zero(container),
+        clock_zero=clock_zero(container, stream),
         duration=stated_duration(container, stream),
         frames=stream.frames or None,
         colour=Colour.of(frame, pixel.name),

@@ -51,7 +51,7 @@ def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | N
         return []  # YUV4MPEG2 has one rate
     with source.open_container(Path(reader.path)) as container:
         stream = source.find_video(container, reader.path)
-        zero, tick = source.clock_zero(container), source.time_base(stream)
+        zero, tick = source.clock_zero(container, stream), source.time_base(stream)
         clock = PacketClock(container, Path(reader.path))
         ends: dict[Fraction, Fraction] = {}
         with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
