@@ -74,7 +74,7 @@ def decode_frames(
             continue  # demux ends with an empty packet to flush; it is done below, also after an error
         damage.packets += 1
         if clock is not None:
-            clock.correct(packet)
+            packet = clock.correct(packet)
         time = packet.pts * packet.time_base if packet.pts is not None else None
         if decoding is not None and packet.dts is not None:
             decoding.append(packet.dts)

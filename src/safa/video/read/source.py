@@ -163,6 +163,14 @@ def stated_end(container: InputContainer, stream: av.VideoStream, known: Fractio
     return (stream.start_time or 0) * time_base(stream) + duration * Fraction(3, 2) + 10
 
 
+def bare_copy(packet: Any) -> Any:
+    """A copy of a packet, to be decoded and not discarded, without side data."""
+    copy = av.Packet(bytes(packet))
+    for name in ("stream", "time_base", "pts", "dts", "duration", "is_keyframe"):
+        setattr(copy, name, getattr(packet, name))
+    return copy
+
+
 def untimed_begin(path: Path, index: int, most: int = 1000) -> Fraction:
     """When the first picture of a stream is shown whose first packets have no time: before the first that has one, as
     Matroska's have that lie before 0. 0 where none of `most` packets has a time.

@@ -13,7 +13,14 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from safa.video.read.source import find_video, has_arbitrary_clock, is_fragmented, open_container, time_base
+from safa.video.read.source import (
+    bare_copy,
+    find_video,
+    has_arbitrary_clock,
+    is_fragmented,
+    open_container,
+    time_base,
+)
 from safa.video.read.truncation import stated_size
 
 # Bytes of a recording that is read to its end, which takes some seconds; of larger ones so many pieces of so many bytes
@@ -53,17 +60,20 @@ class PacketClock:
         self._splices = splices_of(container, path)
         self._counts: dict[int, int] = {}
 
-    def correct(self, packet: Any) -> None:
-        """Add the part's offset to the packet's times. All packets of a stream must come here."""
+    def correct(self, packet: Any) -> Any:
+        """The packet with its part's offset added to its times. All packets of a stream must come here."""
         if not self._splices or not packet.size:
-            return
+            return packet
         index, starts = packet.stream_index, self._splices.starts
         number = self._counts.get(index, 0)
         self._counts[index] = number + 1
         part = bisect_right(starts[index], number) if index < len(starts) else 0
+        if part and packet.is_discard:
+            packet = bare_copy(packet)  # so FFmpeg marks fragments of MP4 whose clock steps back
         shift = round(self._splices.offsets[part] / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift
+        return packet
 
 
 @dataclass(frozen=True)
@@ -211,7 +221,7 @@ def _found(path: Path, size: int, changed: int) -> Splices:
             return Splices()
         if has_arbitrary_clock(container) and size > READ_WHOLE and not _may_be_joined(path, size):
             return Splices()
-        video = find_video(container, path)
+        video, is_mp4 = find_video(container, path), is_fragmented(container, path)
         is_reordered = "matroska" in container.format.name  # which stores no decoding times
         tracks = {stream.index: _Track(False) for stream in container.streams if stream.type == "audio"}
         tracks[video.index] = _Track(is_reordered)
@@ -221,7 +231,7 @@ def _found(path: Path, size: int, changed: int) -> Splices:
             for number, packet in enumerate(packets):
                 index, track = packet.stream_index, tracks.get(packet.stream_index)
                 stamp = packet.pts if track is not None and track.is_reordered else packet.dts
-                if track is not None and stamp is not None and not packet.is_discard:
+                if track is not None and stamp is not None and (is_mp4 or not packet.is_discard):
                     base = time_base(packet.stream)
                     track.push(number, counts, stamp * base, (packet.duration or 0) * base, packet.is_keyframe)
                 counts[index] = counts.get(index, 0) + 1

@@ -56,11 +56,13 @@ def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | N
         ends: dict[Fraction, Fraction] = {}
         with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
             for packet in container.demux(stream):
-                if not packet.size or packet.is_discard:
+                if not packet.size:
+                    continue
+                packet = clock.correct(packet)
+                if packet.is_discard:
                     continue
                 if packet.pts is None:
                     return []
-                clock.correct(packet)
                 time = packet.pts * tick - zero
                 if (start is None or time >= start) and (end is None or time < end):
                     ends[time] = time + (packet.duration or 0) * tick
