@@ -123,6 +123,17 @@ def exact_packet_count(container: InputContainer, stream: av.VideoStream) -> int
     return len(stream.index_entries) or None if "mp4" in container.format.name.split(",") else None
 
 
+def stated_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
+    """How many frames are shown according to the headers, where they say: those of an MP4 file in fragments know the
+    first of them only, and others count what an edit list cuts away.
+    """
+    if exact_packet_count(container, stream) is None:
+        return stream.frames or None
+    if is_fragmented(container, path):
+        return None
+    return sum(not entry.is_discard for entry in stream.index_entries) or None
+
+
 def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
     """When the last frame stops being shown (file time), where the container says so apart from its packets.
 

@@ -105,6 +105,8 @@ class _Track:
     last: Fraction | None = None
     end: Fraction = Fraction(0)
     longest: Fraction = Fraction(0)
+    step: Fraction = Fraction(0)
+    """The last one, which stands in for durations that FFmpeg does not know behind a splice."""
     pending: _Break | None = None
     breaks: list[_Break] = field(default_factory=list)
     numbers: tuple[int, int] = (0, 0)
@@ -112,6 +114,7 @@ class _Track:
 
     def push(self, number: int, counts: dict[int, int], time: Fraction, duration: Fraction, is_key: bool) -> None:
         """Take the next packet. `counts` are the packets of each stream before it."""
+        duration = duration or self.step
         if self.last is None:
             self.begin, self.last, self.end, self.numbers = time, time, time + duration, (number, number)
             return
@@ -130,7 +133,8 @@ class _Track:
             is_long = time - self.last > UNUSUAL * self.longest
             self.pending = _Break(number, dict(counts), time, self.end, is_long)
             return
-        self.longest = max(self.longest, time - self.last)
+        self.step = max(time - self.last, Fraction(0))
+        self.longest = max(self.longest, self.step)
         self.last = max(self.last, time)
         self.end = max(self.end, time + duration) if self.is_reordered else time + duration
 
