@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from safa.jobs.prepare import expected_frames
+from safa.jobs.settings import UpscaleSettings
 from safa.video.read.folder import open_reader
 from safa.video.read.options import ReadOptions
 from safa.video.read.reader import VideoReader
@@ -19,7 +21,7 @@ from tests.video.making import convert, make_video, tone
 RATE = 24
 
 
-def film(path, first=0, frames=RATE, sound=True, plain=None, **options):
+def film(path, first=0, frames=RATE, sound=True, **options):
     """A recording of `frames` with their sound, whose clock begins at frame `first`."""
     codec = "libvpx-vp9" if path.suffix == ".webm" else "libx264"
     seconds = frames / RATE if sound else None
@@ -233,7 +235,7 @@ def test_the_clock_of_data_does_not_decide_the_start(tmp_path):
         assert next(reader.frames()).time == 0
 
 
-def edited(path, edits, seconds=3, film_start=0):
+def edited(path, edits, seconds=3):
     """MP4 of which only `edits`, (start, length) in seconds, are played, as trimming on a phone leaves it."""
     with av.open(str(make_video(path.with_name("whole.mp4"), range(RATE * seconds), options={"g": "12"}))) as old:
         with av.open(str(path), "w") as container:
@@ -284,16 +286,17 @@ def test_what_an_edit_list_cuts_away_is_not_in_the_result(tmp_path, output, edit
     times = sound_times(tmp_path / output)
     assert times[0] >= -PREROLL - Fraction(1024, 48000)
     assert all(later > time for time, later in pairwise(times))
-    assert sum(later - time < 0.02 for time, later in pairwise(times)) < len(edits)  # one tick apart, they would be hurried
+    assert sum(later - time < 0.02 for time, later in pairwise(times)) < len(
+        edits
+    )  # one tick apart, they would be hurried
     assert starts(tmp_path / output)[0] == 0
 
 
 @pytest.mark.parametrize(("flags", "frames"), [("+frag_keyframe", 60), ("+frag_keyframe+empty_moov", 60), ("", 60)])
 def test_frames_of_all_fragments_are_forecast(tmp_path, flags, frames):
-    from safa.jobs.prepare import expected_frames
-    from safa.jobs.settings import UpscaleSettings
-
-    source = film(tmp_path / "in.mp4", frames=60, options={"g": "12"}, container_options={"movflags": flags} if flags else None)
+    source = film(
+        tmp_path / "in.mp4", frames=60, options={"g": "12"}, container_options={"movflags": flags} if flags else None
+    )
     with VideoReader(source) as reader:
         assert expected_frames(reader, UpscaleSettings(rate=1)) == frames
 
