@@ -237,16 +237,16 @@ def test_the_clock_of_data_does_not_decide_the_start(tmp_path):
 
 def edited(path, edits, seconds=3):
     """MP4 of which only `edits`, (start, length) in seconds, are played, as trimming on a phone leaves it."""
-    with av.open(str(make_video(path.with_name("whole.mp4"), range(RATE * seconds), options={"g": "12"}))) as old:
-        with av.open(str(path), "w") as container:
-            video = container.add_stream_from_template(old.streams.video[0])
-            sound = container.add_stream("aac", rate=48000, layout="mono")
-            packets = [packet for packet in old.demux(video=0) if packet.size]
-            for packet in packets:
-                packet.stream = video
-            packets += tone(sound, seconds)
-            for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
-                container.mux(packet)
+    whole = make_video(path.with_name("whole.mp4"), range(RATE * seconds), options={"g": "12"})
+    with av.open(str(whole)) as old, av.open(str(path), "w") as container:
+        video = container.add_stream_from_template(old.streams.video[0])
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = video
+        packets += tone(sound, seconds)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
     scales = iter((12288, 48000))
 
     def rewritten(data):

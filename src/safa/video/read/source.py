@@ -188,7 +188,8 @@ def untimed_begin(path: Path, index: int, most: int = 1000) -> Fraction:
     """
     if not path.is_file():
         return Fraction(0)
-    untimed, times, step = 0, [], Fraction(0)
+    untimed, step = 0, Fraction(0)
+    times: list[Fraction] = []
     with open_container(path) as container, suppress(av.error.FFmpegError, OSError):
         stream = container.streams[index]
         for packet in islice((packet for packet in container.demux(stream) if packet.size), most):

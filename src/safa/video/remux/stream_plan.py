@@ -105,7 +105,8 @@ def plan_streams(
             warnings.append(f"chapters cannot be kept in {spec.path.suffix or 'a pipe'} and are left out.")
         video = find_video(container, Path(info.path))
         clocks = {_ticks(container.streams[index]) for index in copied}
-        clocks |= {encoded_rate(spec.container, container.streams[index].codec_context.rate) for index in stretched}
+        sounds: list[Any] = [container.streams[index] for index in stretched]
+        clocks |= {encoded_rate(spec.container, sound.rate) for sound in sounds}
     return StreamPlan(
         Path(info.path),
         origin,

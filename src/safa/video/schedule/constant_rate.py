@@ -44,7 +44,7 @@ def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts:
     intervals = [after - before for before, after in pairwise(shown)]
     longest = median(intervals) * Fraction(3, 2)  # the rest are pauses
     usual = [interval for interval in intervals if interval <= longest]
-    return _usual_rate(len(usual) / sum(usual))
+    return _usual_rate(len(usual) / sum(usual, Fraction(0)))
 
 
 def _usual_rate(rate: Fraction) -> Fraction:
