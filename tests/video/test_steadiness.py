@@ -35,6 +35,9 @@ def upscaler():
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
+NTSC = [*range(40), *range(41, 90)]  # a frame is missing
+
+
 def usual_rate(path, start=None, end=None, parts=2, fps=None):
     options = ReadOptions(fps, start, end)
     with open_reader(path, options) as reader:
@@ -70,6 +73,8 @@ def test_sources_without_times_count_as_constant(tmp_path):
         ("phone.mkv", {"times": PHONE, "time_base": MS}, 30),
         ("still end.mp4", {"last_duration": 50, "options": {"bf": "0"}}, 24),
         ("slides.mp4", {"times": (0, 48, 96, 480)}, 1),
+        ("hole.mp4", {"times": NTSC, "time_base": Fraction(1001, 30000)}, Fraction(30000, 1001)),
+        ("hole.mkv", {"times": [round(k * 1001 / 30) for k in NTSC], "time_base": MS}, Fraction(30000, 1001)),
     ],
 )
 def test_a_varying_rate_is_found_before_work(tmp_path, name, settings, usual):

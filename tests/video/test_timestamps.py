@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.video.read.timestamps import LOOKAHEAD, repair_times
+from safa.video.read.timestamps import LOOKAHEAD, plausible_times, repair_times
 
 STEP = Fraction(1, 10)
 
@@ -49,3 +49,19 @@ def test_missing_at_the_ends_follow_the_nominal_rate():
 def test_without_any_timestamp_the_nominal_rate_is_used():
     count = 3 * LOOKAHEAD + 1
     assert repaired([None] * count) == [STEP * number for number in range(count)]
+
+
+def believed(times: list[int | None], latest: int | None) -> list[int | None]:
+    items = [(None if time is None else Fraction(time), STEP, None) for time in times]
+    limit = None if latest is None else Fraction(latest)
+    return [time for time, _, _ in plausible_times(items, limit)]
+
+
+def test_a_time_is_distrusted_only_if_its_neighbours_disagree():
+    assert believed([0, 1, 2, 3, 4], latest=1) == [0, 1, 2, 3, 4]
+    assert believed([0, 1, 999, 2, 3], latest=10) == [0, 1, None, 2, 3]
+    assert believed([0, 1, 2, 999], latest=10) == [0, 1, 2, None]
+    assert believed([0, 1, 100, 101, 102], latest=10) == [0, 1, 100, 101, 102]  # a pause
+    assert believed([0, 4, 8, 12, 16], latest=10) == [0, 4, 8, 12, 16]
+    assert believed([0, 1, 999, None, 3], latest=10) == [0, 1, None, None, 3]
+    assert believed([0, 1, 999, 2], latest=None) == [0, 1, 999, 2]

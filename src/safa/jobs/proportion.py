@@ -86,7 +86,7 @@ def in_time(path: Path, start: Fraction, seconds: Fraction) -> float:
         with source.open_container(path) as container:
             stream = source.find_video(container, path)
             everywhere = group_sizes(container, stream, places_of(container, stream))
-            begin = start + source.clock_zero(container)
+            begin = start + source.clock_zero(container, stream)
             here = _sizes_between(container, stream, begin, begin + seconds)
     except (SafaError, av.error.FFmpegError, OSError):
         return 1.0

@@ -39,7 +39,7 @@ def places_by_motion(path: Path) -> list[Fraction]:
     with source.open_container(path) as container:
         stream = source.find_video(container, path)
         stream.thread_type = "AUTO"
-        zero, tick = source.clock_zero(container), source.time_base(stream)
+        zero, tick = source.clock_zero(container, stream), source.time_base(stream)
         small, found = VideoReformatter(), []
         for run in runs_at(container, stream, places_of(container, stream, PLACES), RUN):
             shots = [_thumbnail(small, frame) for frame in run]

@@ -101,7 +101,7 @@ def look_at(path: str | Path, frames: int = 48) -> Look:
         stream.thread_type = "SLICE"
         stream.codec_context.options = TOLD
         gathered = _Gathered(stream)
-        total, pixels = claimed_frames(container, stream), max(1, stream.width * stream.height)
+        total, pixels = claimed_frames(container, stream, path), max(1, stream.width * stream.height)
         if total is None or (total <= WHOLE_FRAMES and total * pixels <= WHOLE_PIXELS):
             limit = min(WHOLE_FRAMES, max(frames, WHOLE_PIXELS // pixels)) if total is None else None
             stride = 4 * length if total is None else max(length, total // PLACES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -96,9 +97,9 @@ def decoded(
                 yield from packet.decode()  # the last packet is empty and flushes the decoder
 
 
-def claimed_frames(container: InputContainer, stream: av.VideoStream) -> int | None:
+def claimed_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
     """How many frames the headers say or suggest that there are."""
-    if stream.frames:
-        return stream.frames
+    if stated := source.stated_frames(container, stream, path):
+        return stated
     duration = source.stated_duration(container, stream)
     return round(duration * source.nominal_rate(stream)) if duration else None

@@ -117,7 +117,9 @@ def _count(
     for packet in container.demux(stream):
         if not packet.size:
             continue
-        clock.correct(packet)
+        packet = clock.correct(packet)
+        if packet.is_discard:  # an edit list cuts it away
+            continue
         stamp = packet.pts if packet.pts is not None else packet.dts
         frames += 1
         if stamp is not None:

@@ -10,6 +10,7 @@ import av
 from av.container import InputContainer
 
 from safa.video.pipes import raise_interrupt
+from safa.video.read.splices import PacketClock
 
 MOST_PIXELS = 200_000_000
 
@@ -45,13 +46,17 @@ class Damage:
 
 
 def decode_frames(
-    container: InputContainer, stream: av.VideoStream, damage: Damage, decoding: deque[int] | None = None
+    container: InputContainer,
+    stream: av.VideoStream,
+    damage: Damage,
+    decoding: deque[int] | None = None,
+    clock: PacketClock | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Every frame of `stream` that can be decoded, in the order shown, from where the container stands to its
     end.
 
     Errors do not end the stream as long as there are packets to read; they are counted in `damage`. The decoding times
-    of the packets that could be decoded are appended to `decoding`.
+    of the packets that could be decoded are appended to `decoding`. The times of all packets are corrected by `clock`.
     """
     stream.thread_type = "AUTO"
     # Every thread holds a frame, so large frames get fewer threads.
@@ -70,6 +75,8 @@ def decode_frames(
         if not packet.size:
             continue  # demux ends with an empty packet to flush; it is done below, also after an error
         damage.packets += 1
+        if clock is not None:
+            packet = clock.correct(packet)
         time = packet.pts * packet.time_base if packet.pts is not None else None
         if decoding is not None and packet.dts is not None:
             decoding.append(packet.dts)

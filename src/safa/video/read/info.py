@@ -13,7 +13,7 @@ from av.container import InputContainer
 from safa.video.colour import Colour
 from safa.video.hdr import Mastering
 from safa.video.read.side_data import lost_kinds, side_data
-from safa.video.read.source import clock_zero, is_cover, nominal_rate, stated_duration, time_base
+from safa.video.read.source import clock_zero, is_cover, nominal_rate, stated_duration, stated_frames, time_base
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def describe(
         average_rate=nominal_rate(stream),
         time_base=time_base(stream),
         start_time=(start or 0) * time_base(stream),
-        clock_zero=clock_zero(container),
+        clock_zero=clock_zero(container, stream),
         duration=stated_duration(container, stream),
-        frames=stream.frames or None,
+        frames=stated_frames(container, stream, path),
         colour=Colour.of(frame, pixel.name),
         mastering=Mastering.of(frame),
         not_carried=lost_kinds(frame),

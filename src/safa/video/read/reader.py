@@ -19,8 +19,8 @@ from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
 from safa.video.read.info import Frame, describe
 from safa.video.read.side_data import lost_kinds
-from safa.video.read.splices import Splices, splices_of
-from safa.video.read.timestamps import repair_times
+from safa.video.read.splices import PacketClock, splices_of
+from safa.video.read.timestamps import plausible_times, repair_times
 from safa.video.read.truncation import missing_bytes
 
 LONG = Fraction(1, 5)
@@ -33,10 +33,10 @@ class VideoReader:
     """Reads one video stream from start to end in constant memory. Use as a context manager.
 
     Clock policy, the one place where it is decided: `origin` is the file time that becomes 0, and every
-    `Frame.time` is the file's timestamp minus `origin`; the same `origin` is subtracted from copied sound.
-    - MP4, MOV, MKV, WebM and the like keep their timestamps: origin = 0, so a start other than 0 and the
-      offset between sound and picture are kept.
-    - MPEG-PS and MPEG-TS have an arbitrary clock: origin = start of the earliest stream (`info.clock_zero`).
+    `Frame.time` is the file's timestamp minus `origin`; the same `origin` is subtracted from copied sound. So the
+    offset between sound and picture is kept, and a result begins at 0, whatever the clock of its source:
+    - origin = where the first of picture and sound starts (`info.clock_zero`), or the first frame that has no
+      time and comes before that.
     - With `start`, origin = file time of the first selected frame, so that the output begins with a picture
       at 0.
 
@@ -113,7 +113,7 @@ class VideoReader:
 
     def _begin(self, start: Fraction | None, end: Fraction | None) -> None:
         """Find the first selected frame; sets `info`, `origin`, `is_cut` and the iterator behind `frames`."""
-        zero = source.clock_zero(self._container)
+        zero = source.clock_zero(self._container, source.find_video(self._container, self.path))
         first_time = zero + start if start is not None else None
         last_time = zero + end if end is not None else None
         timed = self._decode_from(first_time if start else None)
@@ -137,9 +137,10 @@ class VideoReader:
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
         self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced)
+        self.info = replace(self.info, clock_zero=zero)
         if self._splices:
             self.info = replace(self.info, duration=self._splices.duration)
-        self.origin = zero if first_time is None else first[0]
+        self.origin = min(zero, first[0]) if first_time is None else first[0]
         self.is_cut = start is not None or end is not None
         self._selected = _until(selected, last_time)
 
@@ -169,11 +170,10 @@ class VideoReader:
             except (av.error.FFmpegError, OverflowError):
                 return iter(())
         decoding: deque[int] | None = deque() if _lacks_times(self._container, self._stream) else None
-        frames = decode_frames(self._container, self._stream, self._damage, decoding)
+        clock = PacketClock(self._container, self.path) if self._splices else None
+        frames = decode_frames(self._container, self._stream, self._damage, decoding, clock)
         if decoding is not None:
             frames = _in_decoding_times(frames, decoding)
-        if self._splices:
-            frames = _continued(frames, self._splices, source.time_base(self._stream))
         first = next(frames, None)
         if first is None:
             return iter(())
@@ -181,11 +181,13 @@ class VideoReader:
         frames = chain([first], frames)
         if self._interlaced and self._deinterlace:
             frames = deinterlace(frames, self._stream)
-        latest = source.latest_time(self._container, self._stream)
-        if latest is not None:
-            latest += self._splices.total
+        begin = Fraction(0)
+        if first.pts is None and seek is None:
+            begin = source.untimed_begin(self.path, self._stream.index)
         tick = source.time_base(self._stream)
-        return self._with_durations(repair_times(_stamped(frames, latest, self._stream), tick, self.problems))
+        latest = source.stated_end(self._container, self._stream, self._splices.duration)
+        timed = plausible_times(_stamped(frames, self._stream), latest)
+        return self._with_durations(repair_times(timed, tick, self.problems, begin))
 
     def _with_durations(self, timed: Iterator[tuple[Fraction, tuple[Fraction, av.VideoFrame]]]) -> Iterator[TimedFrame]:
         """Each frame lasts until the next one; the last until its track ends or as long as its packet said."""
@@ -216,32 +218,16 @@ def _in_decoding_times(frames: Iterator[av.VideoFrame], decoding: deque[int]) ->
         yield frame
 
 
-def _continued(frames: Iterator[av.VideoFrame], splices: Splices, tick: Fraction) -> Iterator[av.VideoFrame]:
-    """Frames of a joined recording, every part after the one before it."""
-    part, last = 0, None
-    for frame in frames:
-        if frame.pts is not None:
-            if last is not None and frame.pts < last and part + 1 < len(splices.offsets):
-                part += 1
-            last = frame.pts
-            frame.pts += round(splices.offsets[part] / tick)
-        yield frame
-
-
 def _stamped(
-    frames: Iterator[av.VideoFrame], latest: Fraction | None, stream: av.VideoStream
+    frames: Iterator[av.VideoFrame], stream: av.VideoStream
 ) -> Iterator[tuple[Fraction | None, Fraction, tuple[Fraction, av.VideoFrame]]]:
-    """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame; a time after `latest` is
-    none.
-    """
+    """(time as stored or None, nominal duration, (nominal duration, frame)) of each frame."""
     tick = source.time_base(stream)
     fallback = 1 / source.nominal_rate(stream)
     for frame in frames:
         own_tick = frame.time_base or tick
         nominal = frame.duration * own_tick if frame.duration > 0 else fallback
         time = frame.pts * own_tick if frame.pts is not None else None
-        if time is not None and latest is not None and time > latest:
-            time = None  # a damaged timestamp; one that is hours off would give millions of frames
         yield time, nominal, (nominal, frame)
 
 

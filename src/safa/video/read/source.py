@@ -1,7 +1,9 @@
 """Opening a video file, or one sentence on why it cannot be read; its streams and its clock."""
 
 import os
+from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from safa.video.pipes import raise_interrupt, standard_input
 # Formats whose clock starts anywhere: a tuner's or a disc's. In other formats the start time is
 # intended.
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
+# Packets among which the one that is shown first is found, whatever their order.
+REORDERED = 16
 # FFmpeg reads these as pictures of text, which is not what is meant.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
 
@@ -106,18 +110,32 @@ def has_arbitrary_clock(container: InputContainer) -> bool:
     return bool(ARBITRARY_CLOCK & set(container.format.name.split(",")))
 
 
-def clock_zero(container: InputContainer) -> Fraction:
-    """The file time that players show as 0: the earliest start for arbitrary clocks, else 0."""
-    if not has_arbitrary_clock(container):
-        return Fraction(0)
-    starts = [s.start_time * time_base(s) for s in container.streams if s.start_time is not None]
-    return min(starts, default=Fraction(0))
+def clock_zero(container: InputContainer, video: av.VideoStream) -> Fraction:
+    """The file time that players show as 0: where the first of picture and sound starts.
+
+    Of `video` and all sound; subtitles, data and other pictures may have stale times or clocks of their own. It is a
+    whole number of the video's ticks, so that the times of its frames stay whole ones.
+    """
+    starts = [stream for stream in container.streams if stream is video or stream.type == "audio"]
+    times = [stream.start_time * time_base(stream) for stream in starts if stream.start_time is not None]
+    return min(times, default=Fraction(0)) // time_base(video) * time_base(video)
 
 
 def exact_packet_count(container: InputContainer, stream: av.VideoStream) -> int | None:
     """How many packets the video has, where the container keeps an exact table of them (MP4 and MOV)."""
     # The index, unlike the header's count, leaves out what an edit list cuts away.
     return len(stream.index_entries) or None if "mp4" in container.format.name.split(",") else None
+
+
+def stated_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
+    """How many frames are shown according to the headers, where they say: those of an MP4 file in fragments know the
+    first of them only, and others count what an edit list cuts away.
+    """
+    if exact_packet_count(container, stream) is None:
+        return stream.frames or None
+    if is_fragmented(container, path):
+        return None
+    return sum(not entry.is_discard for entry in stream.index_entries) or None
 
 
 def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
@@ -131,12 +149,62 @@ def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | N
     return ((stream.start_time or 0) + stream.duration) * time_base(stream)
 
 
-def latest_time(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """File time after which no frame can lie: the claimed end and half as much again. None without a claim."""
-    if not container.duration or container.duration < 0:
+def is_fragmented(container: InputContainer, path: Path) -> bool:
+    """Whether an MP4 file is written in fragments, as live streams are: its index is spread over the file."""
+    if "mp4" not in container.format.name.split(",") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        at, end = 0, path.stat().st_size
+        while at + 8 <= end:
+            file.seek(at)
+            head = file.read(16)
+            if head[4:8] == b"moof":
+                return True
+            size = int.from_bytes(head[:4], "big")
+            size = int.from_bytes(head[8:16], "big") if size == 1 else size
+            if size < 8:  # up to the end, or damaged
+                return False
+            at += size
+    return False
+
+
+def stated_end(container: InputContainer, stream: av.VideoStream, known: Fraction) -> Fraction | None:
+    """File time at which the film ends according to `known`, its duration, or else to what its header claims, half as
+    much again and some seconds. None without a claim.
+    """
+    duration = known or Fraction(container.duration or 0, av.time_base)
+    if duration <= 0:
         return None
-    start = (stream.start_time or 0) * time_base(stream)
-    return start + Fraction(container.duration, av.time_base) * Fraction(3, 2) + 10
+    return (stream.start_time or 0) * time_base(stream) + duration * Fraction(3, 2) + 10
+
+
+def bare_copy(packet: Any) -> Any:
+    """A copy of a packet, to be decoded and not discarded, without side data."""
+    copy = av.Packet(bytes(packet))
+    for name in ("stream", "time_base", "pts", "dts", "duration", "is_keyframe"):
+        setattr(copy, name, getattr(packet, name))
+    return copy
+
+
+def untimed_begin(path: Path, index: int, most: int = 1000) -> Fraction:
+    """When the first picture of a stream is shown whose first packets have no time: before the first that has one, as
+    Matroska's have that lie before 0. 0 where none of `most` packets has a time.
+    """
+    if not path.is_file():
+        return Fraction(0)
+    untimed, step = 0, Fraction(0)
+    times: list[Fraction] = []
+    with open_container(path) as container, suppress(av.error.FFmpegError, OSError):
+        stream = container.streams[index]
+        for packet in islice((packet for packet in container.demux(stream) if packet.size), most):
+            untimed += packet.pts is None and not times
+            if packet.pts is not None:
+                times.append(packet.pts * time_base(stream))
+            if len(times) == REORDERED:
+                break
+        assert isinstance(stream, av.VideoStream)
+        step = 1 / nominal_rate(stream)
+    return min(times) - untimed * step if times else Fraction(0)
 
 
 def _starts_like_mp4(path: Path) -> bool:

@@ -1,96 +1,154 @@
-"""Recordings that were joined end to end, so that their clock steps back: every part follows the one before it."""
+"""Recordings that were joined, so that their clock steps back or jumps: every part follows the one before it."""
 
+import mmap
 import os
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
 from av.container import InputContainer
 
-from safa.video.read.source import has_arbitrary_clock, is_cover, open_container, time_base
+from safa.video.read.source import (
+    bare_copy,
+    find_video,
+    has_arbitrary_clock,
+    is_fragmented,
+    open_container,
+    time_base,
+)
+from safa.video.read.truncation import stated_size
 
-# Bytes of a file that is read to its end, which takes some seconds; of larger ones so many pieces of so many bytes are
-# looked at first.
+# Bytes of a recording that is read to its end, which takes some seconds; of larger ones so many pieces of so many bytes
+# are looked at first.
 READ_WHOLE = 1 << 30
 PLACES, PIECE = 256, 1 << 17
+# Formats that can be read on where another file was joined to the first, apart from those that are looked at.
+CONTINUED = {"flv", "hls", "ogg", "nut"}
+# How Matroska begins.
+EBML = b"\x1a\x45\xdf\xa3"
+# Seconds by which a clock jumps forward where a pause ends and another recording may begin: with sound that jumps
+# alike, and without sound, which would tell.
+JUMP, LONE_JUMP = 10, 600
+# A jump is also so many times as long as any step before it: slides have long steps.
+UNUSUAL = 10
 
 
 @dataclass(frozen=True)
 class Splices:
-    """`positions`: bytes in the file at which parts after the first begin. `offsets`: seconds to add to the times of
-    each part, the first one's 0. `duration`: of the pictures of all parts, in seconds; what such a file states is that
-    of one part.
+    """`starts`: of each stream, the numbers of the packets, counted from 0, that parts after the first begin with.
+    `offsets`: seconds to add to the times of each part, the first one's 0. `duration`: of the pictures of all parts, in
+    seconds; what such a file states is that of one part.
     """
 
-    positions: tuple[int, ...] = ()
+    starts: tuple[tuple[int, ...], ...] = ()
     offsets: tuple[Fraction, ...] = (Fraction(0),)
     duration: Fraction = Fraction(0)
 
     def __bool__(self) -> bool:
-        return bool(self.positions)
-
-    @property
-    def total(self) -> Fraction:
-        """What is added to the times of the last part."""
-        return self.offsets[-1]
+        return len(self.offsets) > 1
 
 
 class PacketClock:
-    """Moves the packets of one open file, in the order they are read, to where their part belongs."""
+    """Moves the packets of one open file, read from its beginning, to where their part belongs."""
 
     def __init__(self, container: InputContainer, path: Path) -> None:
         self._splices = splices_of(container, path)
-        self._parts: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
 
-    def correct(self, packet: Any) -> None:
-        """Add the part's offset to the packet's times."""
-        if not self._splices:
-            return
-        if packet.pos is not None and packet.pos >= 0:  # else it shares its predecessor's place
-            self._parts[packet.stream_index] = bisect_right(self._splices.positions, packet.pos)
-        shift = round(self._splices.offsets[self._parts.get(packet.stream_index, 0)] / packet.time_base)
+    def correct(self, packet: Any) -> Any:
+        """The packet with its part's offset added to its times. All packets of a stream must come here."""
+        if not self._splices or not packet.size:
+            return packet
+        index, starts = packet.stream_index, self._splices.starts
+        number = self._counts.get(index, 0)
+        self._counts[index] = number + 1
+        part = bisect_right(starts[index], number) if index < len(starts) else 0
+        if part and packet.is_discard:
+            packet = bare_copy(packet)  # so FFmpeg marks fragments of MP4 whose clock steps back
+        shift = round(self._splices.offsets[part] / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift
+        return packet
+
+
+@dataclass(frozen=True)
+class _Break:
+    """Where the clock of one stream is interrupted: number of the packet among those of all streams, and packets of
+    each stream before it; its time; when what was before it ends.
+    """
+
+    number: int
+    counts: dict[int, int]
+    first: Fraction
+    end: Fraction
+    is_long: bool
+    """Whether it is much longer than the steps before it."""
+
+    @property
+    def jump(self) -> Fraction:
+        return self.first - self.end
 
 
 @dataclass
 class _Track:
-    """What has been read of one stream. A step back counts once the packet after it confirms it: single packets of
-    damaged files have wild times.
+    """What has been read of one stream. A break counts once the packet after it confirms it: single packets of damaged
+    files have wild times. Where `is_reordered`, times are those of presentation, and only keyframes tell.
     """
 
-    first: Fraction | None = None
+    is_reordered: bool
+    begin: Fraction | None = None
     last: Fraction | None = None
     end: Fraction = Fraction(0)
-    pending: tuple[int, Fraction, Fraction, Fraction] | None = None
-    steps: list[tuple[int, Fraction, Fraction]] = field(default_factory=list)
-    """(position of the part's first packet, its time, end of the part before)"""
+    longest: Fraction = Fraction(0)
+    step: Fraction = Fraction(0)
+    """The last one, which stands in for durations that FFmpeg does not know behind a splice."""
+    pending: _Break | None = None
+    breaks: list[_Break] = field(default_factory=list)
+    numbers: tuple[int, int] = (0, 0)
+    """The first and the last packet's, among those of all streams."""
 
-    def push(self, position: int, time: Fraction, duration: Fraction) -> None:
+    def push(self, number: int, counts: dict[int, int], time: Fraction, duration: Fraction, is_key: bool) -> None:
+        """Take the next packet. `counts` are the packets of each stream before it."""
+        duration = duration or self.step
+        if self.last is None:
+            self.begin, self.last, self.end, self.numbers = time, time, time + duration, (number, number)
+            return
+        self.numbers = (self.numbers[0], number)
         if self.pending is not None:
-            at, first, end, last = self.pending
-            if first < time < last:
-                self.steps.append((at, first, end))
-            self.pending = None
-        elif self.last is not None and time < self.last:
-            self.pending = position, time, self.end, self.last
-        self.first = time if self.first is None else self.first
-        self.last, self.end = time, time + duration
+            found, self.pending = self.pending, None
+            if found.jump > 0:
+                is_confirmed = abs(time - found.first) < abs(time - self.last)
+            else:
+                is_confirmed = time < self.last and (time != found.first if self.is_reordered else time > found.first)
+            if is_confirmed:
+                self.breaks.append(found)
+                self.last, self.end, self.longest = found.first, found.first, Fraction(0)
+        is_back = time < self.last and (is_key or not self.is_reordered)
+        if is_back or time - self.end > JUMP:
+            is_long = time - self.last > UNUSUAL * self.longest
+            self.pending = _Break(number, dict(counts), time, self.end, is_long)
+            return
+        self.step = max(time - self.last, Fraction(0))
+        self.longest = max(self.longest, self.step)
+        self.last = max(self.last, time)
+        self.end = max(self.end, time + duration) if self.is_reordered else time + duration
 
 
 def splices_of(container: InputContainer, path: Path) -> Splices:
-    """Those of a file that is open: where its clock cannot step back, it is not opened again."""
-    return find_splices(path) if has_arbitrary_clock(container) else Splices()
+    """Those of a file that is open: where its clock cannot step or jump, it is not opened again."""
+    return find_splices(path) if _can_be_joined(container, path) else Splices()
 
 
 def find_splices(path: Path) -> Splices:
-    """Read all packets of a recording (MPEG-TS and MPEG-PS, whose clocks begin anywhere) and find where the clock steps
-    back. Other files and pipes have none. Files of several gigabytes are read only if their clock, looked at in many
-    places, steps back from one to the next.
+    """Read all packets of a recording and find where its clock steps back or jumps: MPEG-TS and MPEG-PS, FLV, Ogg,
+    playlists, fragmented MP4, and Matroska behind which another one begins. Other files and pipes have none. MPEG
+    recordings of several gigabytes are read only if their clock, looked at in many places, does so from one to the
+    next.
     """
     if not path.is_file():
         return Splices()
@@ -125,10 +183,28 @@ def _program_clocks(data: bytes, first: int, step: int) -> dict[int, int]:
     return clocks
 
 
+def _can_be_joined(container: InputContainer, path: Path) -> bool:
+    """Whether the format goes on after a join, and the file is not seen to be of one piece."""
+    if not path.is_file():
+        return False
+    names = set(container.format.name.split(","))
+    if "matroska" in names:
+        return _is_followed(path)
+    return has_arbitrary_clock(container) or bool(names & CONTINUED) or is_fragmented(container, path)
+
+
+def _is_followed(path: Path) -> bool:
+    """Whether another Matroska file begins behind the first one."""
+    if path.stat().st_size <= len(EBML):
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(EBML, max(len(EBML), stated_size(path))) >= 0
+
+
 def _may_be_joined(path: Path, size: int) -> bool:
-    """Whether a large file has to be read to its end."""
+    """Whether a large MPEG recording has to be read to its end."""
     last: dict[int, int] = {}
-    known = 0
+    known, steps = 0, []
     with path.open("rb") as file:
         for number in range(PLACES):
             file.seek(size * number // PLACES)
@@ -136,39 +212,67 @@ def _may_be_joined(path: Path, size: int) -> bool:
             known += bool(clocks)
             if any(clock < last.get(program, clock) for program, clock in clocks.items()):
                 return True
+            steps += [clock - last[program] for program, clock in clocks.items() if program in last]
             last |= clocks
-    return known < PLACES // 2
+    jumped = bool(steps) and max(steps) > UNUSUAL * (median(steps) + JUMP * 90_000)
+    return jumped or known < PLACES // 2
 
 
 @lru_cache(maxsize=8)
 def _found(path: Path, size: int, changed: int) -> Splices:
     with open_container(path) as container:
-        if not has_arbitrary_clock(container):
+        if not _can_be_joined(container, path):
             return Splices()
-        if size > READ_WHOLE and not _may_be_joined(path, size):
+        if has_arbitrary_clock(container) and size > READ_WHOLE and not _may_be_joined(path, size):
             return Splices()
-        streams = [stream for stream in container.streams if stream.type in ("video", "audio") and not is_cover(stream)]
-        tracks = {stream.index: _Track() for stream in streams}
-        position = 0
+        video, is_mp4 = find_video(container, path), is_fragmented(container, path)
+        is_reordered = "matroska" in container.format.name  # which stores no decoding times
+        tracks = {stream.index: _Track(False) for stream in container.streams if stream.type == "audio"}
+        tracks[video.index] = _Track(is_reordered)
+        counts = {stream.index: 0 for stream in container.streams}
+        packets = (packet for packet in container.demux() if packet.size)
         try:
-            for packet in container.demux(streams):
-                if packet.pos is not None and packet.pos >= 0:
-                    position = packet.pos
-                if packet.size and packet.dts is not None:
+            for number, packet in enumerate(packets):
+                index, track = packet.stream_index, tracks.get(packet.stream_index)
+                stamp = packet.pts if track is not None and track.is_reordered else packet.dts
+                if track is not None and stamp is not None and (is_mp4 or not packet.is_discard):
                     base = time_base(packet.stream)
-                    tracks[packet.stream_index].push(position, packet.dts * base, (packet.duration or 0) * base)
+                    track.push(number, counts, stamp * base, (packet.duration or 0) * base, packet.is_keyframe)
+                counts[index] = counts.get(index, 0) + 1
         except (av.error.FFmpegError, OSError):
             pass  # the reader tells of damage
-        pictures = [tracks[stream.index] for stream in streams if stream.type == "video"]
-    if not pictures:
-        return Splices()
-    count = len(pictures[0].steps)
-    agreeing = [track.steps for track in tracks.values() if len(track.steps) == count]
-    positions, offsets = [], [Fraction(0)]
-    for number in range(count):
-        of_part = [steps[number] for steps in agreeing]
-        positions.append(min(at for at, _, _ in of_part))
+        return _combined(tracks, video.index, len(counts))
+
+
+def _combined(tracks: dict[int, _Track], video: int, streams: int) -> Splices:
+    """Where pictures and sound are interrupted alike."""
+    pictures = tracks[video]
+    starts: list[list[int]] = [[] for _ in range(streams)]
+    offsets = [Fraction(0)]
+    for found in pictures.breaks:
+        sounds = {
+            index: _counterpart(track, found, pictures.breaks)
+            for index, track in tracks.items()
+            if index != video and track.numbers[0] < found.number < track.numbers[1]
+        }
+        alike = {index: other for index, other in sounds.items() if other is not None}
+        if found.jump > 0 and (len(alike) < len(sounds) or not found.is_long):
+            continue  # a pause
+        if (not alike) if sounds else (0 < found.jump < LONE_JUMP):
+            continue
+        for index, of_stream in enumerate(starts):
+            of_stream.append(alike.get(index, found).counts.get(index, 0))
         # Of all streams' the largest: none begins before it has ended, and they stay as they were to each other.
-        offsets.append(offsets[-1] + max(end - first for _, first, end in of_part))
-    duration = pictures[0].end + offsets[-1] - (pictures[0].first or 0)
-    return Splices(tuple(positions), tuple(offsets), duration)
+        offsets.append(offsets[-1] - min(part.jump for part in (found, *alike.values())))
+    if len(offsets) == 1:
+        return Splices()
+    duration = pictures.end + offsets[-1] - (pictures.begin or 0)
+    return Splices(tuple(tuple(of_stream) for of_stream in starts), tuple(offsets), duration)
+
+
+def _counterpart(track: _Track, found: _Break, others: list[_Break]) -> _Break | None:
+    """The break of another stream at the same place: it is as long, and nearest to this one of all of the pictures'."""
+    near = min(track.breaks, key=lambda one: abs(one.number - found.number), default=None)
+    if near is None or abs(near.jump - found.jump) > JUMP:
+        return None
+    return near if min(others, key=lambda one: abs(one.number - near.number)) is found else None

@@ -12,17 +12,18 @@ HEADER = 4096  # bytes within which it begins
 
 def missing_bytes(path: Path) -> int:
     """How many bytes a Matroska, WebM or AVI file lacks of the size that it states; 0 if none, or unknown."""
-    if not path.is_file():
-        return 0
+    return max(0, stated_size(path) - path.stat().st_size) if path.is_file() else 0
+
+
+def stated_size(path: Path) -> int:
+    """The size in bytes that a Matroska, WebM or AVI file states; 0 if it is unknown."""
     with path.open("rb") as file:
         head = file.read(HEADER)
     if head[:4] == b"RIFF":
-        stated = 8 + int.from_bytes(head[4:8], "little")
-    elif head[:4] == b"\x1a\x45\xdf\xa3" and (at := head.find(SEGMENT)) > 0:
-        stated = _end_of_element(head, at + len(SEGMENT))
-    else:
-        return 0
-    return max(0, stated - path.stat().st_size)
+        return 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] == b"\x1a\x45\xdf\xa3" and (at := head.find(SEGMENT)) > 0:
+        return _end_of_element(head, at + len(SEGMENT))
+    return 0
 
 
 def _end_of_element(head: bytes, at: int) -> int:

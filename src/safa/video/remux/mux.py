@@ -40,10 +40,12 @@ def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = F
     if journal.end is None or not journal.segments:
         raise ValueError("the journal is not complete")
     copied: list[CopiedStream] = []
-    first = journal.segments[0].first * spec.time_base
+    first, end = journal.segments[0].first * spec.time_base, journal.end
     start = first
     if spec.container in ("gif", "webp", "png"):
         start = Fraction(0)  # no clock but their own
+    else:
+        end = _end(journal, spec) * spec.time_base
     if spec.container == "png":
         write_pictures(journal, spec)
     elif spec.container in ("gif", "webp"):
@@ -53,8 +55,8 @@ def mux(journal: Joinable, spec: OutputSpec, plan: StreamPlan, replace: bool = F
     return Expected(
         frames=journal.frames,
         start=start,
-        end=journal.end - first + start,
-        frame_duration=(journal.end - first) / journal.frames,
+        end=end - first + start,
+        frame_duration=(end - first) / journal.frames,
         width=spec.width,
         height=spec.height,
         streams=tuple(
@@ -102,10 +104,12 @@ def _container_options(spec: OutputSpec, plan: StreamPlan) -> dict[str, str]:
     if spec.container not in ("mp4", "mov"):
         return {}
     # The movie's clock is what edit lists, and so the start of each track, are rounded to; the default is 1
-    # ms.
-    ticks = math.lcm(spec.time_base.denominator, *plan.clocks)
-    if not 1000 <= ticks < 2**31:
-        ticks = max(1000, spec.time_base.denominator)
+    # ms. It is a multiple of the tracks' own clocks, as many as fit, the video's first.
+    ticks = spec.time_base.denominator
+    for clock in plan.clocks:
+        both = math.lcm(ticks, clock)
+        ticks = both if both < 2**31 else ticks
+    ticks *= -(-1000 // ticks)
     return {
         "movflags": "+faststart",
         "movie_timescale": str(ticks),

@@ -13,7 +13,7 @@ from av.stream import Disposition
 from safa.video.hdr import Mastering
 from safa.video.read.info import StreamInfo, VideoInfo
 from safa.video.read.source import find_video, is_cover, open_container, time_base
-from safa.video.remux.stretch import LAYOUTS, can_stretch
+from safa.video.remux.stretch import LAYOUTS, can_stretch, encoded_rate
 from safa.video.write.encoder import OutputSpec
 
 # Outputs that hold pictures and nothing else.
@@ -44,7 +44,8 @@ class StreamPlan:
     only what lies between `origin` and the end of the video is taken; with `is_part`, only what lies before that end.
     `slow` stretches their times; sound is
     then encoded again at its own pitch (`stretched`), all else is copied untouched (`copied`).
-    `warnings` names each stream that is left out. `clocks` are the ticks a second that the streams count in.
+    `warnings` names each stream that is left out. `clocks` are the ticks a second that the streams count in
+    in MP4.
     `video_metadata` and `video_disposition` are the video stream's own (language, title; default, forced ...).
     """
 
@@ -103,7 +104,9 @@ def plan_streams(
         if chapters and spec.container in SILENT:
             warnings.append(f"chapters cannot be kept in {spec.path.suffix or 'a pipe'} and are left out.")
         video = find_video(container, Path(info.path))
-        clocks = {time_base(container.streams[index]).denominator for index in copied}
+        clocks = {_ticks(container.streams[index]) for index in copied}
+        sounds: list[Any] = [container.streams[index] for index in stretched]
+        clocks |= {encoded_rate(spec.container, sound.rate) for sound in sounds}
     return StreamPlan(
         Path(info.path),
         origin,
@@ -117,6 +120,12 @@ def plan_streams(
         kept_metadata(video.metadata),
         int(video.disposition),
     )
+
+
+def _ticks(stream: Any) -> int:
+    """Ticks a second of a copied stream in MP4 and MOV, which count samples of sound."""
+    rate = stream.codec_context.sample_rate if stream.type == "audio" and stream.codec_context else 0
+    return rate or time_base(stream).denominator
 
 
 def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:

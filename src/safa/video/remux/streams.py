@@ -1,7 +1,8 @@
 """Copies the source's other streams into the output: packets keep their bytes, only their times are moved."""
 
 import hashlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
-from safa.video.read.source import is_cover, open_container, time_base
+from safa.video.read.source import bare_copy, is_cover, open_container, time_base
 from safa.video.read.splices import PacketClock
 from safa.video.remux.audio_priming import padded_template
 from safa.video.remux.stream_plan import StreamPlan, add_copy, add_cover, kept_metadata
 from safa.video.remux.stretch import Stretcher
 
 TimedPacket = tuple[Fraction, Any]  # decoding time in seconds, packet ready for the output
+PREROLL = Fraction(3, 10)  # seconds of sound that a decoder may need before those that are heard
 EMPTY_TEXT = b"\0\0"  # what MP4 puts where no subtitle is shown; muxers add and drop them at will
 
 
@@ -89,11 +91,8 @@ class StreamCopier:
         clock = PacketClock(source, self._plan.source)
         with source:
             packet: Any
-            for packet in source.demux(wanted) if wanted else ():
+            for packet in played(source.demux(wanted) if wanted else (), clock):
                 index = packet.stream_index
-                if not packet.size:
-                    continue
-                clock.correct(packet)
                 fill_times(packet, last_dts.get(index), self._may_repeat or packet.stream.type == "subtitle")
                 last_dts[index] = packet.dts
                 if self._is_inside(packet):
@@ -103,14 +102,14 @@ class StreamCopier:
 
     def _is_inside(self, packet: Any) -> bool:
         plan = self._plan
-        if not (plan.is_cut or plan.is_part) or is_cover(packet.stream):
+        if is_cover(packet.stream):
             return True
         time = packet.pts * packet.time_base - plan.origin
-        if not plan.is_cut:
-            return bool(time * plan.slow < self._end)
-        if packet.stream.type == "subtitle" and time < 0 < time + (packet.duration or 0) * packet.time_base:
-            return True
-        return bool(time >= 0 and time * plan.slow < self._end)
+        if (plan.is_cut or plan.is_part) and time * plan.slow >= self._end:
+            return False
+        if packet.stream.type == "subtitle":  # what is gone when the result begins, such as a stale one, is never seen
+            return bool(time >= 0 or time + (packet.duration or 0) * packet.time_base > 0)
+        return bool(time >= 0 or not plan.is_cut)
 
     def _moved(self, packet: Any, index: int) -> Iterator[TimedPacket]:
         """The packet on the output's clock, or what the stretcher makes of it."""
@@ -119,10 +118,14 @@ class StreamCopier:
             packets = self._stretchers[index].push(packet, plan.origin)
             yield from self._counted(packets, index)
             return
+        if packet.has_sidedata(
+            "new_extradata"
+        ):  # repeated where a recording was joined; Matroska's header would be, too
+            packet = bare_copy(packet)
         # One whole number of ticks for all packets of a stream, so that the spacing between them is untouched.
         shift = round(plan.origin / base)
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-        if packet.stream.type == "subtitle" and plan.is_cut and packet.pts < 0:
+        if packet.stream.type == "subtitle" and packet.pts < 0:
             packet.duration, packet.pts, packet.dts = packet.duration + packet.pts, 0, 0
         if plan.slow != 1:
             packet.duration = round((packet.duration or 0) * plan.slow)
@@ -136,6 +139,31 @@ class StreamCopier:
         for packet in packets:
             self._records[index].count(packet.pts * packet.time_base, bytes(packet))
             yield packet.dts * packet.time_base, packet
+
+
+def played(packets: Iterable[Any], clock: PacketClock | None = None) -> Iterator[Any]:
+    """The packets that an edit list does not cut away, and of sound the few before the first of them, from which its
+    decoder starts. Their times are corrected by `clock`.
+    """
+    waiting: dict[int, deque[Any]] = {}
+    begun: set[int] = set()
+    for packet in packets:
+        if not packet.size:
+            continue
+        packet = packet if clock is None else clock.correct(packet)
+        index = packet.stream_index
+        if packet.is_discard:
+            if index not in begun and packet.stream.type == "audio" and packet.pts is not None:
+                early = waiting.setdefault(index, deque())
+                early.append(packet)
+                while (packet.pts - early[0].pts) * packet.time_base > PREROLL:
+                    early.popleft()
+            continue
+        begun.add(index)
+        for one in waiting.pop(index, ()):
+            if packet.pts is not None and 0 < (packet.pts - one.pts) * packet.time_base <= PREROLL:
+                yield one
+        yield packet
 
 
 def fill_times(packet: Any, last_dts: int | None, may_repeat: bool = False) -> None:
@@ -164,7 +192,7 @@ def _add_output(container: OutputContainer, source: InputContainer, plan: Stream
     # A Matroska source has its padding in the header that is copied; a cut one has no packets before 0.
     if stream.type == "audio" and "matroska" not in source.format.name and not plan.is_cut:
         lead = plan.origin - _first_time(plan.source, index)
-        if container.format.name in ("matroska", "webm") and 0 < lead < 1:
+        if container.format.name in ("matroska", "webm") and lead > 0:
             held, template = padded_template(stream, lead)
             with held:
                 return add_copy(container, template, stream)
@@ -172,10 +200,10 @@ def _add_output(container: OutputContainer, source: InputContainer, plan: Stream
 
 
 def _first_time(path: Path, index: int) -> Fraction:
-    """Time of the first packet of a stream; `start_time` in the headers leaves out encoder padding."""
+    """Time of the first packet of a stream that is copied; `start_time` in the headers leaves out encoder padding."""
     with open_container(path) as container:
         stream = container.streams[index]
-        for packet in container.demux(stream):
+        for packet in played(container.demux(stream)):
             if packet.pts is not None:
                 return packet.pts * time_base(stream)
     return Fraction(0)

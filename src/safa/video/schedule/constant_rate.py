@@ -15,6 +15,8 @@ from safa.video.read.reader import VideoReader
 from safa.video.read.splices import PacketClock
 from safa.video.write.codecs import container_of
 
+# NTSC's frames a second, and film's there.
+TELEVISION = [Fraction(rate * 1000, 1001) for rate in (12, 15, 24, 30, 48, 60, 120, 240)]
 # Outputs that show every frame equally long.
 TIMELESS = {"yuv4mpegpipe", "png"}
 
@@ -42,7 +44,12 @@ def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts:
     intervals = [after - before for before, after in pairwise(shown)]
     longest = median(intervals) * Fraction(3, 2)  # the rest are pauses
     usual = [interval for interval in intervals if interval <= longest]
-    return Fraction(max(round(len(usual) / sum(usual)), 1))
+    return _usual_rate(len(usual) / sum(usual, Fraction(0)))
+
+
+def _usual_rate(rate: Fraction) -> Fraction:
+    """The nearest whole number of frames a second, or rate of television as 30000/1001."""
+    return min(max(Fraction(round(rate)), Fraction(1)), *TELEVISION, key=lambda known: abs(known - rate))
 
 
 def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | None) -> list[Fraction]:
@@ -51,16 +58,18 @@ def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | N
         return []  # YUV4MPEG2 has one rate
     with source.open_container(Path(reader.path)) as container:
         stream = source.find_video(container, reader.path)
-        zero, tick = source.clock_zero(container), source.time_base(stream)
+        zero, tick = source.clock_zero(container, stream), source.time_base(stream)
         clock = PacketClock(container, Path(reader.path))
         ends: dict[Fraction, Fraction] = {}
         with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
             for packet in container.demux(stream):
-                if not packet.size or packet.is_discard:
+                if not packet.size:
+                    continue
+                packet = clock.correct(packet)
+                if packet.is_discard:
                     continue
                 if packet.pts is None:
                     return []
-                clock.correct(packet)
                 time = packet.pts * tick - zero
                 if (start is None or time >= start) and (end is None or time < end):
                     ends[time] = time + (packet.duration or 0) * tick
