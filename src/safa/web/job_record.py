@@ -38,7 +38,7 @@ class WebJob:
     warnings: list[str] = field(default_factory=list)
     error: str = ""
     attempts: int = 0
-    """Starts since it last made a frame: a job that ends the server each time is given up."""
+    """Starts after which nothing was kept: a job that ends the server each time is given up."""
     progress: Any = None
     """``Progress`` of a running job."""
     stop_asked: bool = False
