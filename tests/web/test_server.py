@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra 'web'")
+import httpx
 from starlette.testclient import TestClient
 
 from safa.errors import SafaError
@@ -16,7 +20,7 @@ from safa.web import guard
 from safa.web.guard import BROWSER
 from safa.web.job_record import DRAFT
 from safa.web.job_store import MOST_DRAFTS, JobStore
-from safa.web.server import ServerSettings, application
+from safa.web.server import ROOM, ServerSettings, application
 from safa.web.worker import Workers
 from tests.media import write_clip
 from tests.web.making import LIMITS, ME, OTHER, make_job, tiny_weights, write_picture
@@ -74,6 +78,52 @@ def test_an_upload_that_is_too_large_leaves_nothing(server: Server) -> None:
     assert stated.json()["error"] == "a.mp4 is 300 KB; this server takes at most 200 KB."
     assert streamed.json()["error"] == "a.mp4 is more than 200 KB; this server takes at most 200 KB."
     assert set(server.store.folder.iterdir()) == before
+
+
+@pytest.fixture
+def almost_full(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with room for 100,000 bytes of uploads."""
+
+    def taken() -> int:
+        return sum(path.stat().st_size for path in server.store.folder.glob("*/input*"))
+
+    free = ROOM + 100_000 + taken()
+    monkeypatch.setattr("safa.web.job_store.shutil.disk_usage", lambda folder: SimpleNamespace(free=free - taken()))
+
+
+@pytest.mark.usefixtures("almost_full")
+def test_uploads_of_unknown_size_leave_room_on_the_disk(server: Server) -> None:
+    before, owner = set(server.store.folder.iterdir()), "d" * 32
+    answer = server.client(owner).post("/upload", params={"name": "a"}, content=(b"x" * 50_000 for _ in range(3)))
+    assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True)
+    assert set(server.store.folder.iterdir()) == before
+    fits = server.client(owner).post("/upload", params={"name": "a"}, content=(b"x" * 50_000 for _ in range(2)))
+    assert fits.status_code == 200
+
+
+@pytest.mark.usefixtures("almost_full")
+def test_uploads_at_once_share_the_room_on_the_disk(server: Server) -> None:
+    found = []
+
+    async def send() -> None:
+        transport = httpx.ASGITransport(app=server.app)
+        async with httpx.AsyncClient(transport=transport, base_url=HERE, cookies={BROWSER: "e" * 32}) as client:
+
+            async def post(content: Any, size: int) -> None:
+                headers = {"Content-Length": str(size)}
+                answer = await client.post("/upload", params={"name": "a"}, content=content, headers=headers)
+                found.append((size, answer.status_code))
+
+            async def slowly() -> AsyncIterator[bytes]:
+                yield b"x" * 30_000
+                for size in (50_000, 30_000):
+                    await post(b"x" * size, size)
+                yield b"x" * 30_000
+
+            await post(slowly(), 60_000)
+
+    asyncio.run(send())
+    assert found == [(50_000, 507), (30_000, 200), (60_000, 200)]
 
 
 def test_nothing_is_added_to_what_others_sent(server: Server, clip: Path) -> None:

@@ -84,6 +84,11 @@ class JobStore:
         """Where an upload lies, counted from 1."""
         return self.place(job) / ("input" if number == 1 else f"input{number}")
 
+    def free_bytes(self) -> int:
+        """Room on the disk without what uploads that are arriving will still take."""
+        with self._changed:
+            return shutil.disk_usage(self.folder).free - sum(job.bytes_to_come for job in self._jobs.values())
+
     def draft(self, owner: str) -> WebJob:
         """A new job, to be filled with uploads; older drafts of the owner are deleted.
 
