@@ -6,6 +6,7 @@ more, so the caller's frames and windows decide how much memory is taken.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -81,7 +82,14 @@ class StateCache:
         self._windows: WeakKeyDictionary[EncodedWindow, WindowStates] = WeakKeyDictionary()
         self._flows: WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, tuple[Flow, Flow]]]
         self._flows = WeakKeyDictionary()
-        self._beside = ThreadPoolExecutor(1, "flow")
+        self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
+
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        """A thread beside the caller's. That of a parent process does not exist in a forked child."""
+        if self._process != os.getpid():
+            self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
+        return self._executor
 
     def of_window(self, window: EncodedWindow, tile: Tile) -> WindowStates:
         """The states of whole frames; ``tile`` covers them."""

@@ -7,6 +7,7 @@ however many times are asked for, unless it only fits into memory in tiles.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ from safa.engine.device import pick_device
 from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, SafaConfig, Scale
-from safa.network.dis_flow import Flow
+from safa.network.dis_flow import LONGEST_SIDE, Flow
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
 from safa.upscaler.size import ScaleFactor, result_size
@@ -179,8 +180,13 @@ class Upscaler:
         """Prepare one frame, which must not change afterwards. Raises ``SafaError`` for anything but a picture."""
         _check_shape(frame)
         frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-        if frame.dtype.kind == "f" and frame.max() > FAR_TOO_BRIGHT:
-            raise SafaError(f"A frame has values up to {frame.max():g}; of floating point they must be in [0, 1].")
+        self._check_sides(*frame.shape[:2])
+        if frame.dtype.kind == "f":
+            least, most = float(frame.min()), float(frame.max())
+            if not (math.isfinite(least) and math.isfinite(most)):
+                raise SafaError("A frame has values that are infinite or no numbers; they must be in [0, 1].")
+            if most > FAR_TOO_BRIGHT:
+                raise SafaError(f"A frame has values up to {most:g}; of floating point they must be in [0, 1].")
         return EncodedFrame(frame, to_8_bits(frame))
 
     def window(self, frames: Sequence[EncodedFrame], times: Sequence[Fraction] | None = None) -> EncodedWindow:
@@ -239,7 +245,14 @@ class Upscaler:
         reduction = Reduction(height, width, size or (SCALE * height, SCALE * width))
         left = list(asks)
         while left:
-            tiles = self.tiles(height, width, self._flows(window, left), self._frames(window))
+            try:
+                with memory_errors():
+                    flows = self._flows(window, left)
+            except OutOfMemory:
+                raise OutOfMemory(
+                    f"Memory runs out while the motion in frames of {width}x{height} is estimated; close other programs."
+                ) from None
+            tiles = self.tiles(height, width, flows, self._frames(window))
             now = left[: self._together(window, tiles, reduction)]
             made: list[Array] = []
             try:
@@ -274,8 +287,10 @@ class Upscaler:
             frames: how many there are in a window; as many as in a stream if None.
 
         Raises:
+            SafaError: the frames are too large for the classical flow.
             OutOfMemory: the smallest tiles are too large.
         """
+        self._check_sides(height, width)
         multiple = self.config.multiple
         whole, cost = self._whole(height, width), self.engine.bytes_per_pixel(frames or self.span.frames)
         most = self.budget.pixels(cost, height * width)
@@ -305,6 +320,12 @@ class Upscaler:
         cost = self.engine.bytes_per_pixel(self.span.frames)
         pixels = min(self._whole(height, width).cost, share.most or sys.maxsize)
         return self.budget.settled(share, min(pixels * cost, share.memory), height * width, on_shrink)
+
+    def _check_sides(self, height: int, width: int) -> None:
+        if self.config.needs_flow and max(height, width) > LONGEST_SIDE:
+            raise SafaError(
+                f"Frames are {width}x{height}; this network takes at most {LONGEST_SIDE} pixels a side. Cut them first."
+            )
 
     def _whole(self, height: int, width: int) -> Tile:
         bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))

@@ -6,14 +6,16 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import json
 import re
 import secrets
 import time
 from collections import OrderedDict
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,6 +46,9 @@ MOST_ADDRESSES = 10_000
 LONGEST_FORM = 4096
 # Bytes of any other request but an upload: the page sends back the list of jobs that it shows.
 MOST_BODY = 1 << 20
+# Names of values by which Gradio knows a file. It fetches what they name, be it a file or any address, before it looks
+# whether the component takes files; none of ours does.
+FILE_KEYS = ("path", "url")
 
 
 def browser_of(connection: HTTPConnection) -> str:
@@ -117,14 +122,15 @@ class Guard:
                     headers.append("Set-Cookie", _cookie(BROWSER, new_browser, scope))
             await send(message)
 
-        answer = await self._answer(request)
-        if answer is not None or scope["path"] == "/upload":  # that counts for itself
-            await (answer or self.app)(scope, receive, send_with_headers)
-            return
         try:
-            await self.app(scope, _counted(receive), send_with_headers)
-        except _TooMuch:
-            await PlainTextResponse("That is too much.\n", 413)(scope, receive, send_with_headers)
+            answer = await self._answer(request)
+            if answer is None and scope["path"] != "/upload" and scope["method"] not in ("GET", "HEAD"):
+                body = await _whole_body(request)
+                answer = _body_refusal(body)
+                receive = _replayed(body, receive)
+        except ClientDisconnect:
+            return
+        await (answer or self.app)(scope, receive, send_with_headers)
 
     async def _answer(self, request: Request) -> Response | None:
         """The answer to a request that goes no further."""
@@ -172,23 +178,47 @@ class Guard:
         return response
 
 
-class _TooMuch(Exception):
-    """A request's body is larger than any of the page's own."""
+async def _whole_body(request: Request) -> bytes:
+    """The body of a request; of one that is too large, a little more than ``MOST_BODY``."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BODY:
+            break
+    return bytes(body)
 
 
-def _counted(receive: Receive) -> Receive:
-    """The same, until more has come than ``MOST_BODY``."""
-    size = 0
+def _body_refusal(body: bytes) -> Response | None:
+    """The answer to a body that no request of the page has."""
+    if len(body) > MOST_BODY:
+        return PlainTextResponse("That is too much.\n", 413)
 
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > MOST_BODY:
-            raise _TooMuch
-        return message
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if any(name in FILE_KEYS for name, _ in pairs):
+            raise _NamesFile
+        return dict(pairs)
 
-    return counted
+    try:
+        json.loads(body, object_pairs_hook=checked)
+    except _NamesFile:
+        return PlainTextResponse("This page takes no files or addresses in such a request.\n", 400)
+    except (ValueError, RecursionError):
+        return PlainTextResponse("This is not JSON.\n", 400)
+    return None
+
+
+class _NamesFile(Exception):
+    """A request's body names a file or an address."""
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give a body that has been read once more, then what comes after it."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed
 
 
 def _cookie(name: str, value: str, scope: Scope) -> str:

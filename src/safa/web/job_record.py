@@ -10,7 +10,7 @@ from typing import Any
 DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)
 # What belongs to a run of the server and is not written down.
-PASSING = "progress", "stop_asked", "is_arriving"
+PASSING = "progress", "stop_asked", "is_arriving", "bytes_to_come"
 
 
 @dataclass
@@ -38,12 +38,14 @@ class WebJob:
     warnings: list[str] = field(default_factory=list)
     error: str = ""
     attempts: int = 0
-    """Starts since it last made a frame: a job that ends the server each time is given up."""
+    """Starts after which nothing was kept: a job that ends the server each time is given up."""
     progress: Any = None
     """``Progress`` of a running job."""
     stop_asked: bool = False
     is_arriving: bool = False
     """An upload is being written into its folder."""
+    bytes_to_come: int = 0
+    """Of that upload, where its size is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what belongs to a run."""

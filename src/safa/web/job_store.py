@@ -25,7 +25,7 @@ from safa.web.job_record import CANCELLED, DRAFT, ENDED, FAILED, QUEUED, RUNNING
 
 # Uploads that were never started are kept this long, in seconds.
 DRAFT_AGE = 3600.0
-# Starts without a single frame after which a job is given up.
+# Starts of a job that ended with the server and left nothing more to go on from, after which it is given up.
 MOST_ATTEMPTS = 3
 # Jobs of one browser that may wait or run at a time.
 MOST_WAITING = 20
@@ -84,6 +84,11 @@ class JobStore:
         """Where an upload lies, counted from 1."""
         return self.place(job) / ("input" if number == 1 else f"input{number}")
 
+    def free_bytes(self) -> int:
+        """Room on the disk without what uploads that are arriving will still take."""
+        with self._changed:
+            return shutil.disk_usage(self.folder).free - sum(job.bytes_to_come for job in self._jobs.values())
+
     def draft(self, owner: str) -> WebJob:
         """A new job, to be filled with uploads; older drafts of the owner are deleted.
 
@@ -132,10 +137,7 @@ class JobStore:
                 other
                 for other in self._jobs.values()
                 if other.is_trial == job.is_trial
-                and (
-                    other.state == RUNNING
-                    or (other.state == QUEUED and (other.created, other.id) < (job.created, job.id))
-                )
+                and (other.state == RUNNING or (other.state == QUEUED and _turn(other) < _turn(job)))
             ]
 
     def change(self, job: WebJob, **values: Any) -> None:
@@ -181,11 +183,11 @@ class JobStore:
 
     def again(self, job: WebJob) -> None:
         """Queue a failed or cancelled job again; a video goes on where it was. Raises SafaError as ``queue`` does."""
-        fresh = {"error": "", "stop_asked": False, "progress": None, "ended": 0.0, "created": time.time()}
+        fresh = {"error": "", "stop_asked": False, "progress": None, "attempts": 0, "ended": 0.0}
         with self._changed:
             if job.state in (FAILED, CANCELLED):
                 self._check_room(job.owner)
-                self.change(job, state=QUEUED, **fresh)
+                self.change(job, state=QUEUED, created=time.time(), **fresh)
 
     def _check_room(self, owner: str) -> None:
         if sum(job.state in (QUEUED, RUNNING) for job in self.of(owner)) >= MOST_WAITING:
@@ -200,15 +202,15 @@ class JobStore:
                 job.stop_asked = True
 
     def claim(self, patience: float, trials: bool = False) -> WebJob | None:
-        """The job that has waited longest, now running; None if none comes within ``patience`` seconds. Trials are only
-        given to those who ask for ``trials``.
+        """The job whose turn it is, now running; None if none comes within ``patience`` seconds. Trials are given only
+        to those who ask for ``trials``.
         """
         with self._changed:
             waiting = [job for job in self._jobs.values() if job.state == QUEUED and job.is_trial == trials]
             if not waiting:
                 self._changed.wait(patience)
                 return None
-            job = min(waiting, key=lambda job: (job.created, job.id))
+            job = min(waiting, key=_turn)
             self.change(job, state=RUNNING, stop_asked=False, progress=None, attempts=job.attempts + 1)
             return job
 
@@ -232,6 +234,11 @@ class JobStore:
                 ours = re.fullmatch("[0-9a-f]{32}", path.name) and path.is_dir() and path.name not in self._jobs
                 if ours and now - path.stat().st_mtime > DRAFT_AGE:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _turn(job: WebJob) -> tuple[int, float, str]:
+    """Order in which jobs are done: the longest waiting first, but last those with which the server ended."""
+    return job.attempts, job.created, job.id
 
 
 def _link(source: Path, target: Path) -> None:

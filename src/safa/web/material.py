@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-from PIL import Image, ImageOps
+from PIL import Image
 
 from safa.errors import MediaError, SafaError
-from safa.video.files import atomic_write
 from safa.video.names import for_ffmpeg
+from safa.video.read.pictures import orientation_of
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import find_video, time_base
 from safa.video.read.splices import PacketClock
@@ -70,8 +70,6 @@ def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[
     if len(set(sizes)) > 1:
         told = " and ".join(f"{size[0]}x{size[1]}" for size in sizes if size)
         raise MediaError(f"The two pictures have different sizes ({told}). Drop two of one size.")
-    for path, _ in files:
-        _turn_upright(path)
     width, height = sizes[0] or (0, 0)
     return "pictures", {"width": width, "height": height, "count": len(files)}
 
@@ -142,25 +140,13 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
     """Width and height as shown, from the header alone; None for what is not a single picture."""
     try:
         with Image.open(path, formats=PICTURES) as picture:
-            # Of several pages the first is meant, and of a JPEG with previews or a gain map behind it (MPO) the first.
-            if getattr(picture, "n_frames", 1) > 1 and picture.format not in ("TIFF", "MPO"):
+            # Animations. Of TIFF's pages the first is meant, and nothing says how many there are but each of them; of a
+            # JPEG with previews or a gain map behind it (MPO) the first is meant, too.
+            if picture.format in ("PNG", "WEBP") and getattr(picture, "n_frames", 1) > 1:
                 return None
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return picture.size[::-1] if turned else picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return picture.size[::-1] if orientation_of(path) in (5, 6, 7, 8) else picture.size
+    except Exception:  # Pillow raises almost anything for damaged files: TypeError, struct.error, KeyError, ...
         return None
-
-
-def _turn_upright(path: Path) -> None:
-    """Turn a picture as its Exif orientation says; the network needs it upright."""
-    try:
-        with Image.open(path, formats=PICTURES) as picture:
-            if picture.getexif().get(0x0112, 1) != 1:
-                upright = ImageOps.exif_transpose(picture)
-                with atomic_write(path) as temporary:
-                    upright.save(temporary, "PNG")
-    except (OSError, ValueError, SyntaxError):
-        raise MediaError("A picture is damaged. Drop another copy of it.") from None
 
 
 def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:

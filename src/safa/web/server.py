@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -143,29 +142,30 @@ async def receive(request: Request, store: JobStore, limits: Limits, name: str, 
     if draft and (job is None or not is_open or len(job.names) >= MOST_FILES):
         return _refusal("Something went wrong with this upload; reload the page and try again.", 409)
     name = Path(name.replace("\\", "/")).name[:200] or "upload"
-    claimed = request.headers.get("content-length", "")
-    if claimed.isdigit() and int(claimed) > limits.bytes:
-        return _too_large(name, int(claimed), limits)
-    if shutil.disk_usage(store.folder).free - (int(claimed) if claimed.isdigit() else 0) < ROOM:
-        return _refusal("This server's disk is full; try again when older jobs have been deleted.", 507)
+    stated = request.headers.get("content-length", "")
+    claimed = int(stated) if stated.isdigit() else 0
+    if claimed > limits.bytes:
+        return _too_large(name, claimed, limits)
+    if store.free_bytes() - claimed < ROOM:
+        return _disk_full()
     try:
         job = job or store.draft(owner)
     except SafaError as error:
         return _refusal(str(error), 429)
     except OSError:
         return _refusal("This server cannot store uploads; its owner has to look at it.", 507)
-    job.is_arriving = True
+    job.is_arriving, job.bytes_to_come = True, claimed
     try:
         return await _write(request, store, limits, name, job)
     finally:
-        job.is_arriving = False
+        job.is_arriving, job.bytes_to_come = False, 0
 
 
 async def _write(request: Request, store: JobStore, limits: Limits, name: str, job: WebJob) -> Response:
     """Write the request's body into the job's folder; the job is removed if that does not succeed."""
     target = store.input_of(job, len(job.names) + 1)
     temporary = target.with_name(target.name + ".part")
-    size = 0
+    size, is_full = 0, False
     try:
         with temporary.open("wb") as file:
             async for chunk in request.stream():
@@ -173,11 +173,18 @@ async def _write(request: Request, store: JobStore, limits: Limits, name: str, j
                 if size > limits.bytes:
                     break
                 await run_in_threadpool(file.write, chunk)
-        if 0 < size <= limits.bytes:
+                job.bytes_to_come = max(0, job.bytes_to_come - len(chunk))
+                is_full = store.free_bytes() < ROOM
+                if is_full:
+                    break
+        if 0 < size <= limits.bytes and not is_full:
             os.replace(temporary, target)
     except (ClientDisconnect, OSError):
         store.remove(job)
         return _refusal(f"{name} did not arrive whole; try again.", 400)
+    if is_full:
+        store.remove(job)
+        return _disk_full()
     if size > limits.bytes or size == 0:
         store.remove(job)
         return _too_large(name, None, limits) if size else _refusal(f"{name} is empty.", 400)
@@ -187,6 +194,10 @@ async def _write(request: Request, store: JobStore, limits: Limits, name: str, j
 
 def _refusal(sentence: str, status: int) -> Response:
     return JSONResponse({"error": sentence}, status)
+
+
+def _disk_full() -> Response:
+    return _refusal("This server's disk is full; try again when older jobs have been deleted.", 507)
 
 
 def _too_large(name: str, size: int | None, limits: Limits) -> Response:

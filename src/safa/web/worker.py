@@ -22,6 +22,7 @@ from safa.jobs.weights import Networks
 from safa.upscaler.upscaler import Upscaler, load
 from safa.video.files import write_json
 from safa.video.read.reader import VideoReader
+from safa.video.write.journal import kept_segments
 from safa.web.choices import FORMATS, named_weights, output_frames, output_megapixels, upscale_settings
 from safa.web.job_record import CANCELLED, DONE, FAILED, WebJob
 from safa.web.job_store import JobStore
@@ -92,7 +93,7 @@ class Workers:
         self._threads.append(threading.Thread(target=self._sweep, daemon=True))
 
     def start(self) -> None:
-        """Begin; interrupted jobs come first."""
+        """Begin; interrupted jobs go on."""
         for thread in self._threads:
             thread.start()
 
@@ -160,17 +161,22 @@ class Workers:
         return loaded[name]
 
     def _do(self, job: WebJob, loaded: dict[str, Upscaler]) -> None:
+        place, began = self.store.place(job), time.perf_counter()
+        kept = _kept(job, place)
+
         def tell(progress: Progress) -> None:
+            nonlocal kept
             job.progress = progress
-            if job.attempts and progress.done:  # something was made
-                self.store.change(job, attempts=0)
+            if job.attempts:
+                before, kept = kept, _kept(job, place)
+                if kept > before:
+                    self.store.change(job, attempts=0)
             if job.stop_asked or self._stop.is_set():
                 raise Stopped
 
         def leave(state: str, **values: object) -> None:
             self.store.change(job, state=state, ended=time.time(), progress=None, **values)
 
-        place, began = self.store.place(job), time.perf_counter()
         try:
             if job.is_trial:
                 made = do_trial(job, place, self.weights, self.computing, tell)
@@ -191,6 +197,8 @@ class Workers:
         except Stopped:
             if job.stop_asked:
                 leave(CANCELLED)
+            else:  # the server ends, but not because of this job
+                self.store.change(job, attempts=max(0, job.attempts - 1))
         except SafaError as error:
             leave(FAILED, error=_shown_text(str(error), job, place))
         except Exception as error:
@@ -198,9 +206,22 @@ class Workers:
             leave(FAILED, error=f"An unexpected error occurred ({type(error).__name__}); the server's log says more.")
 
 
+def _kept(job: WebJob, place: Path) -> int:
+    """How many parts of its result a job that is started again would find: segments of a video, or pictures."""
+    if job.is_trial:
+        return 0
+    if job.kind == "video":
+        return kept_segments(_output(job, place))
+    return sum(1 for _ in (place / "pictures").glob("*.png"))
+
+
+def _output(job: WebJob, place: Path) -> Path:
+    return place / f"result{FORMATS[job.settings['format']][1]}"
+
+
 def _do_video(job: WebJob, place: Path, upscaler: Upscaler, tell: Callable[[Progress], None]) -> dict[str, Any]:
     """Make the result beside the input, or only look at it where it was finished before the server ended."""
-    source, output = place / "input", place / f"result{FORMATS[job.settings['format']][1]}"
+    source, output = place / "input", _output(job, place)
     settings = upscale_settings(job.settings)
     resumed = 0
     if is_finished(output):

@@ -43,7 +43,7 @@ def load_picture(path: Path) -> Array:
     picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if picture is None or picture.dtype not in (np.uint8, np.uint16):
         raise MediaError(f"{path} is not a picture that can be read; give a PNG, JPEG, WebP or TIFF file.")
-    turn = ORIENTATIONS.get(_orientation(path))
+    turn = ORIENTATIONS.get(orientation_of(path))
     if turn is not None:
         picture = np.ascontiguousarray(turn(picture))
     if picture.ndim == 2:
@@ -52,12 +52,12 @@ def load_picture(path: Path) -> Array:
     return np.asarray(cv2.cvtColor(picture, code))
 
 
-def _orientation(path: Path) -> int:
-    """The orientation in the Exif data; 1, upright, where there is none. OpenCV turns TIFF itself."""
+def orientation_of(path: Path) -> int:
+    """The orientation in the Exif data; 1, upright, where there is none. OpenCV and Pillow turn TIFF themselves."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
             return int(picture.getexif().get(0x0112, 1))
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises almost anything for damaged files
         return 1
 
 

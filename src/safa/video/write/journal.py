@@ -270,6 +270,11 @@ def kept_frames(folder: Path) -> int:
     return sum(segment.frames for segment in _recorded(folder).values() if segment is not None)
 
 
+def kept_segments(output: Path) -> int:
+    """How many finished segments the work folder of an output holds; none are read."""
+    return sum(path.stem.isdigit() for path in work_folder(output).glob("*.json"))
+
+
 def _recorded(folder: Path) -> dict[int, Segment | None]:
     """Every segment that has a record, by number; None for those that are damaged."""
     numbers = sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit())
