@@ -55,7 +55,9 @@ def pool_of(ray: StandIn, shape: WorkerShape) -> Pool:
 @pytest.mark.parametrize("count", [None, 1])
 def test_workers_larger_than_every_machine_are_refused(count: int | None) -> None:
     ray = StandIn(2, [])
-    with pytest.raises(ClusterError, match="No machine of the cluster has 64 CPUs and 0 GPUs for a worker; ask for less"):
+    with pytest.raises(
+        ClusterError, match="No machine of the cluster has 64 CPUs and 0 GPUs for a worker; ask for less"
+    ):
         pool_of(ray, WorkerShape(count, cpus=64))
     assert ray.started == 0
 

@@ -202,7 +202,9 @@ def test_out_of_memory_with_the_smallest_tiles_is_one_sentence(monkeypatch: pyte
         upscaler.between(scene(80, 128, 0), scene(80, 128, 2), [0.5])
 
 
-@pytest.mark.parametrize("error", [MemoryError(), cv2.error("error: (-4:Insufficient memory) Failed to allocate 9 bytes")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), cv2.error("error: (-4:Insufficient memory) Failed to allocate 9 bytes")]
+)
 def test_out_of_memory_for_flow_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = tiny_upscaler()
 

@@ -186,7 +186,10 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
         (lambda u: u.encode(with_value(np.inf)), "infinite or no numbers"),
         (lambda u: u.encode(with_value(-np.inf)), "infinite or no numbers"),
         (lambda u: u.between(with_value(0.5, np.float16), with_value(np.nan, np.float16), [0.5]), "no numbers"),
-        (lambda u: u.between(np.zeros((2, 32767, 3), np.uint8), np.zeros((2, 32767, 3), np.uint8), [0]), "at most 32766"),
+        (
+            lambda u: u.between(np.zeros((2, 32767, 3), np.uint8), np.zeros((2, 32767, 3), np.uint8), [0]),
+            "at most 32766",
+        ),
         (lambda u: u.tiles(60000, 2), "2x60000; this network takes at most 32766 pixels a side"),
         (lambda u: u.window([]), "no frames"),
         (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1), Fraction(1)]), "must rise"),

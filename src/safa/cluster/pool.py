@@ -223,7 +223,7 @@ def _difference(node: str, own: dict[str, Any], others: dict[str, Any]) -> str:
     one, other = (", ".join(f"{name} {facts.get(name)}" for name in names) for facts in (own, others))
     return (
         f"The workers differ: {node} has {one}; others have {other}. Their frames would differ, too: install the same "
-        "versions everywhere, use machines with the same kind of processor, or choose --engine, --precision and --device."
+        "versions everywhere, use machines with one kind of processor, or choose --engine, --precision and --device."
     )
 
 

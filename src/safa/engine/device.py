@@ -64,6 +64,12 @@ def release_cache(device: str) -> None:
         gpu.empty_cache()
 
 
+def device_name(device: str) -> str:
+    """Return the product name of a GPU, or ``device`` where PyTorch does not tell it."""
+    gpu = _gpu_module(device)
+    return str(gpu.get_device_name(device)) if gpu is not None and hasattr(gpu, "get_device_name") else device
+
+
 def free_bytes(device: str) -> int | None:
     """Free memory of a GPU with memory of its own; None for the CPU and for Apple's GPUs, which share its memory."""
     gpu = _gpu_module(device)

@@ -20,7 +20,6 @@ BFLOAT16_BUILDS = ("avx512bf16", "amx")
 """Those that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
 
 
-
 def arithmetic(build: str, precision: str) -> str:
     """The plainest of the builds that give the same numbers as this one."""
     if build == "baseline" or (precision == "bfloat16" and build in BFLOAT16_BUILDS):

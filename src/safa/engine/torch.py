@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safa.engine.base import Part, Rendering, ScaleChoice
-from safa.engine.device import release_cache
+from safa.engine.device import device_name, release_cache
 from safa.engine.images import STRIP, Array, max_value
 from safa.engine.memory_estimate import torch_bytes
 from safa.network.config import Region, Scale
@@ -42,10 +42,10 @@ class TorchEngine:
 
     @property
     def arithmetic(self) -> str:
-        if is_cuda(self.device):
-            processor = torch.cuda.get_device_name(self.device)
+        if self.device == "cpu":
+            processor = torch.backends.cpu.get_cpu_capability()
         else:
-            processor = torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else self.device
+            processor = device_name(self.device)
         return f"PyTorch {torch.__version__} {processor}"
 
     def bytes_per_pixel(self, frames: int = 2) -> int:

@@ -250,7 +250,7 @@ class Upscaler:
                     flows = self._flows(window, left)
             except OutOfMemory:
                 raise OutOfMemory(
-                    f"Memory runs out while the motion in frames of {width}x{height} is estimated; close other programs."
+                    f"Memory runs out while motion in frames of {width}x{height} is estimated; close other programs."
                 ) from None
             tiles = self.tiles(height, width, flows, self._frames(window))
             now = left[: self._together(window, tiles, reduction)]
