@@ -74,7 +74,7 @@ def pack_command(
     from safa.data.packing import PackSettings
     from safa.data.packing import pack as run
 
-    inputs = [path for path in (names, teacher) if path is not None]
+    inputs = [path for path in (names, *(teacher or ())) if path is not None]
     check_target(output, overwrite, inputs)
     with progress_bar("files") as bar:
         task = bar.add_task("packing", total=None, speed="-")

@@ -42,10 +42,7 @@ class TorchEngine:
 
     @property
     def arithmetic(self) -> str:
-        if self.device == "cpu":
-            processor = torch.backends.cpu.get_cpu_capability()
-        else:
-            processor = device_name(self.device)
+        processor = torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else device_name(self.device)
         return f"PyTorch {torch.__version__} {processor}"
 
     def bytes_per_pixel(self, frames: int = 2) -> int:

@@ -89,8 +89,8 @@ def upscale(
         SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
         KeyboardInterrupt: after finished segments are safe.
     """
-    for name, value in (("source", source), ("output", output)):
-        if not str(value):
+    for name, path in (("source", source), ("output", output)):
+        if not str(path):
             raise SafaError(f"The {name} has an empty name; give the name of a file, or of a folder.")
     source, output = Path(source), Path(output)
     began = time.monotonic()
