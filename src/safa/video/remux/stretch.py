@@ -1,4 +1,4 @@
-"""Sound at another speed and its own pitch, for slow motion."""
+"""Sound that is encoded again: at another speed and its own pitch, or because the output cannot hold it as it is."""
 
 import io
 from fractions import Fraction
@@ -28,7 +28,7 @@ class Stretcher:
     def __init__(self, container: OutputContainer, source: Any, slow: Fraction, metadata: dict[str, str]) -> None:
         """Add the encoded stream to `container`. `slow` 2 means twice as long."""
         self._source, self._slow = source, slow
-        codec = "libopus" if container.format.name == "webm" else "aac"
+        codec = "libopus" if stretch_codec(container.format.name) == "Opus" else "aac"
         rate = _rate(codec, source.rate)
         self._layout = _layout(codec, rate, source.layout)
         stream: Any = container.add_stream(codec, rate=rate, layout=self._layout)
@@ -72,7 +72,7 @@ class Stretcher:
         sample_format, sample_rate, layout = self._kind
         time_base = self._source.time_base
         nodes = [graph.add_abuffer(format=sample_format, sample_rate=sample_rate, layout=layout, time_base=time_base)]
-        nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in _tempos(1 / self._slow)]
+        nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in _tempos(1 / self._slow) if tempo != 1]
         nodes.append(graph.add("aresample", str(rate)))
         nodes.append(graph.add("aformat", f"channel_layouts={self._layout}"))
         nodes.append(graph.add("abuffersink"))
@@ -98,6 +98,11 @@ class Stretcher:
             frame.pts, frame.time_base = self._pts, Fraction(1, self._stream.rate)
             self._pts += frame.samples
             packets += self._stream.encode(frame)
+
+
+def stretch_codec(container: str) -> str:
+    """Return the name of the codec that sound is encoded in for FFmpeg's `container`."""
+    return "Opus" if container == "webm" else "AAC"
 
 
 def can_stretch(source: Path, index: int, container: str, slow: Fraction) -> bool:
