@@ -7,13 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.cluster.film import Request
 from safa.cluster.job import ClusterJob, Listeners
 from safa.errors import OutputError
-from safa.jobs.batch import Outcome, holds_videos, plan_batch, settled_before, upscale_many
+from safa.jobs.batch import Outcome, holds_videos, plan_batch, settled_before, skipped_files, upscale_many
 from safa.jobs.finished import made_from
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
@@ -21,6 +23,7 @@ from safa.video.write.journal import work_folder
 from tests.cluster.local import LocalWorkers
 from tests.conftest import tiny_network
 from tests.media import write_clip
+from tests.video.making import make_video
 
 SETTINGS = UpscaleSettings(rate=1)
 
@@ -169,3 +172,32 @@ def test_pictures_stay_one_video_when_the_output_lies_among_them(tmp_path: Path)
     (work_folder(output) / "000000.mkv").touch()
     output.touch()
     assert not holds_videos(tmp_path, output)
+
+
+def test_films_of_a_folder_are_found_by_what_is_in_them(tmp_path):
+    film = make_video(tmp_path / "film.mpg", range(4), codec="mpeg2video").read_bytes()
+    folder = tmp_path / "camcorder"
+    folder.mkdir()
+    names = ["A.MOD", "B.DAT", "C.tod", "D.xyz"]
+    for name in names:
+        (folder / name).write_bytes(film)
+    (folder / "notes.txt").write_text("nothing to see")
+    (folder / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nA.MOD\n#EXT-X-ENDLIST\n")
+    (folder / "cover.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    (folder / "none.bin").touch()
+    assert holds_videos(folder, tmp_path / "out")
+    assert [source.name for source, _ in plan_batch([folder], tmp_path / "out")] == names
+    assert skipped_files([folder], tmp_path / "out") == [
+        "1 file is skipped (picture): cover.jpg.",
+        "2 files are skipped (no video): list.m3u8, notes.txt.",
+        "1 file is skipped (empty): none.bin.",
+    ]
+
+
+def test_nothing_of_a_folder_of_pictures_is_skipped(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    assert not holds_videos(folder, tmp_path / "out")
+    assert skipped_files([folder], tmp_path / "out") == []

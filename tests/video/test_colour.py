@@ -66,7 +66,7 @@ def test_conversion_is_by_the_book_both_ways(matrix, colour_range, pixel_format)
     bits = av.VideoFormat(pixel_format).components[0].bits
     yuv = yuv_of(matrix, colour_range, bits)
     colour = Colour(1, 1, matrix, colour_range)
-    image = ToRgb(colour, rgb=False, bit_depth=bits, alpha=False)(chart(yuv, pixel_format, bits))
+    image = ToRgb(colour, bit_depth=bits, alpha=False)(chart(yuv, pixel_format, bits))
     found = image[HEIGHT // 2, BAR // 2 :: BAR] / (1 if bits == 8 else 257)
     # rounding of the code values themselves: one step of Y, Cb and Cr is up to 2.2 steps of R, G or B
     assert abs(found - BARS).max() < (3 if bits == 8 else 0.8)

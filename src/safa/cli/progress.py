@@ -76,7 +76,7 @@ class UpscaleReporter(Reporter):
 
     def _done(self, report: Report) -> None:
         for problem in report.problems:
-            self.warn(f"the source is damaged: {problem}")
+            self.warn(f"of the source: {problem}")
         self.event("done", **report.to_dict())
         resumed = f", {report.resumed_frames} of them from an earlier run" if report.resumed_frames else ""
         retries = f", {report.retries} parts tried again" if report.retries else ""

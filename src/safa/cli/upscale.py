@@ -118,7 +118,7 @@ def upscale_command(
     ceiling = parse_memory(memory) if memory is not None else None
     from safa.cli.dry_run import forecast_all
     from safa.cli.so_far import join_all
-    from safa.jobs.batch import Outcome, holds_videos, plan_batch, upscale_many
+    from safa.jobs.batch import Outcome, holds_videos, plan_batch, skipped_files, upscale_many
     from safa.jobs.settings import UpscaleSettings
     from safa.jobs.upscale import upscale as run
     from safa.jobs.weights import Networks
@@ -136,6 +136,8 @@ def upscale_command(
         label = f"{len(jobs)} files" if several and cluster is not None else None
         reporter = UpscaleReporter(as_json, out, bar, label)
         networks = Networks(weights, detail, device, engine, precision, ceiling, reporter.weights)
+        for sentence in skipped_files(sources, output) if several else ():
+            reporter.warn(sentence)
         if dry_run:
             forecast_all(jobs, several, networks.for_source, settings, overwrite, restart, reporter)
             return

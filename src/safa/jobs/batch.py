@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError, SafaError
+from safa.jobs.finished import FOLDER as RECORDS
 from safa.jobs.finished import has_records, made_from, record_finished
 from safa.jobs.job import Report, request_of
 from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.names import VIDEO_SUFFIXES, is_numbered
+from safa.video.names import is_numbered
 from safa.video.read.folder import pictures_of
+from safa.video.read.recognise import reason_against
 from safa.video.write.codecs import CONTAINERS, choose_codec
 from safa.video.write.journal import WORK_SUFFIX, discard_checked, is_published
 
+# Files that are named in a sentence about many.
+MOST_NAMES = 8
 # Containers that are kept; every other input becomes an MP4.
 KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
 
@@ -61,7 +65,8 @@ def kept_suffix(source: Path, codec: str | None) -> str:
 def plan_batch(
     sources: Sequence[Path], folder: Path, codec: str | None = None, *, pictures: bool = False
 ) -> list[tuple[Path, Path]]:
-    """Pairs of (source, output): folders are searched for videos, outputs keep their place below ``folder``.
+    """Pairs of (source, output): folders are searched for videos, whatever their names, and outputs keep their place
+    below ``folder``.
 
     With ``pictures`` a folder that has some is one video by itself, and not searched.
 
@@ -104,25 +109,46 @@ def holds_videos(path: Path, output: Path, pictures: bool = False) -> bool:
     return path.is_dir() and not (pictures and pictures_of(path)) and bool(_videos_below(path, output))
 
 
+def skipped_files(sources: Sequence[Path], folder: Path) -> list[str]:
+    """Return a sentence for each kind of files in the ``sources`` that ``plan_batch`` leaves out."""
+    kinds: dict[str, list[Path]] = {}
+    for source in sources:
+        for path in _files_below(source, folder) if source.is_dir() and _videos_below(source, folder) else ():
+            if (reason := reason_against(path)) is not None and not path.name.startswith("."):
+                kinds.setdefault(reason, []).append(path)
+    sentences = []
+    for reason, paths in kinds.items():
+        names = ", ".join(path.name for path in paths[:MOST_NAMES])
+        more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+        count = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
+        sentences.append(f"{count} skipped ({reason}): {names}{more}.")
+    return sentences
+
+
 def _videos_below(folder: Path, output: Path) -> list[Path]:
-    """The videos of a folder without ``output``, what it holds, and what other batches have put below ``folder``."""
+    """The videos among ``_files_below``."""
+    return [path for path in _files_below(folder, output) if reason_against(path) is None]
+
+
+def _files_below(folder: Path, output: Path) -> list[Path]:
+    """The files of a folder without ``output``, what it holds, and what other batches have put below ``folder``."""
     root, output = folder.resolve(), output.resolve()
     holds_results = has_records(root)  # then these results are the input
 
     def counts(path: Path) -> bool:
         if path.is_dir():
-            return not path.name.endswith(WORK_SUFFIX) and (holds_results or not has_records(path))
+            is_own = path.name.endswith(WORK_SUFFIX) or path.name == RECORDS
+            return not is_own and (holds_results or not has_records(path))
         # macOS puts such a file beside every other one, where the file system has no place for what it knows of it.
-        is_attached = path.name.startswith("._")
-        return path.suffix.lower() in VIDEO_SUFFIXES and not is_attached and path.is_file()
+        return not path.name.startswith("._") and path.is_file()
 
-    videos = []
+    found = []
     for place, folders, files in os.walk(root):
         paths = {name: Path(place) / name for name in (*folders, *files)}
         counted = {name for name, path in paths.items() if path != output and counts(path)}
         folders[:] = [name for name in folders if name in counted]
-        videos += [folder / paths[name].relative_to(root) for name in files if name in counted]
-    return sorted(videos)
+        found += [folder / paths[name].relative_to(root) for name in files if name in counted]
+    return sorted(found)
 
 
 def settled_before(source: Path, output: Path, settings: UpscaleSettings, weights: str) -> Outcome | None:

@@ -20,7 +20,7 @@ from safa.video.remux.stream_plan import plan_streams
 from safa.video.schedule.constant_rate import one_rate
 from safa.video.schedule.timeline import output_time_base
 from safa.video.write.animation import FASTEST_GIF
-from safa.video.write.codecs import Choice, check_quality, choose_codec, container_of
+from safa.video.write.codecs import Choice, check_quality, choose_codec, codec_entry, container_of
 from safa.video.write.encoder import OutputSpec, check_encoder, check_output
 from safa.video.write.journal import is_published
 
@@ -58,6 +58,10 @@ def prepare_job(
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
     check_quality(choice.codec, settings.crf, settings.preset)
     size = resolve_size(info, settings, choice.pixel_format)
+    if settings.codec is None and min(size.width, size.height) < codec_entry(choice.codec).least:
+        choice = choose_codec(output, None, info.bit_depth, info.has_alpha, min(size.width, size.height))
+        check_quality(choice.codec, settings.crf, settings.preset)
+        size = resolve_size(info, settings, choice.pixel_format)
     notes += size_warnings(info, size)
     if container_of(output) == "gif" and settings.output_rate(info.average_rate) > FASTEST_GIF:
         raise OutputError(
@@ -102,6 +106,7 @@ def _output_spec(
         display_matrix=info.display_matrix,
         mastering=info.mastering,
         metadata=info.metadata,
+        plays=info.plays,
     )
 
 

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 # Code points of ITU-T H.273, which FFmpeg uses as they are.
 UNSPECIFIED = 2
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
-MATRIX_RGB = 0
+MATRIX_RGB, YCGCO = 0, 8
 LIMITED, FULL = 1, 2
 
 # Matrix code point -> swscale's coefficient table. The constant-luminance and ICtCp variants have none of
@@ -51,9 +51,10 @@ class Colour:
         there.
 
         An enlarged video must be tagged with what its *source* meant, or a player would guess from the new
-        size. For an RGB source (`rgb`) the answer is what to encode it as: BT.709, limited.
+        size. For an RGB source (`rgb`), and for YCgCo, which swscale cannot write, the answer is what to encode it
+        as: BT.709, limited.
         """
-        if rgb:
+        if rgb or self.matrix == YCGCO:
             primaries, transfer = self.primaries, self.transfer
             return Colour(
                 BT709 if primaries == UNSPECIFIED else primaries,
@@ -82,15 +83,22 @@ class Colour:
 
     @staticmethod
     def of(source: Any, pixel_format: str) -> "Colour":
-        """The tags of an av video frame. The yuvj formats are full range whatever is tagged."""
+        """Return the tags of an av video frame. The yuvj formats are full range whatever is tagged."""
         colour_range = FULL if pixel_format.startswith("yuvj") else int(source.color_range)
         return Colour(int(source.color_primaries), int(source.color_trc), int(source.colorspace), colour_range)
 
 
-def _scale(white: int) -> np.ndarray:
-    """Table of 65536 entries that takes 16-bit values with the given white to values with white at 65535."""
-    table: np.ndarray = np.minimum(np.rint(np.arange(65536) * (65535 / white)), 65535).astype(np.uint16)
+def _scale(white: int, black: int = 0, top: int = 65535) -> np.ndarray:
+    """Table that takes values from 0 to `top` with the given black and white to values with these at 0 and `top`."""
+    values = (np.arange(top + 1) - black) * (top / (white - black))
+    table: np.ndarray = np.rint(values.clip(0, top)).astype(np.uint16 if top > 255 else np.uint8)
     return table
+
+
+def is_grayscale(pixel: Any) -> bool:
+    """Return whether a pixel format (av's) holds one value of brightness a pixel."""
+    colours = sum(not component.is_alpha for component in pixel.components)
+    return colours == 1 and not pixel.is_rgb and not pixel.has_palette
 
 
 class _AtLeft:
@@ -124,37 +132,97 @@ class _AtLeft:
 
 
 class ToRgb:
-    """Converts one stream's frames to RGB arrays. Holds no more than swscale's own state."""
+    """Converts one stream's frames to RGB arrays of one kind, whatever the frames' own kinds.
 
-    def __init__(self, colour: Colour, *, rgb: bool, bit_depth: int, alpha: bool, codec: str = "") -> None:
-        """`colour` must be resolved. More than 8 bits give uint16; `alpha` gives a fourth channel. `codec`: that the
-        frames come from.
+    Range and matrix are those that each frame is tagged with: streams change them, and cameras switch between gray and
+    colour. Holds no more than swscale's own state.
+    """
+
+    def __init__(self, colour: Colour, *, bit_depth: int, alpha: bool, codec: str = "", gray_range: int = 0) -> None:
+        """More than 8 bits give uint16; `alpha` gives a fourth channel.
+
+        Args:
+            colour: what frames mean that are not tagged; it must be resolved.
+            codec: the one that the frames come from.
+            gray_range: the range of gray frames that are not tagged; that of `colour` if 0.
         """
         self._tag = _AtLeft() if codec in UNTAGGED else None
-        deep = bit_depth > 8
-        names = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}
+        self._colour, self._gray_range = colour, gray_range
+        self._deep, self._alpha = bit_depth > 8, alpha
         self._reformatter = VideoReformatter()
-        self._format = names[deep, alpha]
-        self._matrix = None if rgb else SWSCALE_MATRIX[colour.matrix]
-        self._range = ColorRange.JPEG if rgb else ColorRange(colour.range)
-        white = WHITE_16 if self._range == ColorRange.MPEG else (2**bit_depth - 1) << (16 - bit_depth)
-        self._table = _scale(white) if deep and white != 65535 else None
+        self._kind: tuple[str, int, int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """H,W,3 or H,W,4 array of its own memory."""
+        kind = frame.format.name, int(frame.color_range), int(frame.colorspace)
+        if kind != self._kind:
+            self._kind = kind
+            self._prepare(frame)
         if self._tag is not None:
             frame = self._tag(frame)
+        image = self._from_ycgco(frame) if self._is_ycgco else self._converted(frame)
+        if self._deep and image.dtype == np.uint8:
+            return image.astype(np.uint16) * 257
+        return image
+
+    def _prepare(self, frame: av.VideoFrame) -> None:
+        """Set how frames of this kind are converted."""
+        pixel = frame.format
+        own = Colour.of(frame, pixel.name)
+        is_gray, is_rgb = is_grayscale(pixel), pixel.is_rgb or pixel.has_palette
+        self._bits = 8 if pixel.has_palette else min(16, max(component.bits for component in pixel.components))
+        self._range = own.range or (self._gray_range if is_gray else 0) or self._colour.range
+        if is_rgb or self._bits == 1:
+            self._range = FULL
+        self._is_ycgco = own.matrix == YCGCO and not is_rgb and not is_gray
+        matrix = own.matrix if own.matrix in SWSCALE_MATRIX else self._colour.matrix
+        self._matrix = None if is_rgb or is_gray else SWSCALE_MATRIX[matrix]
+        deep = self._deep and self._bits > 8
+        names = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}
+        self._format = names[deep, self._alpha]
+        self._swscale_range = ColorRange.JPEG if is_gray else ColorRange(self._range)
+        self._table = None
+        if is_gray and self._range == LIMITED:
+            # Swscale takes all gray for full range: its values come out as they are, and are stretched here.
+            self._table = _scale(235 << 8, 16 << 8) if deep else _scale(235, 16, 255)
+        elif deep:
+            white = WHITE_16 if self._range == LIMITED else (2**self._bits - 1) << (16 - self._bits)
+            self._table = _scale(white) if white != 65535 else None
+
+    def _converted(self, frame: av.VideoFrame) -> np.ndarray:
         converted = self._reformatter.reformat(
             frame,
             format=self._format,
             src_colorspace=self._matrix,
             dst_colorspace=self._matrix,
-            src_color_range=self._range,
+            src_color_range=self._swscale_range,
             dst_color_range=ColorRange.JPEG,
             interpolation=ACCURATE,
         )
         image = np.ascontiguousarray(converted.to_ndarray())
-        return image if self._table is None else self._table[image]
+        if self._table is None:
+            return image
+        if image.dtype == np.uint8:  # limited gray, whose transparency is full range
+            return np.concatenate([self._table[image[..., :3]], image[..., 3:]], -1)
+        return self._table[image]
+
+    def _from_ycgco(self, frame: av.VideoFrame) -> np.ndarray:
+        """ITU-T H.273, matrix 8, by hand: swscale does not know it."""
+        deep = self._bits > 8
+        name = "yuv444p16le" if deep else "yuv444p"
+        kept = {"src_colorspace": 1, "dst_colorspace": 1}
+        kept |= {"src_color_range": ColorRange.JPEG, "dst_color_range": ColorRange.JPEG}
+        planes = self._reformatter.reformat(frame, format=name, interpolation=ACCURATE, **kept).planes
+        kind = np.dtype("<u2" if deep else np.uint8)
+        rows = [np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] for plane in planes]
+        unit = (1 << 16 - self._bits if deep else 1) * 2.0 ** (self._bits - 8)  # of one step of 8 bits
+        luma, green, orange = (row.astype(np.float32) / unit for row in rows)
+        green, orange = green - 128, orange - 128
+        image = np.stack([luma - green + orange, luma + green, luma - green - orange], -1)
+        image = (image - 16) / 219 if self._range == LIMITED else image / 255
+        top, target = (65535, np.uint16) if self._deep else (255, np.uint8)
+        found = np.rint(image.clip(0, 1) * top).astype(target)
+        return np.dstack([found, np.full(found.shape[:2], top, target)]) if self._alpha else found
 
 
 class FromRgb:

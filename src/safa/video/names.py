@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-# What counts as a video, and as a picture, when a folder is searched.
+# What counts as a video, and as a picture, by its name alone.
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
-    *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".y4m"),
+    *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".y4m", ".asf", ".3g2", ".f4v", ".m2v", ".m1v", ".mpe", ".m2p"),
+    *(".dv", ".qt", ".tod", ".rm", ".rmvb", ".ogm", ".divx", ".wtv", ".nut"),
 }
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -13,6 +14,9 @@ from safa.video.pipes import raise_interrupt
 from safa.video.read.splices import PacketClock
 
 MOST_PIXELS = 200_000_000
+
+# Codecs that WebM has transparency of, in a second picture beside each packet, and FFmpeg's decoders that read it.
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @dataclass
@@ -23,6 +27,8 @@ class Damage:
     corrupt: int = 0
     first: Fraction | None = None
     packets: int = 0
+    content: int = 0
+    """Bytes of the packets."""
     stopped: str | None = None
 
     def note(self, time: Fraction | None) -> None:
@@ -45,6 +51,12 @@ class Damage:
         return found
 
 
+def has_alpha_beside(stream: av.VideoStream) -> bool:
+    """Return whether a stream's transparency is coded apart from its pictures, as WebM has it."""
+    named = {name.lower(): value for name, value in stream.metadata.items()}
+    return named.get("alpha_mode") == "1" and stream.codec_context.codec.canonical_name in WITH_ALPHA
+
+
 def decode_frames(
     container: InputContainer,
     stream: av.VideoStream,
@@ -58,10 +70,13 @@ def decode_frames(
     Errors do not end the stream as long as there are packets to read; they are counted in `damage`. The decoding times
     of the packets that could be decoded are appended to `decoding`. The times of all packets are corrected by `clock`.
     """
-    stream.thread_type = "AUTO"
+    decoder: Any = stream.codec_context
+    if has_alpha_beside(stream):
+        decoder = av.CodecContext.create(WITH_ALPHA[stream.codec_context.codec.canonical_name], "r")
+    decoder.thread_type = "AUTO"
     # Every thread holds a frame, so large frames get fewer threads.
     pixels = max(1, stream.codec_context.width * stream.codec_context.height)
-    stream.codec_context.thread_count = min(os.cpu_count() or 1, 16, max(1, MOST_PIXELS // pixels))
+    decoder.thread_count = min(os.cpu_count() or 1, 16, max(1, MOST_PIXELS // pixels))
     packets = container.demux(stream)
     while True:
         try:
@@ -75,13 +90,14 @@ def decode_frames(
         if not packet.size:
             continue  # demux ends with an empty packet to flush; it is done below, also after an error
         damage.packets += 1
+        damage.content += packet.size
         if clock is not None:
             packet = clock.correct(packet)
         time = packet.pts * packet.time_base if packet.pts is not None else None
         if decoding is not None and packet.dts is not None:
             decoding.append(packet.dts)
         try:
-            frames = packet.decode()
+            frames = decoder.decode(packet)
         except (av.error.FFmpegError, ValueError):
             damage.undecodable += 1
             damage.note(time)
@@ -90,6 +106,6 @@ def decode_frames(
             continue
         yield from frames
     try:
-        yield from stream.decode(None)
+        yield from decoder.decode(None)
     except av.error.FFmpegError:
         damage.undecodable += 1

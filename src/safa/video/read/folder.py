@@ -4,35 +4,37 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 
 from safa.errors import MediaError
-from safa.video.colour import ToRgb
+from safa.video.colour import FULL, ToRgb, is_grayscale
 from safa.video.names import PICTURE_SUFFIXES, PIPE_DIGEST, for_ffmpeg
 from safa.video.read import source
 from safa.video.read.info import Frame, VideoInfo, describe
 from safa.video.read.options import EVERYTHING, ReadOptions
+from safa.video.read.picture_kinds import PictureKind, picture_kinds
 from safa.video.read.reader import VideoReader
 
 
 class FolderReader:
     """Reads the pictures of a folder in the order of their numbers; used like `VideoReader`.
 
-    Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first. Pictures that cannot be
-    decoded, and gaps in the numbers, are filled with the picture before them and listed in
-    `problems`.
+    Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first; frames hold what any of them
+    has: colour, more than 8 bits, transparency. Pictures that cannot be decoded, and gaps in the numbers, are filled
+    with the picture before them and listed in `problems`.
     `start` and `end` select pictures with start <= k / fps < end; the first selected one is shown at 0.
     """
 
     def __init__(
         self, path: str | Path, fps: Fraction, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
-        """Look at the folder and its first picture. Raises MediaError in one sentence."""
+        """Look at the headers of the pictures. Raises MediaError in one sentence."""
         self.path = Path(path)
         self.problems: list[str] = []
         self.is_cut = start is not None or end is not None
@@ -55,7 +57,14 @@ class FolderReader:
         if start is not None:
             self.origin = chosen[0][0] / fps
         self._pictures = chosen
-        self.info = self._describe(first, (chosen[-1][0] + 1) / fps)
+        kinds = picture_kinds([file for _, file in chosen])
+        for file, kind in kinds.items():
+            if kind.size != (first.width, first.height):
+                raise MediaError(
+                    f"{file} is {kind.size[0]}x{kind.size[1]}, the first picture {first.width}x{first.height}; "
+                    "all pictures of a folder must have one size."
+                )
+        self.info = self._describe(first, kinds, (chosen[-1][0] + 1) / fps)
 
     def __enter__(self) -> Self:
         return self
@@ -76,19 +85,17 @@ class FolderReader:
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
         """The selected pictures in order. `alpha` off gives three channels throughout."""
         info = self.info
-        colour = info.colour.resolved(info.height, info.is_rgb)
-        to_rgb = ToRgb(colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha)
+        colour = info.colour.resolved(info.height)
+        kind = {"bit_depth": info.bit_depth, "alpha": info.has_alpha and alpha, "gray_range": FULL}
+        to_rgb = ToRgb(colour, **kind)  # type: ignore[arg-type]
         readable = []
         for number, file in self._pictures:
             frame = _decode(file)
             if frame is None:
                 self.problems.append(f"{file.name} cannot be decoded; the picture before it is shown instead.")
                 continue
-            if (frame.width, frame.height) != (info.width, info.height):
-                raise MediaError(
-                    f"{file} is {frame.width}x{frame.height}, the first picture {info.width}x{info.height}; "
-                    "all pictures of a folder must have one size."
-                )
+            if (frame.width, frame.height) != (info.width, info.height):  # changed since it was looked at
+                raise MediaError(f"{file} has another size than the first picture; give a folder that stays as it is.")
             readable.append((number, frame))
             if len(readable) == 2:
                 yield self._frame(readable[0], readable[1][0], to_rgb)
@@ -103,14 +110,22 @@ class FolderReader:
 
     def _frame(self, numbered: tuple[int, av.VideoFrame], following: int, to_rgb: ToRgb) -> Frame:
         number, frame = numbered
-        image = to_rgb(frame.reformat(format=self.info.pixel_format))  # a picture may differ from the first in kind
-        return Frame(number / self._fps - self.origin, (following - number) / self._fps, image)
+        return Frame(number / self._fps - self.origin, (following - number) / self._fps, to_rgb(frame))
 
-    def _describe(self, frame: av.VideoFrame, duration: Fraction) -> VideoInfo:
-        with source.open_container(self._pictures[0][1]) as container:
-            stream = source.find_video(container, self._pictures[0][1])
-            info = describe(container, stream, frame, self.path, False)
-        own = {
+    def _describe(self, first: av.VideoFrame, kinds: dict[Path, PictureKind], duration: Fraction) -> VideoInfo:
+        """Facts of the first picture in colour, or of the first; depth and transparency of all."""
+        file, frame = self._pictures[0][1], first
+        if is_grayscale(first.format):
+            coloured = (other for other, kind in kinds.items() if not kind.is_gray)
+            decoded = ((other, _decode(other)) for other in coloured)
+            file, frame = next(((other, one) for other, one in decoded if one is not None), (file, first))
+        info = _described(file, frame)
+        formats = {kind.format for kind in kinds.values() if not kind.is_gray}
+        own: dict[str, Any] = {
+            "bit_depth": max(info.bit_depth, *(16 if kind.is_deep else 1 for kind in kinds.values())),
+            "has_alpha": any(kind.has_alpha for kind in kinds.values()),
+            # Colours of several formats have nothing in common but RGB.
+            "is_rgb": info.is_rgb or len(formats) > 1,
             "path": str(self.path),
             "container": "pictures",
             "average_rate": self._fps,
@@ -139,7 +154,8 @@ def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> VideoRea
 
 def pictures_of(folder: Path) -> list[Path]:
     """The pictures of a folder by name."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+    named = (f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+    return sorted(f for f in named if not f.is_fifo())  # from a pipe nothing can be read twice
 
 
 def content_digest(path: Path) -> str:
@@ -165,6 +181,14 @@ def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     if None in numbers or len(set(numbers)) < len(files):
         return list(enumerate(files))
     return sorted((number, file) for number, file in zip(numbers, files, strict=True) if number is not None)
+
+
+def _described(file: Path, frame: av.VideoFrame) -> VideoInfo:
+    with source.open_container(file) as container:
+        info = describe(container, source.find_video(container, file), frame, file, False)
+    if is_grayscale(frame.format) and not info.colour.range:
+        return replace(info, colour=replace(info.colour, range=FULL))
+    return info
 
 
 def _decode(file: Path) -> av.VideoFrame | None:

@@ -1,7 +1,7 @@
 """What a video holds: its frames, and the facts in its headers and its first frame."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,18 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from safa.video.colour import Colour
+from safa.video.colour import FULL, Colour, is_grayscale
 from safa.video.hdr import Mastering
+from safa.video.read.alpha import has_alpha
+from safa.video.read.animation_plays import plays_of
+from safa.video.read.cropping import Crop
 from safa.video.read.side_data import lost_kinds, side_data
 from safa.video.read.source import clock_zero, is_cover, nominal_rate, stated_duration, stated_frames, time_base
+
+NO_CROP = Crop()
+
+# Codecs of pictures and of cameras for machines, whose gray is full range unless it is said to be limited.
+FULL_GRAY = {"mjpeg", "jpegls", "jpeg2000", "png", "apng", "tiff", "bmp", "webp", "pgm", "targa", "rawvideo"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,13 @@ class VideoInfo:
     """What a video file holds. Times are in seconds on the clock of the *file* (see `VideoReader` for the
     policy).
 
-    `width` and `height` are as stored, before `rotation` (degrees counter-clockwise, 0, 90, 180 or -90) and
-    `sample_aspect_ratio` are applied for display. `display_matrix` is the full matrix where there is one.
+    `width` and `height` are as stored, without edges that are not to be shown, before `rotation` (degrees
+    counter-clockwise, 0, 90, 180 or -90) and `sample_aspect_ratio` are applied for display. `display_matrix` is the
+    full matrix where there is one.
     `not_carried` names what the first frame carries beside its pixels and no output can hold (HDR10+, captions ...).
     `colour` is as tagged; `colour.resolved(height)` is what it means.
     `frames` and `duration` are what the file claims, or None; `clock_zero` is the file time that players show
-    as 0.
+    as 0. `plays` is how often an animation (GIF, APNG) is shown, 0 for without end.
     """
 
     path: str
@@ -82,6 +91,7 @@ class VideoInfo:
     not_carried: tuple[str, ...]
     streams: tuple[StreamInfo, ...]
     metadata: dict[str, str]
+    plays: int = 0
 
     @property
     def displayed_size(self) -> tuple[int, int]:
@@ -95,10 +105,16 @@ class VideoInfo:
 
 
 def describe(
-    container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path, interlaced: bool
+    container: InputContainer,
+    stream: av.VideoStream,
+    frame: av.VideoFrame,
+    path: Path,
+    interlaced: bool,
+    crop: Crop = NO_CROP,
 ) -> VideoInfo:
     """Everything about the video, from its headers and its first decoded frame."""
     pixel = frame.format
+    width, height = crop.size(frame.width, frame.height)
     matrix = _display_matrix(frame)
     start = stream.start_time if stream.start_time is not None else frame.pts
     return VideoInfo(
@@ -106,12 +122,12 @@ def describe(
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
         pixel_format=pixel.name,
-        width=frame.width,
-        height=frame.height,
+        width=width,
+        height=height,
         # Floating point becomes whole numbers of 16 bits.
         bit_depth=8 if pixel.has_palette else min(16, max(component.bits for component in pixel.components)),
         is_rgb=pixel.is_rgb or pixel.has_palette,
-        has_alpha=_has_alpha(stream, frame),
+        has_alpha=has_alpha(path, stream, frame),
         interlaced=interlaced,
         rotation=round(frame.rotation / 90) * 90 if matrix else 0,
         display_matrix=matrix,
@@ -122,11 +138,12 @@ def describe(
         clock_zero=clock_zero(container, stream),
         duration=stated_duration(container, stream),
         frames=stated_frames(container, stream, path),
-        colour=Colour.of(frame, pixel.name),
+        colour=_colour(container, stream, frame),
         mastering=Mastering.of(frame),
         not_carried=lost_kinds(frame),
         streams=tuple(_stream_info(other) for other in container.streams if other is not stream),
         metadata=dict(container.metadata),
+        plays=plays_of(container.format.name, path),
     )
 
 
@@ -138,11 +155,17 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     return None
 
 
-def _has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
-    """Whether the pixels have alpha. FFmpeg gives all GIFs an alpha channel; most are opaque all over."""
-    if stream.codec_context.name == "gif":
-        return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
-    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+def gray_range(container: InputContainer, stream: av.VideoStream) -> int:
+    """Return the range that gray frames of a stream have where they are not tagged; 0 for that of all others."""
+    is_raw = container.format.name != "yuv4mpegpipe"
+    return FULL if stream.codec_context.codec.canonical_name in FULL_GRAY and is_raw else 0
+
+
+def _colour(container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame) -> Colour:
+    found = Colour.of(frame, frame.format.name)
+    if found.range or not is_grayscale(frame.format):
+        return found
+    return replace(found, range=gray_range(container, stream))
 
 
 def _stream_info(stream: Any) -> StreamInfo:

@@ -10,18 +10,22 @@ from types import TracebackType
 from typing import Self
 
 import av
+import cv2
+import numpy as np
 from av.container import InputContainer
 
 from safa.errors import MediaError
 from safa.video.colour import ToRgb
 from safa.video.read import source
+from safa.video.read.alpha import has_alpha_channel, is_transparent
+from safa.video.read.cropping import Crop, crop_of
 from safa.video.read.decoding import Damage, decode_frames
 from safa.video.read.deinterlace import deinterlace, is_interlaced
-from safa.video.read.info import Frame, describe
-from safa.video.read.side_data import lost_kinds
+from safa.video.read.info import Frame, describe, gray_range
+from safa.video.read.side_data import begins_timecode, lost_kinds
 from safa.video.read.splices import PacketClock, splices_of
 from safa.video.read.timestamps import plausible_times, repair_times
-from safa.video.read.truncation import missing_bytes
+from safa.video.read.truncation import missing_bytes, rest_of_y4m
 
 LONG = Fraction(1, 5)
 """Seconds from which on a picture that was there before the chosen start, and still is, is shown from the start on."""
@@ -42,8 +46,8 @@ class VideoReader:
 
     `start` and `end` are seconds after `info.clock_zero`, as players show them; frames with start <= time <
     end are given, exactly, whatever the keyframes, and before them one that is still shown at the start and for some
-    time after it, as slides are. Timestamps are repaired as `repair_times` says. The first
-    video stream that is not an attached picture is read.
+    time after it, as slides are. Timestamps are repaired as `repair_times` says. The stream is the one that
+    `find_video` chooses; edges that the container says are not to be shown are cut off.
 
     Damage: a file with no decodable frame raises MediaError. Packets that cannot be decoded are skipped,
     frames that were decoded with errors are given, and both are counted in `problems`, as is a file that ends
@@ -84,32 +88,54 @@ class VideoReader:
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
         """The selected frames in order; can be iterated only once.
 
-        With `alpha` off, a source with an alpha channel gives three channels too; transparency is ignored.
-        Raises MediaError where the picture size changes.
+        With `alpha` off, a source with an alpha channel gives three channels too; transparency is ignored. Where the
+        picture size changes, frames are scaled to the first one's, as players do.
         """
         info = self.info
-        colour = info.colour.resolved(info.height, info.is_rgb)
         to_rgb = ToRgb(
-            colour, rgb=info.is_rgb, bit_depth=info.bit_depth, alpha=info.has_alpha and alpha, codec=info.codec
+            info.colour.resolved(info.height),
+            bit_depth=info.bit_depth,
+            alpha=info.has_alpha and alpha,
+            codec=info.codec,
+            gray_range=gray_range(self._container, self._stream),
         )
-        told = set(info.not_carried)
+        told = {*info.not_carried, *(("timecode",) if self._counts_from_zero else ())}
+        size, may_turn_transparent = self._size, not info.has_alpha
         for time, duration, frame in self._selected:
             for kind in lost_kinds(frame):
                 if kind not in told:
                     told.add(kind)
                     self.problems.append(f"frames from {float(time):.3f} s on carry {kind}, which cannot be kept.")
-            if (frame.width, frame.height) != (info.width, info.height):
-                raise MediaError(
-                    f"{self.path}: the picture size changes from {info.width}x{info.height} to "
-                    f"{frame.width}x{frame.height} at {float(time):.3f} s; cut the file there first."
+            if may_turn_transparent and has_alpha_channel(frame) and is_transparent(frame):
+                may_turn_transparent = False
+                self.problems.append(f"frames from {float(time):.3f} s on are partly transparent, which is not kept.")
+            if (frame.width, frame.height) != size:
+                self.problems.append(
+                    f"the picture size changes from {size[0]}x{size[1]} to {frame.width}x{frame.height} at "
+                    f"{float(time):.3f} s; all frames are scaled to the first size."
                 )
+                size = frame.width, frame.height
             if frame.is_corrupt:
                 self._damage.corrupt += 1
                 self._damage.note(time)
-            yield Frame(time - self.origin, duration, to_rgb(frame))
+            yield Frame(time - self.origin, duration, self._fitted(to_rgb(frame)))
         self.problems += self._damage.problems(None if self.is_cut else self._claimed)
+        is_whole_y4m = info.container == "yuv4mpegpipe" and not self.is_cut
+        damage = self._damage
+        if is_whole_y4m and rest_of_y4m(*source.head_and_size(self.path), damage.packets, damage.content):
+            self.problems.append("the source ends in the middle of a frame, which is left out.")
         if missing := missing_bytes(self.path):
             self.problems.append(f"the file is cut off: {missing} of the bytes that its header states are missing.")
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        """The part of a picture that is to be shown, of the first one's size."""
+        width, height = self._size
+        if image.shape[:2] != (height, width):
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        crop = self._crop
+        if any(crop):
+            image = np.ascontiguousarray(image[crop.top : height - crop.bottom, crop.left : width - crop.right])
+        return image
 
     def _begin(self, start: Fraction | None, end: Fraction | None) -> None:
         """Find the first selected frame; sets `info`, `origin`, `is_cut` and the iterator behind `frames`."""
@@ -136,7 +162,11 @@ class VideoReader:
             )
         if last_time is not None and first[0] >= last_time:
             raise MediaError(f"{self.path} has no picture in the chosen range; choose a later end.")
-        self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced)
+        self._size = first[2].width, first[2].height
+        self._counts_from_zero = begins_timecode(first[2])
+        crop = crop_of(self._container, self.path, self._stream.index)
+        self._crop = crop if crop.is_possible(*self._size) else Crop()
+        self.info = describe(self._container, self._stream, first[2], self.path, self._interlaced, self._crop)
         self.info = replace(self.info, clock_zero=zero)
         if self._splices:
             self.info = replace(self.info, duration=self._splices.duration)
@@ -179,8 +209,8 @@ class VideoReader:
             return iter(())
         self._interlaced = is_interlaced(self._stream, first)
         frames = chain([first], frames)
-        if self._interlaced and self._deinterlace:
-            frames = deinterlace(frames, self._stream)
+        if self._deinterlace:
+            frames = deinterlace(frames, source.time_base(self._stream))
         begin = Fraction(0)
         if first.pts is None and seek is None:
             begin = source.untimed_begin(self.path, self._stream.index)

@@ -61,6 +61,11 @@ def lost_kinds(frame: av.VideoFrame) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def begins_timecode(frame: av.VideoFrame) -> bool:
+    """Return whether groups of pictures count time from 0, as in all MPEG-2 that nobody gave a timecode."""
+    return any(name == "GOP_TIMECODE" and _is_empty(name, data) for name, data in side_data(frame))
+
+
 def _is_empty(name: str, data: bytes) -> bool:
     """Every MPEG-2 stream has a timecode and a window to pan and scan with, and most set neither; every TIFF file has
     tags, mostly about its pixels.

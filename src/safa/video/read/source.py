@@ -3,9 +3,10 @@
 import os
 from contextlib import suppress
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -20,6 +21,10 @@ from safa.video.pipes import raise_interrupt, standard_input
 ARBITRARY_CLOCK = {"mpeg", "mpegts", "mpegvideo", "vob", "dvd", "svcd"}
 # Packets among which the one that is shown first is found, whatever their order.
 REORDERED = 16
+# Bytes at the beginning of a file that are kept.
+HEAD = 4096
+# Packets of a file with several video streams that are read to see which of them move.
+MOST_PACKETS = 2000
 # FFmpeg reads these as pictures of text, which is not what is meant.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
 
@@ -32,6 +37,11 @@ def open_container(path: Path) -> InputContainer:
         raise MediaError(f"{path}: no such file.")
     if path.is_dir():
         raise MediaError(f"{path} is a folder, not a video file.")
+    if not (path.is_file() or path.is_block_device()):
+        raise MediaError(
+            f"{path} is a pipe or a device, which can be read only once; save it as a file first, or pipe YUV4MPEG2 to "
+            "standard input and give - as the input."
+        )
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
@@ -50,10 +60,38 @@ def open_container(path: Path) -> InputContainer:
     return container
 
 
+class CountedInput:
+    """Standard input, and what was read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.head, self.total = b"", 0
+        self._file = file
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, at most `count`."""
+        data = self._file.read(count)
+        self.head += data[: HEAD - len(self.head)]
+        self.total += len(data)
+        return data
+
+
+counted_input: CountedInput | None = None
+"""What the process has opened last as "-"."""
+
+
+def head_and_size(path: Path) -> tuple[bytes, int]:
+    """Return how a file or standard input begins, and all of its bytes; of the latter, those that were read."""
+    if str(path) == "-":
+        return (counted_input.head, counted_input.total) if counted_input is not None else (b"", 0)
+    with path.open("rb") as file:
+        return file.read(HEAD), path.stat().st_size
+
+
 def _open_standard_input() -> InputContainer:
-    stream = standard_input()
+    global counted_input
+    counted_input = CountedInput(standard_input())
     try:
-        container = av.open(stream, "r", format="yuv4mpegpipe")
+        container = av.open(counted_input, "r", format="yuv4mpegpipe")
     except (av.error.FFmpegError, OSError, ValueError):
         raise_interrupt()
         raise MediaError("standard input is not YUV4MPEG2; pipe it from a program that writes .y4m.") from None
@@ -62,19 +100,48 @@ def _open_standard_input() -> InputContainer:
 
 
 def find_video(container: InputContainer, path: Path) -> av.VideoStream:
-    """The first video stream that is no attached picture. Raises MediaError if there is none to decode."""
-    streams = [stream for stream in container.streams if stream.type == "video" and not is_cover(stream)]
+    """Return the stream that is the film: no cover, and of several the first one that moves and is not marked as less
+    than another. Raises MediaError if there is none to decode.
+    """
+    streams: list[Any] = [stream for stream in container.streams if stream.type == "video" and not is_cover(stream)]
     if not streams:
-        kinds = sorted({s.type for s in container.streams})
-        held = f"only {' and '.join(kinds)}" if kinds else "nothing"
+        kinds = {"cover picture" if is_cover(stream) else stream.type for stream in container.streams}
+        held = f"only {' and '.join(sorted(kinds))}" if kinds else "nothing"
         raise MediaError(f"{path} has no video stream (it holds {held}); give a file with pictures in it.")
-    stream = streams[0]
-    if stream.codec_context is None:
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if not decodable:
         raise MediaError(
             f"{path}: its video codec is not supported by this build of FFmpeg; convert it to H.264 first."
         )
+    if len(decodable) > 1 and path.is_file():
+        index = _film_among(path, tuple(stream.index for stream in decodable), path.stat().st_mtime_ns)
+        decodable = [stream for stream in decodable if stream.index == index]
+    stream = decodable[0]
     assert isinstance(stream, av.VideoStream)
     return stream
+
+
+@lru_cache(maxsize=32)
+def _film_among(path: Path, indices: tuple[int, ...], changed: int) -> int:
+    """Return which of several video streams of a file is the film."""
+    with open_container(path) as container:
+        streams: list[Any] = [container.streams[index] for index in indices]
+        counts = dict.fromkeys(indices, 0)
+        # A still picture has one packet; the others show themselves within a few seconds.
+        try:
+            for packet in islice(container.demux(streams), MOST_PACKETS):
+                counts[packet.stream_index] += bool(packet.size)
+                if min(counts.values()) > 1:
+                    break
+        except (av.error.FFmpegError, OSError):
+            pass  # the reader tells of damage
+        moving = [stream for stream in streams if counts[stream.index] > 1] or streams
+        chosen = [stream for stream in moving if stream.disposition & Disposition.default] or moving
+        # A few seconds of something else, such as an animated cover, are no film beside one.
+        lengths = [(stream.duration or 0) * time_base(stream) for stream in chosen]
+        longest = max(lengths)
+        index: int = next(one.index for one, length in zip(chosen, lengths, strict=True) if 2 * length >= longest)
+        return index
 
 
 def is_cover(stream: Any) -> bool:

@@ -56,11 +56,12 @@ def repair_times(
     neighbours; at the start they are placed before the first good one (more than `LOOKAHEAD` of them from `begin`
     on), at the end (or after `LOOKAHEAD` bad ones in a row) after the last good one, one nominal duration apart. They
     are placed whole ticks away, as all other times are; a neighbour that leaves too few ticks counts as bad itself. No
-    item is dropped. What was done is reported in `problems` at the end.
+    item is dropped. What was done is reported in `problems` at the end, unless there are no times at all, as in bare
+    streams of a codec.
     """
     previous: Fraction | None = None
     held: list[tuple[Fraction, Item]] = []
-    repaired = 0
+    repaired, good = 0, False
     first_bad: Fraction | None = None
 
     for time, step, item in items:
@@ -81,10 +82,10 @@ def repair_times(
             for number, (_, kept) in enumerate(held):
                 yield time - tick * round(gap * (len(held) - number) / tick), kept
             held = []
-        previous = time
+        previous, good = time, True
         yield time, item
     yield from _continue(previous, held, tick, begin)
-    if repaired and first_bad is not None:
+    if repaired and first_bad is not None and good:
         problems.append(
             f"{repaired} frames had a missing or backward timestamp (the first near {float(first_bad):.3f} s) "
             "and were placed between their neighbours."

@@ -1,7 +1,7 @@
 """Files that end before their own header says: an interrupted copy or download plays, but is not whole.
 
 MP4 shows it in its index (missing, or with more frames than there are). Matroska, WebM and AVI have no index that must
-be complete, but state their size at the beginning.
+be complete, but state their size at the beginning. Of YUV4MPEG2 all frames have one size.
 """
 
 from pathlib import Path
@@ -24,6 +24,16 @@ def stated_size(path: Path) -> int:
     if head[:4] == b"\x1a\x45\xdf\xa3" and (at := head.find(SEGMENT)) > 0:
         return _end_of_element(head, at + len(SEGMENT))
     return 0
+
+
+def rest_of_y4m(head: bytes, total: int, frames: int, content: int) -> int:
+    """Return how many bytes of YUV4MPEG2 are left behind its last whole frame.
+
+    `head` is how it begins, `total` all its bytes, `content` those of the pixels of its `frames`.
+    """
+    header = head.find(b"\n") + 1
+    mark = head.find(b"\n", header) + 1 - header  # the line before every frame
+    return max(0, total - header - frames * mark - content) if header > 0 and mark > 0 else 0
 
 
 def _end_of_element(head: bytes, at: int) -> int:

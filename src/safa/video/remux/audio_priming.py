@@ -14,6 +14,8 @@ from typing import Any
 import av
 from av.container import InputContainer
 
+from safa.video.remux.unlisted import add_template
+
 TITLE = b"PADDING!"
 TITLE_ELEMENT = b"\x53\x6e\x88" + TITLE  # EBML: id of Name, length 8, text
 DELAY_ELEMENT = b"\x56\xaa\x88"  # EBML: id of CodecDelay, length 8; nanoseconds follow
@@ -23,7 +25,7 @@ def padded_template(stream: Any, seconds: Fraction) -> tuple[InputContainer, Any
     """A copy of an audio `stream`'s header that declares `seconds` of padding, and the container it lives in."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska", container_options={"write_crc32": "0"}) as header:
-        copy = header.add_stream_from_template(stream, opaque=True)
+        copy = add_template(header, stream)
         copy.metadata["title"] = TITLE.decode()
         packet = av.Packet(bytes(16))
         packet.pts = packet.dts = 0

@@ -15,14 +15,11 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 
+from safa.video.ebml import CLUSTER, COLOUR, INFO, SEGMENT, TRACK_ENTRY, TRACKS, VIDEO, elements
 from safa.video.hdr import Mastering
 from safa.video.names import for_ffmpeg
 
-# Identifiers of EBML elements, as RFC 8794 and RFC 9559 have them.
-SEGMENT, CLUSTER = bytes.fromhex("18538067"), bytes.fromhex("1F43B675")
-INFO, TRACKS, TRACK_ENTRY, VIDEO, COLOUR = (
-    bytes.fromhex(code) for code in ("1549A966", "1654AE6B", "AE", "E0", "55B0")
-)
+# Identifiers of the elements that are added.
 MAX_CLL, MAX_FALL, MASTERING = (bytes.fromhex(code) for code in ("55BC", "55BD", "55D0"))
 CHROMATICITIES = [bytes.fromhex(f"55D{digit}") for digit in "12345678"]  # x, y of red, green, blue and white
 LUMINANCE_MAX, LUMINANCE_MIN = bytes.fromhex("55D9"), bytes.fromhex("55DA")
@@ -46,10 +43,10 @@ class _Spliced:
 
     def __init__(self, file: BinaryIO, mastering: Mastering) -> None:
         head = file.read(MOST_HEADER)
-        begin = next(at for name, at, _, _ in _elements(head, 0, len(head)) if name == SEGMENT)
-        _, _, body, _ = next(_elements(head, begin, len(head)))
-        parts = {name: head[at:stop] for name, at, _, stop in _elements(head, body, len(head)) if name != CLUSTER}
-        clusters = next(at for name, at, _, _ in _elements(head, body, len(head)) if name == CLUSTER)
+        begin = next(at for name, at, _, _ in elements(head, 0, len(head)) if name == SEGMENT)
+        _, _, body, _ = next(elements(head, begin, len(head)))
+        parts = {name: head[at:stop] for name, at, _, stop in elements(head, body, len(head)) if name != CLUSTER}
+        clusters = next(at for name, at, _, _ in elements(head, body, len(head)) if name == CLUSTER)
         tracks = _with_children(parts[TRACKS], [TRACK_ENTRY, VIDEO, COLOUR], _colour(mastering))
         self._head = io.BytesIO(head[:begin] + SEGMENT + UNKNOWN_SIZE + parts[INFO] + tracks)
         self._file = file
@@ -88,11 +85,11 @@ def _element(name: bytes, content: bytes) -> bytes:
 
 def _with_children(element: bytes, path: list[bytes], added: bytes) -> bytes:
     """`element` with `added` at the end of the descendant that `path` leads to, made where it is missing."""
-    name, _, body, stop = next(_elements(element, 0, len(element)))
+    name, _, body, stop = next(elements(element, 0, len(element)))
     if not path:
         return _element(name, element[body:stop] + added)
     content, found = b"", False
-    for child, at, _, end in _elements(element, body, stop):
+    for child, at, _, end in elements(element, body, stop):
         part = element[at:end]
         if child == path[0] and not found:
             part, found = _with_children(part, path[1:], added), True
@@ -100,16 +97,3 @@ def _with_children(element: bytes, path: list[bytes], added: bytes) -> bytes:
     if not found:
         content += _with_children(_element(path[0], b""), path[1:], added)
     return _element(name, content)
-
-
-def _elements(data: bytes, at: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """(identifier, where it begins, where its content begins, where it ends) of the elements of `data` in a row."""
-    while at < stop:
-        length = 9 - data[at].bit_length()
-        width = 9 - data[at + length].bit_length()
-        body = at + length + width
-        size = int.from_bytes(data[at + length : body], "big") & (1 << 7 * width) - 1
-        unknown = size == (1 << 7 * width) - 1
-        end = stop if unknown else body + size
-        yield data[at : at + length], at, body, end
-        at = end

@@ -8,12 +8,13 @@ from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from safa.video.hdr import Mastering
 from safa.video.read.info import StreamInfo, VideoInfo
 from safa.video.read.source import find_video, is_cover, open_container, time_base
-from safa.video.remux.stretch import LAYOUTS, can_stretch, encoded_rate
+from safa.video.remux.stretch import LAYOUTS, can_stretch, encoded_rate, stretch_codec
+from safa.video.remux.unlisted import add_template
 from safa.video.write.encoder import OutputSpec
 
 # Outputs that hold pictures and nothing else.
@@ -33,6 +34,7 @@ TECHNICAL = {
     "rotate",
     "handler_name",
     "vendor_id",
+    "alpha_mode",
 }
 
 
@@ -42,8 +44,8 @@ class StreamPlan:
 
     `origin` (seconds, file time) is subtracted from all their times: take it from the reader. With `is_cut`,
     only what lies between `origin` and the end of the video is taken; with `is_part`, only what lies before that end.
-    `slow` stretches their times; sound is
-    then encoded again at its own pitch (`stretched`), all else is copied untouched (`copied`).
+    `slow` stretches their times; sound is then encoded again at its own pitch (`stretched`), and so is sound that the
+    output cannot hold as it is; all else is copied untouched (`copied`).
     `warnings` names each stream that is left out. `clocks` are the ticks a second that the streams count in
     in MP4.
     `video_metadata` and `video_disposition` are the video stream's own (language, title; default, forced ...).
@@ -98,7 +100,13 @@ def plan_streams(
                     warnings.append(_left_out(stream, spec, "stretched for"))
             elif _fits(container, stream, spec):
                 copied.append(stream.index)
-            else:
+            elif stream.kind == "audio" and can_stretch(Path(info.path), stream.index, spec.container, slow):
+                stretched.append(stream.index)
+                warnings.append(
+                    f"{_named(stream)} cannot be copied into {spec.path.suffix} and is encoded again as "
+                    f"{stretch_codec(spec.container)}."
+                )
+            elif not _is_chapter_track(container, stream):
                 warnings.append(_left_out(stream, spec))
         chapters = bool(container.chapters())
         if chapters and spec.container in SILENT:
@@ -149,7 +157,7 @@ def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
 
 def add_copy(container: OutputContainer, template: Any, source: Any) -> Any:
     """Add a stream that takes the packets of `source` as they are; its header comes from `template`."""
-    stream = container.add_stream_from_template(template, opaque=True)
+    stream = add_template(container, template)
     _name_layout(stream)
     stream.metadata.update(kept_metadata(source.metadata))
     # MP4's muxer knows a cover by this flag alone.
@@ -217,16 +225,31 @@ def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
         return False  # likewise
     if stream.kind in ("data", "unknown"):
         return False
+    file = io.BytesIO()
     try:
-        with av.open(io.BytesIO(), "w", format=spec.container) as trial:
+        with av.open(file, "w", format=spec.container) as trial:
             added = add_copy(trial, original, original)
             trial.start_encoding()
             if stream.kind == "audio" and (packet := _first_packet(Path(source.name), stream.index)) is not None:
                 packet.stream = added
                 trial.mux(packet)
+        return stream.kind != "audio" or added.codec_context is not None or _first_codec(file) == stream.codec
     except (av.error.FFmpegError, ValueError):
         return False
-    return True
+
+
+def _first_codec(file: io.BytesIO) -> str | None:
+    """Return FFmpeg's name of the codec of the first stream in a file; None where it does not know it."""
+    file.seek(0)
+    with av.open(file) as written:
+        stream: Any = written.streams[0]
+        return stream.codec_context.codec.canonical_name if stream.codec_context is not None else None
+
+
+def _is_chapter_track(source: InputContainer, stream: StreamInfo) -> bool:
+    """Return whether it is MP4's track of chapter titles, which are kept as chapters."""
+    is_unread = source.streams[stream.index].discard == Discard.all
+    return stream.kind == "data" and stream.codec == "bin_data" and is_unread and bool(source.chapters())
 
 
 def _first_packet(path: Path, index: int) -> Any:
@@ -240,9 +263,10 @@ def _first_packet(path: Path, index: int) -> Any:
 
 
 def _left_out(stream: StreamInfo, spec: OutputSpec, done: str = "copied into") -> str:
+    return f"{_named(stream)} cannot be {done} {spec.path.suffix or 'a pipe'} and is left out."
+
+
+def _named(stream: StreamInfo) -> str:
     language = f", {stream.language}" if stream.language and stream.language != "und" else ""
     kind = "cover picture, video" if stream.is_cover else stream.kind
-    return (
-        f"{kind} stream {stream.index} ({stream.codec}{language}) cannot be {done} "
-        f"{spec.path.suffix or 'a pipe'} and is left out."
-    )
+    return f"{kind} stream {stream.index} ({stream.codec}{language})"

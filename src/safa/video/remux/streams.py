@@ -26,7 +26,8 @@ EMPTY_TEXT = b"\0\0"  # what MP4 puts where no subtitle is shown; muxers add and
 class CopiedStream:
     """What went into one stream: first packet's time on the output's clock, number of packets, their bytes.
 
-    `has_packets`: False for PCM, which is one run of samples.
+    `has_packets`: False for PCM, which is one run of samples, and for subtitle pictures of Blu-ray, whose parts are one
+    packet in some containers and several in others.
     """
 
     kind: str
@@ -59,8 +60,7 @@ class StreamCopier:
         # In the source's order, so that the first sound track stays the first.
         for index in sorted(plan.copied + plan.stretched):
             stream = self._source.streams[index]
-            is_pcm = stream.type == "audio" and stream.codec_context.name.startswith("pcm_")
-            self._records[index] = CopiedStream(stream.type, has_packets=not is_pcm)
+            self._records[index] = CopiedStream(stream.type, has_packets=not _is_one_run(stream))
             if is_cover(stream) and container.format.name == "matroska":
                 self._covers.append(index)
                 add_cover(container, plan.source, index, len(self._covers) - 1)
@@ -164,6 +164,14 @@ def played(packets: Iterable[Any], clock: PacketClock | None = None) -> Iterator
             if packet.pts is not None and 0 < (packet.pts - one.pts) * packet.time_base <= PREROLL:
                 yield one
         yield packet
+
+
+def _is_one_run(stream: Any) -> bool:
+    """Return whether containers cut the stream into packets as they like, so that only all of its bytes count."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+    is_pcm = stream.type == "audio" and codec.startswith("pcm_")
+    # Some E-AC-3 has less than the six blocks in a packet that MP4 wants.
+    return is_pcm or codec in ("hdmv_pgs_subtitle", "eac3")
 
 
 def fill_times(packet: Any, last_dts: int | None, may_repeat: bool = False) -> None:

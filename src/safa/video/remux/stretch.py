@@ -1,4 +1,4 @@
-"""Sound at another speed and its own pitch, for slow motion."""
+"""Sound that is encoded again: at another speed and its own pitch, or because the output cannot hold it as it is."""
 
 import io
 from fractions import Fraction
@@ -106,9 +106,10 @@ class Stretcher:
         time_base = self._source.time_base
         nodes = [graph.add_abuffer(format=sample_format, sample_rate=sample_rate, layout=layout, time_base=time_base)]
         nodes.append(graph.add("aresample", f"{rate}:{IN_TIME}"))
-        nodes.append(graph.add("apad", f"pad_len={2 * _window(rate)}"))  # or atempo would swallow the end
-        nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in tempos]
-        nodes.append(graph.add("adelay", f"{_lead(tempos, rate)}S:all=1"))
+        if self._slow != 1:
+            nodes.append(graph.add("apad", f"pad_len={2 * _window(rate)}"))  # or atempo would swallow the end
+            nodes += [graph.add("atempo", f"{float(tempo):.9f}") for tempo in tempos]
+            nodes.append(graph.add("adelay", f"{_lead(tempos, rate)}S:all=1"))
         nodes.append(graph.add("aformat", f"sample_fmts=fltp:channel_layouts={self._layout}"))
         nodes.append(graph.add("abuffersink"))
         graph.link_nodes(*nodes)
@@ -140,6 +141,11 @@ class Stretcher:
             frame.pts, frame.time_base = self._pts, Fraction(1, self._stream.rate)
             self._pts += frame.samples
             packets += self._stream.encode(frame)
+
+
+def stretch_codec(container: str) -> str:
+    """Return the name of the codec that sound is encoded in for FFmpeg's `container`."""
+    return "Opus" if container == "webm" else "AAC"
 
 
 def can_stretch(source: Path, index: int, container: str, slow: Fraction) -> bool:

@@ -23,7 +23,12 @@ from safa.video.write.segments import FRAME_MS
 
 GIF_TICK = Fraction(1, 100)
 FASTEST_GIF = 100  # frames a second
+GIF_HEADER = 13  # bytes before its palette
+TRANSPARENT = b"\xff"  # the entry of the palette that FFmpeg's palettegen keeps for it
 WEBP_TICK = Fraction(1, 1000)
+LONGEST_WEBP = 0xFFFFFF  # ticks of one frame
+# Bits of the features of a WebP file.
+ANIMATION, TRANSPARENCY = 0x02, 0x10
 # Frames in PNG's own pixel formats: by (more than 8 bits, alpha).
 PNG_FORMATS = {(False, False): "rgb24", (False, True): "rgba", (True, False): "rgb48be", (True, True): "rgba64be"}
 
@@ -136,8 +141,13 @@ def _write_gif(path: Path, journal: Joinable, spec: OutputSpec) -> None:
 
 def _encode_gif(to: str | io.BytesIO, frames: Iterable[tuple[int, int, av.VideoFrame]], spec: OutputSpec) -> None:
     """(start, duration, frame) each: every frame with 256 colours of its own, in constant memory."""
-    with av.open(to, "w", format="gif", container_options={"loop": "0"}) as container:
-        stream: Any = container.add_stream("gif", rate=spec.rate)
+    # GIF counts how often the animation is shown again, and says nothing where it is not.
+    loop = {0: 0, 1: -1}.get(spec.plays, spec.plays - 1)
+    with av.open(to, "w", format="gif", container_options={"loop": str(loop)}) as container:
+        # Where there is transparency every frame is whole and cleared before the next: FFmpeg would let opaque frames
+        # shine through transparent ones.
+        is_cleared = any(component.is_alpha for component in av.VideoFormat(spec.pixel_format).components)
+        stream: Any = container.add_stream("gif", rate=spec.rate, options={"gifflags": "0"} if is_cleared else {})
         stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "pal8"
         stream.codec_context.time_base = stream.time_base = GIF_TICK
         graph = None
@@ -148,8 +158,25 @@ def _encode_gif(to: str | io.BytesIO, frames: Iterable[tuple[int, int, av.VideoF
             graph.push(coloured)
             for packet in stream.encode(graph.pull()):
                 packet.duration = duration
+                if is_cleared:
+                    packet.update(_cleared(bytes(packet)))
                 container.mux(packet)
         container.mux(stream.encode(None))
+
+
+def _cleared(packet: bytes) -> bytes:
+    """A frame of a GIF with the mark that it is cleared, to nothing, before the next; the file's header may be before
+    it.
+    """
+    at = GIF_HEADER if packet.startswith(b"GIF8") else 0
+    if at and packet[10] & 0x80:  # a palette follows
+        at += 3 << (packet[10] & 7) + 1
+    if packet[at : at + 3] != b"\x21\xf9\x04":
+        return packet
+    place = at + 3
+    # FFmpeg clears to nothing only where the frame has a transparent colour; opaque frames do not use theirs.
+    packed = packet[place] & ~0x1C | 2 << 2 | 1
+    return packet[:place] + bytes([packed]) + packet[place + 1 : place + 3] + TRANSPARENT + packet[place + 4 :]
 
 
 def _palette_graph(frame: av.VideoFrame) -> av.filter.Graph:
@@ -169,8 +196,9 @@ def _palette_graph(frame: av.VideoFrame) -> av.filter.Graph:
 def _write_webp(path: Path, journal: Joinable, spec: OutputSpec) -> None:
     starts, end = _ticks(journal, spec, WEBP_TICK)
     frames = (frame for _, frame in _frames(journal, spec))
-    data = _encode_webp(zip(starts, frames, strict=True), spec)
+    data = _animated(_encode_webp(zip(starts, frames, strict=True), spec), spec.width, spec.height)
     _set_last_end(data, end)
+    _set_plays(data, spec.plays)
     path.write_bytes(data)
 
 
@@ -189,18 +217,48 @@ def _encode_webp(frames: Iterable[tuple[int, av.VideoFrame]], spec: OutputSpec) 
     return bytearray(b"".join(bytes(packet) for packet in packets))
 
 
+def _chunks(data: bytearray) -> Iterator[tuple[bytes, int, int]]:
+    """(name, where its content begins, where that ends) of the chunks of a WebP file."""
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield bytes(data[at : at + 4]), at + 8, at + 8 + size
+        at += 8 + size + size % 2
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+
+
+def _animated(data: bytearray, width: int, height: int) -> bytearray:
+    """The same WebP file as an animation: libwebp makes a plain picture, which has no duration, of equal frames."""
+    chunks = list(_chunks(data))
+    if any(name == b"ANMF" for name, _, _ in chunks):
+        return data
+    coded = (b"ALPH", b"VP8 ", b"VP8L")
+    pictures = {name: _chunk(name, bytes(data[at:stop])) for name, at, stop in chunks if name in coded}
+    # VP8L says in its header whether it has transparency: behind a mark and two sides of 14 bits.
+    lossless = next((data[at : at + 5] for name, at, _ in chunks if name == b"VP8L"), None)
+    has_alpha = b"ALPH" in pictures or (lossless is not None and bool(lossless[4] & 0x10))
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    # Position, size, duration (set later), and that the picture replaces what is below it.
+    frame = bytes(6) + sides + bytes(3) + b"\x02" + b"".join(pictures.values())
+    features = (ANIMATION | (TRANSPARENCY if has_alpha else 0)).to_bytes(4, "little")
+    body = b"WEBP" + _chunk(b"VP8X", features + sides) + _chunk(b"ANIM", bytes(6)) + _chunk(b"ANMF", frame)
+    return bytearray(b"RIFF" + len(body).to_bytes(4, "little") + body)
+
+
 def _set_last_end(data: bytearray, end: int) -> None:
     """Give the last ANMF chunk of a WebP file the duration that makes the animation `end` milliseconds long."""
-    position, last, before = 12, None, 0
-    while position + 8 <= len(data):
-        size = int.from_bytes(data[position + 4 : position + 8], "little")
-        if data[position : position + 4] == b"ANMF":
-            if last is not None:
-                before += int.from_bytes(data[last : last + 3], "little")
-            last = position + 8 + 12
-        position += 8 + size + size % 2
-    if last is not None:
-        data[last : last + 3] = max(1, end - before).to_bytes(3, "little")
+    frames = [at + 12 for name, at, _ in _chunks(data) if name == b"ANMF"]
+    before = sum(int.from_bytes(data[at : at + 3], "little") for at in frames[:-1])
+    data[frames[-1] : frames[-1] + 3] = min(max(1, end - before), LONGEST_WEBP).to_bytes(3, "little")
+
+
+def _set_plays(data: bytearray, plays: int) -> None:
+    """Say how often the animation is shown; 0 is without end."""
+    at = next(at for name, at, _ in _chunks(data) if name == b"ANIM")
+    data[at + 4 : at + 6] = min(plays, 0xFFFF).to_bytes(2, "little")
 
 
 def png_encoder(frame: av.VideoFrame) -> Any:

@@ -167,23 +167,32 @@ def _entry(path: Path) -> tuple[str, tuple[str, ...]]:
         raise OutputError(f"{path}: the output's name must end in one of {known}.") from None
 
 
-def choose_codec(path: Path, codec: str | None = None, bit_depth: int = 8, alpha: bool = False) -> Choice:
+def choose_codec(
+    path: Path, codec: str | None = None, bit_depth: int = 8, alpha: bool = False, side: int | None = None
+) -> Choice:
     """The codec and pixel format for an output.
 
-    Without `codec`: the container's usual one, but for more than 8 bits one that keeps them, and then H.265
-    rather than H.264, whose players mostly cannot show them. Raises OutputError for a codec that does not exist
-    or that the container cannot hold. `warnings` say when bits or transparency are lost.
+    Without `codec`: the container's usual one that can have a shortest `side` of so many pixels, but for more than 8
+    bits one that keeps them, and then H.265 rather than H.264, whose players mostly cannot show them. Raises
+    OutputError for a codec that does not exist or that the container cannot hold. `warnings` say when bits or
+    transparency are lost.
     """
     held = _entry(path)[1]
     if codec is None:
-        usual = [_choice(name, bit_depth, False) for name in held if bit_depth == 8 or name != "h264"]
-        codec = min(usual, key=lambda choice: len(choice.warnings)).codec  # the first of equals
+        fitting = [name for name in held if side is None or codec_entry(name).least <= side] or held
+        usual = [_choice(name, bit_depth, False) for name in fitting]
+        is_rare = side is None and bit_depth > 8  # H.264 of more than 8 bits
+
+        def loss(choice: Choice) -> tuple[int, bool]:
+            return max(0, bit_depth - _bits(choice.pixel_format)), is_rare and choice.codec == "h264"
+
+        codec = min(usual, key=loss).codec  # the first of equals
         return _choice(codec, bit_depth, alpha)
     if HARDWARE_CODECS.get(codec.split("_")[0], codec) not in held:
-        fitting = ", ".join(held)
+        others = ", ".join(held)
         if codec in CODECS or codec in av.codecs_available:
-            raise OutputError(f"{path.suffix} cannot hold {codec}; use one of {fitting}, or another container.")
-        raise OutputError(f"there is no codec {codec!r}; use one of {fitting}.")
+            raise OutputError(f"{path.suffix} cannot hold {codec}; use one of {others}, or another container.")
+        raise OutputError(f"there is no codec {codec!r}; use one of {others}.")
     return _choice(codec, bit_depth, alpha)
 
 
@@ -202,12 +211,16 @@ def _choice(codec: str, bit_depth: int, alpha: bool) -> Choice:
     if pixel_format is None:
         raise OutputError(f"encoder {entry.encoder} takes no pixel format that we can make; use another codec.")
     components = av.VideoFormat(pixel_format).components
-    warnings = []
-    if deep and all(component.bits == 8 for component in components):
-        warnings.append(f"{codec} is written with 8 bits; the source's {bit_depth} are rounded.")
+    warnings, written = [], _bits(pixel_format)
+    if bit_depth > max(8, written):
+        warnings.append(f"{codec} is written with {written} bits; the source's {bit_depth} are rounded.")
     if alpha and not any(component.is_alpha for component in components):
         warnings.append(f"{codec} keeps no transparency; prores in .mov and ffv1 in .mkv do.")
     return Choice(codec, pixel_format, tuple(warnings))
+
+
+def _bits(pixel_format: str) -> int:
+    return max(component.bits for component in av.VideoFormat(pixel_format).components)
 
 
 def codec_entry(codec: str) -> Codec:

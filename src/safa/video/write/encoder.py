@@ -34,7 +34,8 @@ class OutputSpec:
     and what bitstream and container are tagged with. `codec` and `pixel_format` come from `choose_codec`; `crf`
     is the codec's own quality scale, lower is better, None for its default; `preset` one of `PRESETS`.
     `sample_aspect_ratio`, `display_matrix` (nine integers, as FFmpeg has them), `mastering` and `metadata` are
-    written as given. `economy` is how little memory the encoder must do with (`encoder_memory.py`).
+    written as given. `economy` is how little memory the encoder must do with (`encoder_memory.py`). `plays` is how
+    often an animation is shown, 0 for without end.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class OutputSpec:
     mastering: Mastering = field(default_factory=Mastering)
     metadata: dict[str, str] = field(default_factory=dict)
     economy: int = 0
+    plays: int = 0
 
     @property
     def container(self) -> str:
@@ -61,7 +63,7 @@ class OutputSpec:
     def settings(self) -> dict[str, Any]:
         """JSON-ready: what must not change between runs if their segments are to be joined."""
         settings = asdict(self)
-        for name in ("path", "metadata", "display_matrix", "mastering", "sample_aspect_ratio"):
+        for name in ("path", "metadata", "display_matrix", "mastering", "sample_aspect_ratio", "plays"):
             del settings[name]
         settings |= {"colour samples": "left"}  # before, they were centred
         settings |= {"options": encoder_options(self), "libavcodec": list(av.library_versions["libavcodec"])}
