@@ -84,7 +84,7 @@ def decode_packets(packets: Sequence[bytes], codec: CodecName, most_frames: int 
     context = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(context, av.VideoCodecContext)
     context.thread_count = 1
-    to_rgb = ToRgb(COLOUR, rgb=False, bit_depth=8, alpha=False, codec=codec)
+    to_rgb = ToRgb(COLOUR, bit_depth=8, alpha=False, codec=codec)
     frames: list[Image] = []
     for data in [*packets, None]:
         for frame in context.decode(av.Packet(data) if data is not None else None):
