@@ -89,9 +89,8 @@ def upscale(
         SafaError: unusable input, output or settings, arguments that exclude each other, or no space left.
         KeyboardInterrupt: after finished segments are safe.
     """
-    for name, value in (("source", source), ("output", output)):
-        if not str(value):
-            raise SafaError(f"The {name} has an empty name; give the name of a file, or of a folder.")
+    if not str(source) or not str(output):  # a path of that name would be the current folder
+        raise SafaError("The source or the output has an empty name; give the name of a file, or of a folder.")
     source, output = Path(source), Path(output)
     began = time.monotonic()
     for name, value in (("rate", rate), ("scale", scale), ("size", size)):
