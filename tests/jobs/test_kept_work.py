@@ -88,9 +88,10 @@ def test_a_crash_while_the_journal_is_removed_costs_nothing(
         journal.release()
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Journal, "remove", crash)
-        run(clip, output, upscaler)
+        with pytest.raises(KeyboardInterrupt):
+            run(clip, output, upscaler)
     made = output.read_bytes()
     assert not is_finished(output)
 
