@@ -349,7 +349,7 @@ def test_compare_knows_what_the_result_was_made_with(shell: Shell, files: Path, 
     shell("upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors", *made_with)
     pair = clip, tmp_path / "out.mp4", "-o", tmp_path / "both.png"
     assert shell("compare", *pair, *made_with, "--at", "0.3")[0] == 0
-    code, _, error = shell("compare", *pair, *made_with, "--at", "0.1")
+    code, _, error = shell("compare", *pair, *made_with, "--at", "0.1", "--overwrite")
     assert (code, "before the start of the result" in error) == (2, True)
 
 

@@ -146,9 +146,9 @@ def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[
                 packet.stream = stream
                 film.mux(packet)
     for source in (deep, single, turned):
-        made = preview(source, tmp_path / f"{source.stem}.png", weights=weights[:1], device="cpu")
+        made = preview(source, tmp_path / f"{source.stem}-sheet.png", weights=weights[:1], device="cpu")
         assert made.clip.exists()
-    upright = cv2.imread(str(tmp_path / "turned.png"))
+    upright = cv2.imread(str(tmp_path / "turned-sheet.png"))
     assert upright.shape[0] > 2 * 4 * 48
 
 

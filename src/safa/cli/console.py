@@ -97,7 +97,7 @@ ScaleOption = Annotated[
 ]
 SizeOption = Annotated[
     str | None,
-    typer.Option("--size", help="Size instead: 480p, 1080p or another height, 4k, 1920x1080, 1920x-1 or -1x1080."),
+    typer.Option("--size", help="Size instead: 1080p or another height, 4k, 1920x1080, 1920x-1 or -1x1080."),
 ]
 Rate = Annotated[
     str | None, typer.Option("--rate", metavar="N", help="Times the frame rate, a whole number; 2 if not given.")
