@@ -52,6 +52,10 @@ class Engine(Protocol):
     precision: str
     """What its convolutions multiply, one of ``device.PRECISIONS`` but "auto"."""
 
+    @property
+    def arithmetic(self) -> str:
+        """What else its numbers depend on: two engines that agree in this too give the same."""
+
     def bytes_per_pixel(self, frames: int = 2) -> int:
         """About what it takes on ``device`` to synthesise between two of so many frames, for each pixel of a frame
         (``memory_estimate``).

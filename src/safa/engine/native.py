@@ -126,6 +126,10 @@ class NativeEngine:
             return int(self._library.safa_threads(self._context))
 
     @property
+    def arithmetic(self) -> str:
+        return library.arithmetic(self.build, self.precision)
+
+    @property
     def workspace_bytes(self) -> int:
         """Memory kept between calls."""
         with self._lock:

@@ -40,6 +40,14 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
 
+    @property
+    def arithmetic(self) -> str:
+        if is_cuda(self.device):
+            processor = torch.cuda.get_device_name(self.device)
+        else:
+            processor = torch.backends.cpu.get_cpu_capability() if self.device == "cpu" else self.device
+        return f"PyTorch {torch.__version__} {processor}"
+
     def bytes_per_pixel(self, frames: int = 2) -> int:
         return torch_bytes(self.config, frames)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from safa.jobs.settings import UpscaleSettings
 from safa.upscaler.memory_budget import JobPlan
@@ -131,8 +134,17 @@ def conclude(
 
 
 def engine_of(upscaler: Upscaler) -> str:
-    """What computes the pictures; another engine's or precision's differ a little."""
-    return f"{upscaler.engine.name} {upscaler.engine.precision}"
+    """What computes the pictures: those of another engine, precision or kind of processor differ a little."""
+    engine = upscaler.engine
+    return f"{engine.name} {engine.precision}, {engine.arithmetic}, {_opencv()}"
+
+
+def _opencv() -> str:
+    """What the classical flow depends on: OpenCV's version, and the instructions that it and the IPP in it use here."""
+    used = [name.lstrip("*") for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")]
+    found = re.search(r"\((\w+)\) ([\d.]+)", cv2.ipp.getIppVersion()) if cv2.ipp.useIPP() else None
+    ipp = f" IPP {found[2]} {found[1]}" if found else ""
+    return f"OpenCV {cv2.__version__} {used[-1] if used else 'plain'}{ipp}"
 
 
 def interrupted(journal: Journal, finish: str = "--finish") -> KeyboardInterrupt:
