@@ -43,6 +43,27 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('{"scales": "abc"}', "scales is 'abc'; it must be a list of numbers"),
+        ('{"scales": [[1]]}', "each must be 1, 0.5"),
+        ('{"fixed_scale": 1.0}', "fixed_scale is 1.0; it must be an index"),
+        ('{"blend_prior": "no"}', "blend_prior is 'no'; it must be true or false"),
+        ("[1]", "must be names with values"),
+        ("null", "must be names with values"),
+        ("[" * 100_000, "unreadable configuration"),
+        ("{", "unreadable configuration"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_configuration_that_no_network_has_is_refused(tmp_path: Path, config: str, message: str) -> None:
+    metadata = {"format": safa.checkpoint.FORMAT, "config": config, "digest": safa.checkpoint._tensor_digest({})}
+    save_file({}, tmp_path / "x.safetensors", metadata)
+    with pytest.raises(SafaError, match=message):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
 def test_shipped_weights_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tiny_network(), tmp_path / "mine.safetensors")
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  mine.safetensors\n")

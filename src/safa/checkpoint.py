@@ -129,7 +129,9 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
     try:
         config = SafaConfig.from_dict(json.loads(metadata["config"]))
         provenance = json.loads(metadata.get("provenance", "{}"))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        if not isinstance(provenance, dict):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SafaError(f"The weights {path} carry an unreadable configuration; get them again.") from error
     exact = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     return Checkpoint(config, exact, text if shipped else path.stem, digest, provenance)

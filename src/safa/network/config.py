@@ -70,6 +70,9 @@ class SafaConfig:
     enlarger_channels: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("shared_branches", "blend_prior", "joined_passes"):
+            if not isinstance(getattr(self, name), bool):
+                raise SafaError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
         for name, choices in (("grid", Grid), ("extractor", Extractor), ("fusion", Fusion), ("flow_prior", FlowPrior)):
             value = getattr(self, name)
             if value not in get_args(choices):
@@ -90,12 +93,15 @@ class SafaConfig:
             )
         if (self.joined_passes or self.enlarger_channels) and not self.propagation:
             raise SafaError("joined_passes and enlarger_channels are for networks with propagation.")
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        if not self.scales or any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
+        if not isinstance(self.scales, list | tuple) or not self.scales:
+            raise SafaError(f"scales is {self.scales!r}; it must be a list of numbers.")
+        if any(scale not in (1.0, 0.5, 0.25, 0.125) for scale in self.scales):
             raise SafaError(f"scales is {self.scales!r}; each must be 1, 0.5, 0.25 or 0.125.")
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if list(self.scales) != sorted(set(self.scales), reverse=True):
             raise SafaError(f"scales is {self.scales!r}; they must go from fine to coarse without repeats.")
-        if self.fixed_scale is not None and self.fixed_scale not in range(len(self.scales)):
+        is_index = isinstance(self.fixed_scale, int) and self.fixed_scale in range(len(self.scales))
+        if self.fixed_scale is not None and not is_index:
             raise SafaError(f"fixed_scale is {self.fixed_scale!r}; it must be an index into scales {self.scales!r}.")
         if self.propagation and (self.grid, self.flow_prior, self.fusion) != ("input", "dis", "both"):
             raise SafaError('A network with propagation must have grid "input", flow_prior "dis" and fusion "both".')
@@ -135,7 +141,13 @@ class SafaConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SafaConfig:
-        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default."""
+        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default.
+
+        Raises:
+            SafaError: a name or a value is none that a network has.
+        """
+        if not isinstance(values, dict):
+            raise SafaError(f"The network settings are {values!r}; they must be names with values.")
         values = dict(values)
         if values.pop("neighbours", False):  # files written while the setting was there say so even where it was off
             raise SafaError("The network looks at neighbouring frames in a way that is no longer supported.")
