@@ -92,6 +92,8 @@ def test_what_a_window_cannot_be_made_of_is_told(exported_stream: Path) -> None:
         ([np.zeros((4, 4))], "height,width,3"),
         ([np.zeros((4, 4, 3), np.int32)], "height,width,3"),
         ([picture(0), picture(0, 8, 8)], "one size and type"),
+        ([np.full((8, 8, 3), np.nan, np.float32)], "infinite or no numbers"),
+        ([np.zeros((2, 32767, 3), np.uint8)], "at most 32766 pixels"),
     ):
         with pytest.raises(ValueError, match=message):
             network.window(frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -181,6 +182,7 @@ def hungry(upscaler: Upscaler, most: int, error: Exception, monkeypatch: pytest.
         MemoryError(),
         OutOfMemory("no"),
         RuntimeError("can't allocate memory"),
+        cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -197,6 +199,20 @@ def test_out_of_memory_with_the_smallest_tiles_is_one_sentence(monkeypatch: pyte
     upscaler = tiny_upscaler()
     hungry(upscaler, 0, MemoryError(), monkeypatch)
     with pytest.raises(OutOfMemory, match="smallest tiles"):
+        upscaler.between(scene(80, 128, 0), scene(80, 128, 2), [0.5])
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), cv2.error("error: (-4:Insufficient memory) Failed to allocate 9 bytes")]
+)
+def test_out_of_memory_for_flow_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler = tiny_upscaler()
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("safa.upscaler.state_cache.classical_flow", fail)
+    with pytest.raises(OutOfMemory, match="Memory runs out while motion in frames of 128x80 is estimated"):
         upscaler.between(scene(80, 128, 0), scene(80, 128, 2), [0.5])
 
 

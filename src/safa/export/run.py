@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LONGEST_SIDE = 32766
+"""In pixels, of frames for which the classical flow is computed; OpenCV takes no longer ones."""
+
 Array = NDArray[Any]
 Run = Callable[..., Sequence[Any]]
 """``run(part name, *inputs)`` gives the part's outputs; arrays or tensors, whatever the runtime takes."""
@@ -208,6 +211,10 @@ class FrameWindow:
             raise ValueError(f"A frame is {shape} {self._type}; it must be height,width,3, 8 or 16 bits or in [0, 1].")
         if any(frame.shape != shape or frame.dtype != self._type for frame in frames):
             raise ValueError("The frames of a window must have one size and type.")
+        if self._type.kind == "f" and not all(np.isfinite(frame).all() for frame in frames):
+            raise ValueError("A frame has values that are infinite or no numbers; they must be in [0, 1].")
+        if network.model["needs_flow"] and max(shape) > LONGEST_SIDE:
+            raise ValueError(f"A frame is {shape}; this network takes at most {LONGEST_SIDE} pixels a side.")
         self._network, self._count, self._size = network, len(frames), shape[:2]
         self._white = np.iinfo(self._type).max if self._type.kind == "u" else 1
         self._low = [np.rint(np.clip(frame / self._white, 0, 1) * 255).astype(np.uint8) for frame in frames]

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 # DIS builds a pyramid of 8-pixel patches; below this size it has nothing to match and OpenCV raises.
 SMALLEST_SIDE = 32
+# OpenCV's warps take no longer sides.
+LONGEST_SIDE = 32766
 # Shared motion up to this many pixels is left to DIS alone.
 SMALL_SHIFT = 2
 # How many shared motions are looked at, and the share of the frame that one must explain better to be followed.

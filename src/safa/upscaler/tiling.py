@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +24,8 @@ CONTEXT = 8
 LEAST_REACH, USUAL_REACH, MOST_REACH = 16, 32, 64
 # No tile shows less than this a side: what is smaller is nearly all margin.
 SMALLEST = 32
-# How allocators say it that raise nothing more telling than RuntimeError.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+# How allocators say it that raise nothing more telling than RuntimeError or OpenCV's error.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "insufficient memory")
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,9 @@ def memory_errors() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise OutOfMemory("There is not enough memory.") from error
-    except RuntimeError as error:
+    except (RuntimeError, cv2.error) as error:
         if any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY):
-            raise OutOfMemory(f"There is not enough memory: {str(error).splitlines()[0]}") from error
+            raise OutOfMemory(f"There is not enough memory: {str(error).strip().splitlines()[0]}") from error
         raise
 
 
