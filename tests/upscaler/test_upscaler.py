@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -28,6 +30,13 @@ def upscaler() -> Upscaler:
 
 def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def with_value(value: float, dtype: type = np.float32) -> np.ndarray:
+    """A picture with one number that may be none."""
+    frame = np.full((9, 9, 3), 0.5, dtype)
+    frame[4, 4, 1] = value
+    return frame
 
 
 @settings(max_examples=15)
@@ -173,6 +182,15 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
         (lambda u: u.between(picture(0), picture(1, channels=4), [0.5]), "RGB uint8 and 13x17 RGBA"),
         (lambda u: u.between(picture(0).tolist(), picture(1), [0.5]), "is a list"),
         (lambda u: u.encode(255 * np.ones((4, 4, 3), np.float32)), "up to 255"),
+        (lambda u: u.encode(with_value(np.nan)), "infinite or no numbers"),
+        (lambda u: u.encode(with_value(np.inf)), "infinite or no numbers"),
+        (lambda u: u.encode(with_value(-np.inf)), "infinite or no numbers"),
+        (lambda u: u.between(with_value(0.5, np.float16), with_value(np.nan, np.float16), [0.5]), "no numbers"),
+        (
+            lambda u: u.between(np.zeros((2, 32767, 3), np.uint8), np.zeros((2, 32767, 3), np.uint8), [0]),
+            "at most 32766",
+        ),
+        (lambda u: u.tiles(60000, 2), "2x60000; this network takes at most 32766 pixels a side"),
         (lambda u: u.window([]), "no frames"),
         (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1), Fraction(1)]), "must rise"),
         (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1)]), "one for each"),
@@ -191,6 +209,24 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
 def test_bad_input_is_one_clear_sentence(upscaler: Upscaler, call: object, message: str) -> None:
     with pytest.raises(SafaError, match=message):
         call(upscaler)  # type: ignore[operator]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_works_in_a_forked_child(upscaler: Upscaler, engine: str) -> None:
+    upscaler = Upscaler(upscaler.checkpoint, "cpu", engine=engine, threads=1 if engine == "native" else None)
+    frames = picture(0), picture(1)
+    (expected,) = upscaler.between(*frames, [0.5])
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(120)  # a child that hangs is killed
+            code = 0 if np.array_equal(upscaler.between(*frames, [0.5])[0], expected) else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.array_equal(upscaler.between(*frames, [0.5])[0], expected)
 
 
 def test_bfloat16_stays_near_float32(upscaler: Upscaler) -> None:

@@ -7,6 +7,7 @@ however many times are asked for, unless it only fits into memory in tiles.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,11 +25,11 @@ from safa.engine.device import pick_device
 from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, SafaConfig, Scale
-from safa.network.dis_flow import Flow
+from safa.network.dis_flow import LONGEST_SIDE, Flow
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
 from safa.upscaler.size import ScaleFactor, result_size
-from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, StateCache
+from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, FramePair, StateCache
 from safa.upscaler.tile_rendering import Ask, render_tiles
 from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, smallest_cost
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
@@ -145,7 +146,7 @@ class Upscaler:
         yield from (picture for picture, _ in self.render(windows(), made))
 
     def render(
-        self, windows: Iterable[Window[Moment]], size: tuple[int, int] | None = None
+        self, windows: Iterable[Window[Moment]], size: tuple[int, int] | None = None, ahead: bool = False
     ) -> Iterator[tuple[Array, Moment]]:
         """Every moment of the windows, which must be in order, with its picture.
 
@@ -154,7 +155,17 @@ class Upscaler:
 
         Args:
             size: height and width of the pictures; four times the frames' if None.
+            ahead: fetch every window while the pictures of the one before are made, and estimate its motion beside
+                that, unless there is a memory ceiling.
         """
+        joined_windows = self._joined(windows)
+        try:
+            for window, joined in self._ahead(joined_windows) if ahead else joined_windows:
+                yield from self._pictures_of(window, joined, size)
+        finally:
+            self._cache.drop_begun()
+
+    def _joined(self, windows: Iterable[Window[Moment]]) -> Iterator[tuple[Window[Moment], EncodedWindow]]:
         encoded: dict[int, EncodedFrame] = {}
         frames: tuple[Numbered, ...] = ()
         for window in windows:
@@ -162,16 +173,47 @@ class Upscaler:
                 frames = window.frames
                 encoded = {frame.number: encoded.get(frame.number) or self.encode(frame.image) for frame in frames}
                 joined = self.window(list(encoded.values()), [frame.time for frame in frames])
-            asked = [ask for _, ask in window.pictures]
-            # Moments that show the same thing (the held last frame) share one picture.
-            different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
-            pictures = self.pictures(joined, different, size=size)
-            picture: Array | None = None
-            before = None
-            for moment, ask in window.pictures:
-                if picture is None or ask != before:
-                    picture, before = next(pictures), ask
-                yield picture, moment
+            yield window, joined
+
+    def _ahead(
+        self, windows: Iterator[tuple[Window[Moment], EncodedWindow]]
+    ) -> Iterator[tuple[Window[Moment], EncodedWindow]]:
+        """The same, each with the flow of the next one begun."""
+        current = next(windows, None)
+        if current is not None:
+            self._begin_flows(*current)
+        while current is not None:
+            following, error = None, None
+            try:
+                following = next(windows, None)
+                if following is not None:
+                    self._begin_flows(*following)
+            except Exception as raised:  # what comes before is made nevertheless
+                error = raised
+            yield current
+            if error is not None:
+                raise error
+            current = following
+
+    def _begin_flows(self, window: Window[Moment], joined: EncodedWindow) -> None:
+        height, width, *_ = joined.kind
+        # In tiles, flow and network take turns with the memory.
+        if self.budget.ceiling is None and len(self.tiles(height, width, frames=self._frames(joined))) == 1:
+            self._cache.begin_flows(self._pairs(joined, [ask for _, ask in window.pictures]))
+
+    def _pictures_of(
+        self, window: Window[Moment], joined: EncodedWindow, size: tuple[int, int] | None
+    ) -> Iterator[tuple[Array, Moment]]:
+        asked = [ask for _, ask in window.pictures]
+        # Moments that show the same thing (the held last frame) share one picture.
+        different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
+        pictures = self.pictures(joined, different, size=size)
+        picture: Array | None = None
+        before = None
+        for moment, ask in window.pictures:
+            if picture is None or ask != before:
+                picture, before = next(pictures), ask
+            yield picture, moment
 
     # The steps, for callers with timelines of their own
 
@@ -179,8 +221,13 @@ class Upscaler:
         """Prepare one frame, which must not change afterwards. Raises ``SafaError`` for anything but a picture."""
         _check_shape(frame)
         frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-        if frame.dtype.kind == "f" and frame.max() > FAR_TOO_BRIGHT:
-            raise SafaError(f"A frame has values up to {frame.max():g}; of floating point they must be in [0, 1].")
+        self._check_sides(*frame.shape[:2])
+        if frame.dtype.kind == "f":
+            least, most = float(frame.min()), float(frame.max())
+            if not (math.isfinite(least) and math.isfinite(most)):
+                raise SafaError("A frame has values that are infinite or no numbers; they must be in [0, 1].")
+            if most > FAR_TOO_BRIGHT:
+                raise SafaError(f"A frame has values up to {most:g}; of floating point they must be in [0, 1].")
         return EncodedFrame(frame, to_8_bits(frame))
 
     def window(self, frames: Sequence[EncodedFrame], times: Sequence[Fraction] | None = None) -> EncodedWindow:
@@ -239,7 +286,14 @@ class Upscaler:
         reduction = Reduction(height, width, size or (SCALE * height, SCALE * width))
         left = list(asks)
         while left:
-            tiles = self.tiles(height, width, self._flows(window, left), self._frames(window))
+            try:
+                with memory_errors():
+                    flows = self._flows(window, left)
+            except OutOfMemory:
+                raise OutOfMemory(
+                    f"Memory runs out while motion in frames of {width}x{height} is estimated; close other programs."
+                ) from None
+            tiles = self.tiles(height, width, flows, self._frames(window))
             now = left[: self._together(window, tiles, reduction)]
             made: list[Array] = []
             try:
@@ -274,8 +328,10 @@ class Upscaler:
             frames: how many there are in a window; as many as in a stream if None.
 
         Raises:
+            SafaError: the frames are too large for the classical flow.
             OutOfMemory: the smallest tiles are too large.
         """
+        self._check_sides(height, width)
         multiple = self.config.multiple
         whole, cost = self._whole(height, width), self.engine.bytes_per_pixel(frames or self.span.frames)
         most = self.budget.pixels(cost, height * width)
@@ -306,6 +362,12 @@ class Upscaler:
         pixels = min(self._whole(height, width).cost, share.most or sys.maxsize)
         return self.budget.settled(share, min(pixels * cost, share.memory), height * width, on_shrink)
 
+    def _check_sides(self, height: int, width: int) -> None:
+        if self.config.needs_flow and max(height, width) > LONGEST_SIDE:
+            raise SafaError(
+                f"Frames are {width}x{height}; this network takes at most {LONGEST_SIDE} pixels a side. Cut them first."
+            )
+
     def _whole(self, height: int, width: int) -> Tile:
         bottom, right = (-(-side // self.config.multiple) * self.config.multiple for side in (height, width))
         return Tile((0, 0, bottom, right), (0, 0, bottom, right))
@@ -323,12 +385,18 @@ class Upscaler:
         larger = reduction.rows.size * reduction.columns.size / (height * width)
         return max(1, int(room / (larger * window.frames[0].image.nbytes)))
 
-    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
-        """All the classical flow that the network needs for what is asked of the window."""
+    def _pairs(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[FramePair]:
+        """The frames between which the network needs classical flow for what is asked of the window."""
         if not self.config.needs_flow:
             return []
         places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
-        pairs = [window.ends(place) for place in dict.fromkeys(places)]
+        return [window.ends(place) for place in dict.fromkeys(places)]
+
+    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
+        """All the classical flow that the network needs for what is asked of the window."""
+        pairs = self._pairs(window, asks)
+        if not pairs:
+            return []
         tiled = not self._cache.has_flows(pairs) and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
         if tiled:
             self.engine.release()  # flow and network take turns with the memory
