@@ -137,10 +137,7 @@ class JobStore:
                 other
                 for other in self._jobs.values()
                 if other.is_trial == job.is_trial
-                and (
-                    other.state == RUNNING
-                    or (other.state == QUEUED and _turn(other) < _turn(job))
-                )
+                and (other.state == RUNNING or (other.state == QUEUED and _turn(other) < _turn(job)))
             ]
 
     def change(self, job: WebJob, **values: Any) -> None:
@@ -205,8 +202,8 @@ class JobStore:
                 job.stop_asked = True
 
     def claim(self, patience: float, trials: bool = False) -> WebJob | None:
-        """The job whose turn it is, now running; None if none comes within ``patience`` seconds. Trials are only given to
-        those who ask for ``trials``.
+        """The job whose turn it is, now running; None if none comes within ``patience`` seconds. Trials are given only
+        to those who ask for ``trials``.
         """
         with self._changed:
             waiting = [job for job in self._jobs.values() if job.state == QUEUED and job.is_trial == trials]
@@ -240,7 +237,7 @@ class JobStore:
 
 
 def _turn(job: WebJob) -> tuple[int, float, str]:
-    """Order in which jobs are done: the one that waits longest first, but after others where the server ended with it."""
+    """Order in which jobs are done: the longest waiting first, but last those with which the server ended."""
     return job.attempts, job.created, job.id
 
 

@@ -104,8 +104,8 @@ def mount_page(app: FastAPI, store: JobStore, workers: Workers, limits: Limits) 
             css_paths=STATIC / "page.css",
             app_kwargs={"docs_url": None, "redoc_url": None},
         )
-    # Gradio checks paths in requests only once this is set, and does not set it when mounted. The guard refuses requests
-    # that name a file or an address; this is a second protection, from paths but not from addresses.
+    # Gradio checks paths in requests only once this is set, and does not set it when mounted. The guard refuses what
+    # names a file or an address; this is a second protection, from paths but not from addresses.
     blocks.has_launched = True
 
 
