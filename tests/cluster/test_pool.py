@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from safa.checkpoint import Checkpoint
+from safa.cluster import ClusterSettings, Listeners, upscale_on_cluster
 from safa.cluster.connect import ClusterError
 from safa.cluster.pool import Pool, WorkerShape
 from safa.engine import library
@@ -47,19 +50,31 @@ class StandIn:
         return lambda kind: SimpleNamespace(remote=start)
 
 
-def pool_of(ray: StandIn, shape: WorkerShape) -> Pool:
-    checkpoint = Checkpoint.of(tiny_network(), "tiny")
-    return Pool(ray, shape, checkpoint, "cpu", "auto", "auto")
+def pool_of(ray: StandIn, shape: WorkerShape, can_grow: bool = False) -> Pool:
+    return Pool(ray, shape, Checkpoint.of(tiny_network(), "tiny"), "cpu", "auto", "auto", can_grow=can_grow)
 
 
-@pytest.mark.parametrize("count", [None, 1])
-def test_workers_larger_than_every_machine_are_refused(count: int | None) -> None:
+@pytest.mark.parametrize(("count", "can_grow"), [(None, False), (None, True), (1, False)])
+def test_workers_larger_than_every_machine_are_refused(count: int | None, can_grow: bool) -> None:
     ray = StandIn(2, [])
-    with pytest.raises(
-        ClusterError, match="No machine of the cluster has 64 CPUs and 0 GPUs for a worker; ask for less"
-    ):
-        pool_of(ray, WorkerShape(count, cpus=64))
+    with pytest.raises(ClusterError, match="No machine of the cluster has 64 CPUs and 0 GPUs for a worker; ask for"):
+        pool_of(ray, WorkerShape(count, cpus=64), can_grow)
     assert ray.started == 0
+
+
+def test_waiting_for_a_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that grows as work is asked for has no such machine in the beginning."""
+    ray, told = StandIn(2, []), []
+    monkeypatch.setattr("safa.cluster.run.joined", lambda address: nullcontext((ray, True)))
+    monkeypatch.setattr("safa.cluster.run._longest_first", lambda jobs, request: (list(jobs), {}))
+    monkeypatch.setattr("safa.cluster.run.ClusterJob.run", lambda *arguments: ["made"])
+    monkeypatch.setattr(Pool, "stop", lambda pool: None)
+    settings = ClusterSettings("auto", WorkerShape(1, cpus=64), device="cpu")
+    job = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    weights, listeners = Checkpoint.of(tiny_network(), "tiny"), Listeners(warning=told.append)
+    assert upscale_on_cluster([job], settings, weights=weights, listeners=listeners) == ["made"]  # type: ignore[comparison-overlap]
+    assert ray.started == 1
+    assert told == ["No machine of the cluster has 64 CPUs and 0 GPUs for a worker; waiting for one that joins it."]
 
 
 def test_equal_workers_are_taken() -> None:

@@ -229,6 +229,18 @@ def test_layers_run_in_bands_and_strips_give_the_same(settings: dict[str, object
     assert np.abs(exact - rounded).mean(axis=(0, 2)).max() < 0.02
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_builds_of_one_arithmetic_give_the_same(precision: str) -> None:
+    network = lively_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
+    frame0, frame1, prior = random_pair(24, 40)
+    made: dict[str, np.ndarray] = {}
+    for build in builds():
+        engine = native_engine(network, 1, build, precision)
+        pair = engine.encode_pair(engine.encode_frame(frame0), engine.encode_frame(frame1), prior)
+        image = engine.synthesize(pair, 0.4).image
+        assert np.array_equal(image, made.setdefault(engine.arithmetic, image))
+
+
 @pytest.mark.parametrize("build", builds())
 def test_bfloat16_is_near_float32(build: str) -> None:
     network = lively_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=1)

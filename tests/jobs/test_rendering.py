@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
+from safa.upscaler import state_cache
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
@@ -120,3 +123,72 @@ def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pyte
     for window in reversed(alone):
         ((picture, moment),) = upscaler.render([window])
         assert np.array_equal(picture, whole[moment.number])
+
+
+def windows_of(upscaler: Upscaler, count: int, at_end: Exception | None = None) -> Iterator[Window[OutputTime]]:
+    """Of a pan; after so many frames reading raises ``at_end``."""
+
+    def source() -> Iterator[Frame]:
+        yield from frames(scene(0, count))
+        if at_end is not None:
+            raise at_end
+
+    return plan_windows(source(), Timeline(rate=2), cuts=False, span=upscaler.span)
+
+
+@pytest.mark.parametrize("propagation", [0, 1])
+def test_the_flow_of_the_next_window_is_estimated_meanwhile(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
+    upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
+    upscaler.span = Span(2, 1) if propagation else upscaler.span
+    expected = list(upscaler.render(windows_of(upscaler, 8)))
+    threads = []
+    estimate = state_cache.flow_both_ways
+
+    def noted(*pair: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return estimate(*pair)
+
+    monkeypatch.setattr(state_cache, "flow_both_ways", noted)
+    made = upscaler.render(windows_of(upscaler, 8), ahead=True)
+    pictures = [next(made)]
+    assert sum(len(begun) for begun in upscaler._cache._begun.values()) == (2 if propagation else 1)
+    pictures += made
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(pictures, expected, strict=True))
+    assert threads == ["flow_0"] * 7
+    assert not upscaler._cache._begun
+
+
+def test_what_comes_before_a_frame_that_cannot_be_read_is_made(upscaler: Upscaler) -> None:
+    made = []
+    with pytest.raises(ValueError, match="damaged"):
+        made.extend(upscaler.render(windows_of(upscaler, 4, ValueError("damaged")), ahead=True))
+    expected = list(upscaler.render(windows_of(upscaler, 4)))[: len(made)]
+    assert [moment.number for _, moment in made] == list(range(6))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(made, expected, strict=True))
+
+
+def test_what_is_not_fetched_is_given_up(upscaler: Upscaler) -> None:
+    made = upscaler.render(windows_of(upscaler, 4), ahead=True)
+    next(made)
+    made.close()
+    assert not upscaler._cache._begun
+
+
+def test_nothing_is_estimated_early_below_a_ceiling(upscaler: Upscaler) -> None:
+    frugal = Upscaler(upscaler.checkpoint, device="cpu", memory=2 << 30)
+    made = frugal.render(windows_of(frugal, 4), ahead=True)
+    next(made)
+    assert not frugal._cache._begun
+    made.close()
+
+
+def test_flow_that_could_not_be_estimated_early_is_estimated_when_it_is_needed(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*pair: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(state_cache, "flow_both_ways", fail)
+    made, expected = (list(upscaler.render(windows_of(upscaler, 4), ahead=ahead)) for ahead in (True, False))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(made, expected, strict=True))

@@ -65,6 +65,21 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
 
 
+def test_work_of_another_kind_of_processor_is_not_mixed_in(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = stopped_job(tmp_path, upscaler, monkeypatch)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(type(upscaler.engine), "arithmetic", property(lambda engine: "another"))
+        with pytest.raises(JournalMismatch, match=r"made with another engine \(.*OpenCV [\d.]+ .*\)"):
+            upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("safa.jobs.job.cv2.getCPUFeaturesLine", lambda: "SSE SSE2 SSE3 *SSE4.1 *AVX2?")
+        with pytest.raises(JournalMismatch, match="made with another engine"):
+            upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
+    assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler).resumed_frames == 4
+
+
 def stopped_job(folder: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The source of a job to out.mp4 that stopped after 5 of 7 frames, with segments of 2."""
     monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)

@@ -212,7 +212,7 @@ def test_out_of_memory_for_flow_is_one_sentence(error: Exception, monkeypatch: p
         raise error
 
     monkeypatch.setattr("safa.upscaler.state_cache.classical_flow", fail)
-    with pytest.raises(OutOfMemory, match="Memory runs out while the motion in frames of 128x80 is estimated"):
+    with pytest.raises(OutOfMemory, match="Memory runs out while motion in frames of 128x80 is estimated"):
         upscaler.between(scene(80, 128, 0), scene(80, 128, 2), [0.5])
 
 

@@ -19,8 +19,9 @@ class ClusterError(SafaError):
 
 
 @contextmanager
-def joined(address: str) -> Iterator[Any]:
+def joined(address: str) -> Iterator[tuple[Any, bool]]:
     """Ray, connected: "auto" joins the cluster this machine is in, or starts one here; else "host:port" or "ray://...".
+    And whether machines may join it, which none do if it was started here.
 
     Raises ``ClusterError`` where Ray is not installed or nothing answers.
     """
@@ -32,11 +33,12 @@ def joined(address: str) -> Iterator[Any]:
             f"A cluster needs Ray, which is not installed; install it with: {to_install('cluster')}."
         ) from error
     if ray.is_initialized():  # the caller's own
-        yield ray
+        yield ray, True
         return
     if address != "auto":
         _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    can_grow = True
     with _own_handlers():
         try:
             ray.init(address=address, **quiet)
@@ -44,12 +46,13 @@ def joined(address: str) -> Iterator[Any]:
             if address != "auto":
                 raise ClusterError(f"{address} is not a Ray cluster, {_or_wants_a_token()}: {error}") from error
             ray.init(num_cpus=_usable_cores(), include_dashboard=False, **quiet)
+            can_grow = False
         except (ImportError, ValueError, RuntimeError) as error:
             raise ClusterError(f"The Ray cluster {address} cannot be joined: {error}") from error
     # What raylets report would land on standard output, among our JSON lines; Ray has no public option for it.
     ray._private.worker._worker_logs_enabled = False
     try:
-        yield ray
+        yield ray, can_grow
     finally:
         ray.shutdown()
 

@@ -64,8 +64,11 @@ class Pool:
         engine: str,
         precision: str,
         memory: int | None = None,
+        can_grow: bool = False,
     ) -> None:
-        """Start the workers. Raises ``ClusterError`` where the cluster has no room for one."""
+        """Start the workers. Raises ``ClusterError`` where the cluster has no room for one, unless a number of them is
+        given and it ``can_grow``.
+        """
         self._ray = ray
         self._count = shape.count
         self._cpus = shape.cpus
@@ -82,12 +85,13 @@ class Pool:
         self._not_before = 0.0
         self.facts: dict[str, Any] | None = None
         """What all workers have in common, once the first has answered."""
-        if not self.capacity():
-            raise ClusterError(
-                f"No machine of the cluster has {shape.cpus:g} CPUs and {self._gpus:g} GPUs for a worker; ask for less "
-                "with --cpus-per-worker and --gpus-per-worker."
-            )
+        if not self.capacity() and (shape.count is None or not can_grow):
+            raise ClusterError(f"{self.no_room()}; ask for less with --cpus-per-worker and --gpus-per-worker.")
         self.tend()
+
+    def no_room(self) -> str:
+        """For messages: what no machine has."""
+        return f"No machine of the cluster has {self._cpus:g} CPUs and {self._gpus:g} GPUs for a worker"
 
     def capacity(self) -> int:
         """Workers that the machines of the cluster can hold now."""
@@ -223,7 +227,7 @@ def _difference(node: str, own: dict[str, Any], others: dict[str, Any]) -> str:
     one, other = (", ".join(f"{name} {facts.get(name)}" for name in names) for facts in (own, others))
     return (
         f"The workers differ: {node} has {one}; others have {other}. Their frames would differ, too: install the same "
-        "versions everywhere, use machines with one kind of processor, or choose --engine, --precision and --device."
+        "versions everywhere, use machines with the same processor, or choose --engine, --precision and --device."
     )
 
 

@@ -88,10 +88,11 @@ def upscale_on_cluster(
             listeners.tell_outcome(outcome)
     open_jobs, expected = _longest_first([job for job in jobs if job not in outcomes], request)
     if open_jobs:
-        with joined(cluster.address) as ray:
-            pool = Pool(
-                ray, cluster.shape, checkpoint, cluster.device, cluster.engine, cluster.precision, cluster.memory
-            )
+        with joined(cluster.address) as (ray, can_grow):
+            computing = cluster.device, cluster.engine, cluster.precision, cluster.memory
+            pool = Pool(ray, cluster.shape, checkpoint, *computing, can_grow=can_grow)
+            if not pool.capacity() and listeners.warning is not None:
+                listeners.warning(f"{pool.no_room()}; waiting for one that joins it.")
             try:
                 made = ClusterJob(pool, request, listeners).run(open_jobs, expected)
             finally:

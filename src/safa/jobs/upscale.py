@@ -200,6 +200,6 @@ def _run(
     def pictures(early: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
         cuts, dedup = job.settings.cuts, job.settings.dedup
         windows = plan_windows(early, timeline, cuts, dedup, upscaler.span, writer.wants)
-        return upscaler.render(windows, (job.spec.height, job.spec.width))
+        return upscaler.render(windows, (job.spec.height, job.spec.width), ahead=True)
 
     run_pipeline(frames, pictures, writer.write, job.plan, meter.tick)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -67,10 +67,15 @@ class EncodedWindow:
         return self.frames[place], self.frames[self.after(place)]
 
 
+Value = TypeVar("Value")
+
 BESIDE = 1 << 18
 """Pixels of frames up to which flow is computed both ways at once, which takes twice 200 bytes a pixel."""
 
 FramePair = tuple[EncodedFrame, EncodedFrame]
+
+
+ByPair = WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, Value]]
 
 
 class StateCache:
@@ -80,16 +85,21 @@ class StateCache:
         self.engine = engine
         self._frames: WeakKeyDictionary[EncodedFrame, Any] = WeakKeyDictionary()
         self._windows: WeakKeyDictionary[EncodedWindow, WindowStates] = WeakKeyDictionary()
-        self._flows: WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, tuple[Flow, Flow]]]
-        self._flows = WeakKeyDictionary()
+        self._flows: ByPair[tuple[Flow, Flow]] = WeakKeyDictionary()
+        self._begun: ByPair[Future[tuple[Flow, Flow]]] = WeakKeyDictionary()
         self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
-        """A thread beside the caller's. That of a parent process does not exist in a forked child."""
-        if self._process != os.getpid():
-            self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
+        """A thread beside the caller's."""
+        self._leave_parent()
         return self._executor
+
+    def _leave_parent(self) -> None:
+        """In a forked child: the parent's thread, and what it has begun, do not exist here."""
+        if self._process != os.getpid():
+            self._begun.clear()
+            self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
 
     def of_window(self, window: EncodedWindow, tile: Tile) -> WindowStates:
         """The states of whole frames; ``tile`` covers them."""
@@ -112,11 +122,37 @@ class StateCache:
         """Whether ``flows`` has nothing to compute for any of these."""
         return all(second in self._flows.get(first, ()) for first, second in pairs)
 
+    def begin_flows(self, pairs: Iterable[FramePair]) -> None:
+        """Compute ``flows`` of these beside what the caller does next. ``drop_begun`` gives up what is not fetched."""
+        beside = self._beside
+        for first, second in pairs:
+            begun = self._begun.setdefault(first, WeakKeyDictionary())
+            if first is not second and second not in begun and not self.has_flows([(first, second)]):
+                begun[second] = beside.submit(flow_both_ways, first.low, second.low)
+
+    def drop_begun(self) -> None:
+        """Give up what ``begin_flows`` has begun."""
+        for begun in self._begun.values():
+            for waiting in begun.values():
+                waiting.cancel()
+        self._begun.clear()
+
+    def _begun_flows(self, first: EncodedFrame, second: EncodedFrame) -> tuple[Flow, Flow] | None:
+        """The flows that were begun, as soon as they are there; None if that failed, as it may for want of memory."""
+        self._leave_parent()
+        waiting = self._begun.get(first, WeakKeyDictionary()).pop(second, None)
+        if waiting is None or waiting.exception() is not None:
+            return None
+        return waiting.result()
+
     def flows(self, first: EncodedFrame, second: EncodedFrame) -> tuple[Flow, Flow]:
         """Classical flow from one frame to another, and back."""
         known = self._flows.setdefault(first, WeakKeyDictionary())
         if second not in known:
-            if first is second:
+            begun = self._begun_flows(first, second)
+            if begun is not None:
+                known[second] = begun
+            elif first is second:
                 there = classical_flow(first.low, first.low)
                 known[second] = there, there
             elif first.low[..., 0].size <= BESIDE:

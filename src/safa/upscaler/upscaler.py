@@ -29,7 +29,7 @@ from safa.network.dis_flow import LONGEST_SIDE, Flow
 from safa.upscaler.memory_budget import Budget, Share
 from safa.upscaler.reduction import Reduction
 from safa.upscaler.size import ScaleFactor, result_size
-from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, StateCache
+from safa.upscaler.state_cache import EncodedFrame, EncodedWindow, FramePair, StateCache
 from safa.upscaler.tile_rendering import Ask, render_tiles
 from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, smallest_cost
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
@@ -146,7 +146,7 @@ class Upscaler:
         yield from (picture for picture, _ in self.render(windows(), made))
 
     def render(
-        self, windows: Iterable[Window[Moment]], size: tuple[int, int] | None = None
+        self, windows: Iterable[Window[Moment]], size: tuple[int, int] | None = None, ahead: bool = False
     ) -> Iterator[tuple[Array, Moment]]:
         """Every moment of the windows, which must be in order, with its picture.
 
@@ -155,7 +155,17 @@ class Upscaler:
 
         Args:
             size: height and width of the pictures; four times the frames' if None.
+            ahead: fetch every window while the pictures of the one before are made, and estimate its motion beside
+                that, unless there is a memory ceiling.
         """
+        joined_windows = self._joined(windows)
+        try:
+            for window, joined in self._ahead(joined_windows) if ahead else joined_windows:
+                yield from self._pictures_of(window, joined, size)
+        finally:
+            self._cache.drop_begun()
+
+    def _joined(self, windows: Iterable[Window[Moment]]) -> Iterator[tuple[Window[Moment], EncodedWindow]]:
         encoded: dict[int, EncodedFrame] = {}
         frames: tuple[Numbered, ...] = ()
         for window in windows:
@@ -163,16 +173,47 @@ class Upscaler:
                 frames = window.frames
                 encoded = {frame.number: encoded.get(frame.number) or self.encode(frame.image) for frame in frames}
                 joined = self.window(list(encoded.values()), [frame.time for frame in frames])
-            asked = [ask for _, ask in window.pictures]
-            # Moments that show the same thing (the held last frame) share one picture.
-            different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
-            pictures = self.pictures(joined, different, size=size)
-            picture: Array | None = None
-            before = None
-            for moment, ask in window.pictures:
-                if picture is None or ask != before:
-                    picture, before = next(pictures), ask
-                yield picture, moment
+            yield window, joined
+
+    def _ahead(
+        self, windows: Iterator[tuple[Window[Moment], EncodedWindow]]
+    ) -> Iterator[tuple[Window[Moment], EncodedWindow]]:
+        """The same, each with the flow of the next one begun."""
+        current = next(windows, None)
+        if current is not None:
+            self._begin_flows(*current)
+        while current is not None:
+            following, error = None, None
+            try:
+                following = next(windows, None)
+                if following is not None:
+                    self._begin_flows(*following)
+            except Exception as raised:  # what comes before is made nevertheless
+                error = raised
+            yield current
+            if error is not None:
+                raise error
+            current = following
+
+    def _begin_flows(self, window: Window[Moment], joined: EncodedWindow) -> None:
+        height, width, *_ = joined.kind
+        # In tiles, flow and network take turns with the memory.
+        if self.budget.ceiling is None and len(self.tiles(height, width, frames=self._frames(joined))) == 1:
+            self._cache.begin_flows(self._pairs(joined, [ask for _, ask in window.pictures]))
+
+    def _pictures_of(
+        self, window: Window[Moment], joined: EncodedWindow, size: tuple[int, int] | None
+    ) -> Iterator[tuple[Array, Moment]]:
+        asked = [ask for _, ask in window.pictures]
+        # Moments that show the same thing (the held last frame) share one picture.
+        different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
+        pictures = self.pictures(joined, different, size=size)
+        picture: Array | None = None
+        before = None
+        for moment, ask in window.pictures:
+            if picture is None or ask != before:
+                picture, before = next(pictures), ask
+            yield picture, moment
 
     # The steps, for callers with timelines of their own
 
@@ -344,12 +385,18 @@ class Upscaler:
         larger = reduction.rows.size * reduction.columns.size / (height * width)
         return max(1, int(room / (larger * window.frames[0].image.nbytes)))
 
-    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
-        """All the classical flow that the network needs for what is asked of the window."""
+    def _pairs(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[FramePair]:
+        """The frames between which the network needs classical flow for what is asked of the window."""
         if not self.config.needs_flow:
             return []
         places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
-        pairs = [window.ends(place) for place in dict.fromkeys(places)]
+        return [window.ends(place) for place in dict.fromkeys(places)]
+
+    def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
+        """All the classical flow that the network needs for what is asked of the window."""
+        pairs = self._pairs(window, asks)
+        if not pairs:
+            return []
         tiled = not self._cache.has_flows(pairs) and len(self.tiles(*window.kind[:2], frames=self._frames(window))) > 1
         if tiled:
             self.engine.release()  # flow and network take turns with the memory
