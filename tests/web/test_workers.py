@@ -13,9 +13,7 @@ import pytest
 from safa.jobs.job import Report
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
-from safa.web.choices import upscale_settings
-from safa.web.job_record import DONE, ENDED, WebJob
-from safa.web.job_store import JobStore
+from safa.web.jobs import DONE, ENDED, JobStore, WebJob
 from safa.web.worker import Workers
 from tests.media import audio_packets, video_frames, write_clip
 from tests.web.making import make_job, tiny_weights, workers_of
@@ -33,7 +31,7 @@ def test_two_jobs_at_once_give_what_each_gives_alone(tmp_path: Path, monkeypatch
         both.wait(PATIENCE)
         return upscale(*arguments, **options)
 
-    monkeypatch.setattr("safa.web.worker.upscale", together)
+    monkeypatch.setattr("safa.web.results.upscale", together)
     workers = Workers(store, {"tiny": str(weights)}, count=2, device="cpu")
     workers.start()
     try:
@@ -44,8 +42,8 @@ def test_two_jobs_at_once_give_what_each_gives_alone(tmp_path: Path, monkeypatch
     assert [(job.state, job.error) for job in jobs] == [(DONE, "")] * 2
     for job, clip in zip(jobs, clips, strict=True):
         alone = tmp_path / f"alone-{clip.stem}.mp4"
-        upscale(clip, alone, settings=upscale_settings(job.settings), weights=weights, device="cpu")
-        made = store.place(job) / job.result["file"]
+        upscale(clip, alone, settings=job.options.upscale_settings(), weights=weights, device="cpu")
+        made = store.folder_of(job) / job.result["file"]
         frames = video_frames(alone), video_frames(made)
         assert [time for time, _ in frames[0]] == [time for time, _ in frames[1]]
         assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(*frames, strict=True))
@@ -56,12 +54,12 @@ def test_a_job_counts_as_getting_on_once_something_is_made(tmp_path: Path, monke
     store, attempts = JobStore(tmp_path / "jobs", keep=3600), []
     job = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
 
-    def making(job: WebJob, place: Path, upscaler: Any, tell: Callable[[Progress], None]) -> dict[str, Any]:
+    def make(job: WebJob, folder: Path, upscaler: Any, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
         for done in (0, 1):
-            tell(Progress(done, 5, 1.0, None))
+            on_progress(Progress(done, 5, 1.0, None))
             attempts.append(job.attempts)
         return {"resumed": 1}
 
-    monkeypatch.setattr("safa.web.worker._do_video", making)
-    workers_of(store, tiny_weights(tmp_path))._do(store.claim(0), {})  # type: ignore[arg-type]
+    monkeypatch.setattr("safa.web.worker.make_video", make)
+    workers_of(store, tiny_weights(tmp_path))._run(store.claim(0), {})  # type: ignore[arg-type]
     assert (job.error, attempts) == ("", [1, 0])

@@ -1,4 +1,4 @@
-"""What is taken and what is refused, in which words."""
+"""Uploads that are accepted and refused, and the sentences."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from safa.errors import SafaError
-from safa.web.choices import DEFAULTS, possible
-from safa.web.material import describe_upload
+from safa.web.options import Options, ResultPlan
+from safa.web.uploads import describe_upload, display_name
 from tests.media import write_clip
 from tests.video.making import make_video
 from tests.web.making import LIMITS, write_picture
@@ -95,10 +95,24 @@ def test_every_part_of_a_joined_recording_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("smoothness", "fits"), [("1", True), ("4", True), ("8", False), ("60fps", True)])
 def test_a_gif_has_no_more_frames_than_it_can_show(smoothness: str, fits: bool) -> None:
-    wanted = {**DEFAULTS, "format": "gif", "smoothness": smoothness}
+    options = Options("tiny", format="gif", smoothness=smoothness)
     if fits:
-        assert possible("video", {"rate": "24"}, wanted) == wanted
+        ResultPlan("video", {"rate": "24"}, options).check()
     else:
         with pytest.raises(SafaError, match="would be 192"):
-            possible("video", {"rate": "24"}, wanted)
-    assert possible("pictures", {"count": 2}, wanted) == wanted
+            ResultPlan("video", {"rate": "24"}, options).check()
+    ResultPlan("pictures", {"count": 2}, options).check()
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("../../etc/my clip.mp4", "my clip.mp4"),
+        ("C:\\films\\a.mp4", "a.mp4"),
+        ("a\r\nX: 1\x00\ud800\u202egpj.mp4", "aX: 1gpj.mp4"),
+        ("", "upload"),
+        ("  /", "upload"),
+    ],
+)
+def test_names_of_uploads_are_only_shown(sent: str, shown: str) -> None:
+    assert display_name(sent) == shown

@@ -1,9 +1,14 @@
-"""Uploads: whether they are a clip or pictures, whether they are within the limits, and what they hold."""
+"""Uploads: how they are stored within the limits, whether they are a clip or pictures, and what they hold."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import math
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +23,8 @@ from safa.video.names import for_ffmpeg
 from safa.video.read.reader import VideoReader
 from safa.video.read.source import find_video, time_base
 from safa.video.read.splices import PacketClock
+from safa.web.formatting import size_text
+from safa.web.jobs import DISK_FULL
 
 # FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
 # open. Neither are devices, pictures of text and single pictures.
@@ -26,13 +33,18 @@ FORMATS = (
     "yuv4mpegpipe,apng,nut,wtv,rm"
 )
 PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+MOST_FILES = 2
 # Frames per second above which a clip's number of frames is not plausible.
 MOST_PER_SECOND = 240
+# Uploads must leave this much room on the disk, in bytes: results are larger than their sources.
+RESERVED_ROOM = 1 << 30
+# Seconds without a byte after which an upload is given up.
+STALL_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes."""
+    """Largest upload, longest clip and largest frame that the server accepts."""
 
     bytes: int
     seconds: float
@@ -40,23 +52,137 @@ class Limits:
     """Width times height of a frame or picture."""
 
     def frame(self) -> str:
-        """The largest frame of the usual shape."""
+        """Return the largest frame of the usual shape as text."""
         height = math.isqrt(self.pixels * 9 // 16)
         return f"{self.pixels // max(1, height)} x {height}"
 
 
-def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[str, dict[str, Any]]:
-    """Kind (video or pictures) and facts of one clip or one or two pictures.
+class UploadError(SafaError):
+    """An upload that is refused, with the HTTP status of the answer."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class DiskRoom:
+    """Room on the disk, shared by all uploads that are arriving."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reservations: list[Reservation] = []
+
+    @contextlib.contextmanager
+    def reserve(self, size: int) -> Iterator[Reservation]:
+        """Reserve ``size`` bytes, 0 for a body of unknown length.
+
+        Raises:
+            UploadError: there is not so much room, together with what other uploads have reserved.
+        """
+        reservation = Reservation(self, size)
+        self._reservations.append(reservation)
+        try:
+            self.check()
+            yield reservation
+        finally:
+            self._reservations.remove(reservation)
+
+    def check(self, more: int = 0) -> None:
+        """Raise ``UploadError`` where what is reserved and ``more`` bytes do not fit."""
+        reserved = more + sum(reservation.size for reservation in self._reservations)
+        if shutil.disk_usage(self._folder).free - reserved < RESERVED_ROOM:
+            raise UploadError(DISK_FULL, 507)
+
+
+@dataclass(eq=False)
+class Reservation:
+    """Bytes of one upload that are not on the disk yet."""
+
+    room: DiskRoom
+    size: int
+
+    def admit(self, count: int) -> None:
+        """Check the room before ``count`` bytes are written; bytes beyond those stated are reserved now."""
+        self.size = max(self.size, count)
+        self.room.check()
+
+    def written(self, count: int) -> None:
+        """Count bytes that are on the disk."""
+        self.size -= count
+
+
+def display_name(name: str) -> str:
+    """Return the last part of an uploaded file's name without characters that cannot be shown."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in last if character.isprintable())[:200].strip() or "upload"
+
+
+def too_large(name: str, size: int | None, limits: Limits) -> UploadError:
+    """Return the refusal of a file of ``size`` bytes, None where only the limit is known to be exceeded."""
+    shown = size_text(size) if size is not None else f"more than {size_text(limits.bytes)}"
+    return UploadError(f"{name} is {shown}; this server takes at most {size_text(limits.bytes)}.", 413)
+
+
+async def save_upload(
+    chunks: AsyncIterator[bytes],
+    stated: int | None,
+    target: Path,
+    name: str,
+    limits: Limits,
+    room: DiskRoom,
+    is_wanted: Callable[[], bool],
+) -> None:
+    """Write a request's body to ``target``, counting its bytes as they arrive.
 
     Args:
-        files: (file, name to call it by) of each.
+        stated: length that the request states, if any; the limits hold without it too.
+        is_wanted: asked before every chunk; the upload stops once it is False.
+
+    Raises:
+        UploadError: beyond a limit, empty, no longer wanted, or broken off. No file is left then.
+    """
+    if stated is not None and stated > limits.bytes:
+        raise too_large(name, stated, limits)
+    temporary = target.with_name(target.name + ".part")
+    size = 0
+    try:
+        with room.reserve(stated or 0) as reservation, temporary.open("wb") as file:
+            while True:
+                async with asyncio.timeout(STALL_SECONDS):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                size += len(chunk)
+                if size > limits.bytes:
+                    raise too_large(name, None, limits)
+                if not is_wanted():
+                    raise UploadError(f"{name} was deleted while it was arriving.", 409)
+                reservation.admit(len(chunk))
+                await asyncio.to_thread(file.write, chunk)
+                reservation.written(len(chunk))
+        if size == 0:
+            raise UploadError(f"{name} is empty.", 400)
+        os.replace(temporary, target)
+    except OSError as error:  # also a timeout
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UploadError(DISK_FULL, 507) from None
+        raise UploadError(f"{name} did not arrive whole; try again.", 400) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[str, dict[str, Any]]:
+    """Return kind (video or pictures) and properties of one clip or one or two pictures.
+
+    Args:
+        files: path and displayed name of each.
 
     Returns:
-        The facts are JSON-ready: width, height as shown; of a video also seconds, frames, rate (a string), sound,
+        The properties are JSON-ready: width, height as shown; of a video also seconds, frames, rate (a string), sound,
         codec, format and depth.
 
     Raises:
-        SafaError: another number of files, no such material, or beyond a limit.
+        SafaError: another number of files, neither a clip nor pictures, or beyond a limit.
     """
     sizes = [_picture_size(path) for path, _ in files]
     if len(files) == 1 and sizes[0] is None:
@@ -65,11 +191,11 @@ def describe_upload(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[
         if size is None:
             raise MediaError(f"{name} is not a picture. Drop one clip, or two pictures.")
         _check_pixels(name, size, limits)
-    if len(files) > 2:
+    if len(files) > MOST_FILES:
         raise MediaError(f"{len(files)} pictures at a time are too many. Drop two, or one clip.")
     if len(set(sizes)) > 1:
-        told = " and ".join(f"{size[0]}x{size[1]}" for size in sizes if size)
-        raise MediaError(f"The two pictures have different sizes ({told}). Drop two of one size.")
+        both = " and ".join(f"{size[0]}x{size[1]}" for size in sizes if size)
+        raise MediaError(f"The two pictures have different sizes ({both}). Drop two of one size.")
     for path, _ in files:
         _turn_upright(path)
     width, height = sizes[0] or (0, 0)
@@ -111,7 +237,7 @@ def _describe_video(path: Path, name: str, limits: Limits) -> dict[str, Any]:
 def _count(
     container: Any, stream: av.VideoStream, clock: PacketClock, name: str, limits: Limits
 ) -> tuple[int, Fraction]:
-    """Frames and seconds, by looking at every packet: headers can be wrong."""
+    """Count frames and seconds by reading every packet: headers can be wrong."""
     most = limits.seconds * MOST_PER_SECOND
     frames, first, last, step = 0, None, Fraction(0), Fraction(0)
     for packet in container.demux(stream):
@@ -131,13 +257,13 @@ def _count(
     seconds = seconds or frames / Fraction(rate)
     if seconds > limits.seconds or frames > most:
         claimed = Fraction(container.duration or 0, av.time_base)
-        told = f"is {_length(max(float(seconds), float(claimed)))} long" if seconds > limits.seconds else "is too long"
-        raise MediaError(f"{name} {told}; this server takes at most {_length(limits.seconds)}.")
+        length = f"{_length(max(float(seconds), float(claimed)))} long" if seconds > limits.seconds else "too long"
+        raise MediaError(f"{name} is {length}; this server takes at most {_length(limits.seconds)}.")
     return frames, seconds
 
 
 def _picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as shown, from the header alone; None for what is not a single picture."""
+    """Return width and height as shown, from the header alone; None for what is not a single picture."""
     try:
         with Image.open(path, formats=PICTURES) as picture:
             # Of several pages the first is meant, and of a JPEG with previews or a gain map behind it (MPO) the first.
@@ -150,7 +276,7 @@ def _picture_size(path: Path) -> tuple[int, int] | None:
 
 
 def _turn_upright(path: Path) -> None:
-    """Turn a picture as its Exif orientation says; the network needs it upright."""
+    """Rotate a picture by its Exif orientation; the network needs it upright."""
     try:
         with Image.open(path, formats=PICTURES) as picture:
             if picture.getexif().get(0x0112, 1) != 1:
@@ -171,7 +297,7 @@ def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
 
 
 def _length(seconds: float) -> str:
-    """1 h 5 min, 12 minutes, 45 seconds."""
+    """Return a length of time as text: 1 h 5 min, 12 minutes, 45 seconds."""
     if seconds >= 3600:
         return f"{int(seconds // 3600)} h {round(seconds % 3600 / 60)} min"
     if seconds >= 120:
