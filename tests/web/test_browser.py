@@ -78,13 +78,12 @@ def page(server: Running, chromium: Any) -> Iterator[object]:
     page = context.new_page()
     strangers: list[str] = []
     mishaps: list[str] = []
-    page.on(
-        "request", lambda request: None if request.url.startswith(server.address) else strangers.append(request.url)
-    )
+    own = (server.address, server.address.replace("127.0.0.1", "localhost"))
+    page.on("request", lambda request: None if request.url.startswith(own) else strangers.append(request.url))
     page.on("pageerror", lambda error: mishaps.append(str(error)))
     page.on("console", lambda message: mishaps.append(message.text) if is_policy(message.text) else None)
     page.goto(server.address)
-    page.wait_for_selector(".zone")
+    page.wait_for_selector(".welcome")
     yield page
     context.close()
     assert strangers == []
@@ -189,8 +188,14 @@ def test_a_second_is_tried_and_the_upload_stays(page: Any) -> None:
     page.click("#try")
     page.wait_for_selector(".job[data-state=done]")
     page.wait_for_selector(".trial video")
-    page.wait_for_function("document.querySelector('.trial video').readyState > 1")
-    assert "whole file: about" in page.inner_text(".trial .forecast")
+    page.evaluate(
+        """() => new Promise((ready) => {
+            const video = document.querySelector(".trial video");
+            if (video.readyState > 1) ready();
+            else video.addEventListener("loadeddata", ready);
+        })"""
+    )
+    assert "whole file: about" in page.inner_text(".trial .table")
     assert not page.locator(".swipe").is_visible()
     page.set_viewport_size({"width": 360, "height": 740})  # a phone: the clip is wider, the page is not
     assert page.locator(".swipe").is_visible()
@@ -240,7 +245,7 @@ def test_two_jobs_survive_a_killed_server_and_a_reload(page: Any, server: Runnin
     page.wait_for_selector(".chosen")
     page.reload()
     page.wait_for_selector(".chosen")
-    page.wait_for_function("document.querySelectorAll('.job[data-state=done]').length == 2")
+    page.locator(".job[data-state=done]").nth(1).wait_for()
 
 
 def test_a_link_from_another_site_finds_the_jobs(page: Any, server: Running) -> None:

@@ -112,7 +112,7 @@ def application(
     template = _template()
     page = template.render(**_page_values(settings))
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     def index() -> HTMLResponse:
         return HTMLResponse(page)
 

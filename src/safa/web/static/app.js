@@ -142,7 +142,8 @@ async function sendFiles(files) {
     }
     showDraft(job);
     byId("news").textContent = `${job.title} is ready: ${job.summary}.`;
-    byId("options").querySelector("input:checked")?.focus({ preventScroll: true });
+    const choices = [...byId("options").querySelectorAll("input:checked"), byId("start")];
+    choices.find((input) => input.checkVisibility()).focus({ preventScroll: true });
   } catch (error) {
     setProblem(byId("problem"), error.message);
   }
