@@ -11,7 +11,7 @@ import pytest
 from safa.errors import SafaError
 from safa.jobs.settings import UpscaleSettings
 from safa.video.write.codecs import USUAL_PRESET, check_quality
-from safa.web.choices import DEFAULTS, SMOOTHNESS, upscale_settings
+from safa.web.options import SMOOTHNESS, Options
 
 
 def test_a_rate_and_fps_exclude_each_other() -> None:
@@ -39,7 +39,7 @@ def test_frames_a_second_of_the_result() -> None:
 
 @pytest.mark.parametrize("smoothness", SMOOTHNESS)
 def test_the_page_s_choices_are_possible(smoothness: str) -> None:
-    made = upscale_settings({**DEFAULTS, "smoothness": smoothness})
+    made = Options("fast", smoothness=smoothness).upscale_settings()
     assert (made.rate is None) == (made.fps is not None) == smoothness.endswith("fps")
 
 

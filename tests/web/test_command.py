@@ -25,14 +25,14 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
     assert "pip install '.[web]' in the folder with safa's source" in refusal(monkeypatch, capsys)
 
 
 def test_what_cannot_be_served_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("gradio", reason="the page needs the extra 'web'")
+    pytest.importorskip("fastapi", reason="the page needs the extra 'web'")
     common = ("--folder", tmp_path / "jobs", "--weights", tiny_weights(tmp_path))
     assert "--password, or --public" in refusal(monkeypatch, capsys, *common, "--host", "0.0.0.0")
     assert "--keep must look like 24h" in refusal(monkeypatch, capsys, *common, "--keep", "soon")

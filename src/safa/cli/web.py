@@ -43,16 +43,16 @@ def serve_command(
     Jobs are kept on disk, so they survive reloading the page and restarting the server.
     """
     seconds, most = _quantity(keep, UNITS, "--keep", "24h or 90m"), _quantity(max_size, SIZES, "--max-size", "500MB")
-    if find_spec("gradio") is None:
+    if any(find_spec(name) is None for name in ("fastapi", "jinja2", "uvicorn")):
         raise SafaError(f"The page needs more packages; install them with: {to_install('web')}.")
     import webbrowser
 
     from safa.checkpoint import load_checkpoint
     from safa.jobs.weights import AUTO
-    from safa.web.choices import offered_weights
-    from safa.web.material import Limits
+    from safa.web.options import offered_weights
     from safa.web.server import ServerSettings, default_folder
     from safa.web.server import serve as run
+    from safa.web.uploads import Limits
 
     offered = weights or offered_weights()
     names = {Path(name).stem: name for name in offered}

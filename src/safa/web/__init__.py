@@ -1,1 +1,1 @@
-"""The web page: jobs on disk, the worker that does them, and the page itself."""
+"""The web page: its jobs on disk, the worker that runs them, the API, and the page itself."""

@@ -1,4 +1,4 @@
-"""Jobs of one or two pictures."""
+"""Results of one or two pictures, and the stills of a video."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from safa.checkpoint import Checkpoint, arrays_of
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import load_picture, side_by_side
-from safa.web.job_record import DONE
-from safa.web.job_store import JobStore
-from safa.web.stills import make_between, save_stills
+from safa.web.jobs import DONE, JobStore
+from safa.web.results import make_between, save_stills
 from tests.conftest import tiny_network
 from tests.video.making import make_video
 from tests.web.making import make_job, tiny_weights, workers_of, write_picture
@@ -36,14 +35,14 @@ def store(tmp_path: Path) -> JobStore:
 def test_two_pictures_give_those_between_and_a_loop(store: JobStore, weights: Path, tmp_path: Path) -> None:
     pictures = [write_picture(tmp_path / f"{shade}.png", shade) for shade in (20, 140)]
     job = make_job(store, *pictures, count="3")
-    place = store.place(job)
-    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
+    folder = store.folder_of(job)
+    workers_of(store, weights)._run(store.claim(0), {})  # type: ignore[arg-type]
     assert (job.state, job.error) == (DONE, "")
-    with zipfile.ZipFile(place / job.result["file"]) as archive:
+    with zipfile.ZipFile(folder / job.result["file"]) as archive:
         assert archive.namelist() == [f"{number:02d}.png" for number in range(5)]
-    made = [load_picture(place / "pictures" / f"{number:02d}.png") for number in range(5)]
+    made = [load_picture(folder / "pictures" / f"{number:02d}.png") for number in range(5)]
     assert {picture.shape for picture in made} == {(56, 80, 3)}
-    with Image.open(place / "loop.webp") as loop:
+    with Image.open(folder / "loop.webp") as loop:
         assert loop.n_frames == 8  # type: ignore[attr-defined]
 
 
@@ -78,5 +77,5 @@ def test_a_video_s_stills_are_turned_as_the_source_is(tmp_path: Path) -> None:
 
 def test_one_picture_is_enlarged(store: JobStore, weights: Path, tmp_path: Path) -> None:
     job = make_job(store, write_picture(tmp_path / "a.png", 50))
-    workers_of(store, weights)._do(store.claim(0), {})  # type: ignore[arg-type]
-    assert load_picture(store.place(job) / job.result["file"]).shape == (56, 80, 3)
+    workers_of(store, weights)._run(store.claim(0), {})  # type: ignore[arg-type]
+    assert load_picture(store.folder_of(job) / job.result["file"]).shape == (56, 80, 3)

@@ -1,19 +1,16 @@
-"""What is taken and what is refused, in which words."""
+"""Uploads that are accepted and refused, and the sentences."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 from safa.errors import SafaError
-from safa.video.read.pictures import load_picture
-from safa.web.choices import DEFAULTS, possible
-from safa.web.material import describe_upload
+from safa.web.options import Options, ResultPlan
+from safa.web.uploads import describe_upload, display_name
 from tests.media import write_clip
 from tests.video.making import make_video
 from tests.web.making import LIMITS, write_picture
@@ -70,52 +67,15 @@ def test_a_picture_is_measured_before_it_is_decoded(tmp_path: Path) -> None:
         describe_upload([(tmp_path / "large.png", "large.png")], LIMITS)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
-@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_of_a_turned_picture_is_that_it_is_read_with(
-    tmp_path: Path, kind: str, mode: str, orientation: int
-) -> None:
-    path, picture = tmp_path / f"camera.{kind}", Image.new(mode, (20, 10))
+def test_a_picture_lying_down_is_turned_upright(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (20, 10), "red")
     exif = picture.getexif()
-    exif[0x0112] = orientation
-    picture.save(path, exif=exif)
-    before = path.read_bytes()
-    _, facts = describe_upload([(path, path.name)], LIMITS)
-    assert (facts["width"], facts["height"]) == ((10, 20) if orientation > 4 else (20, 10))
-    assert load_picture(path).shape[:2] == (facts["height"], facts["width"])
-    assert path.read_bytes() == before
-
-
-def test_pages_of_a_tiff_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting takes time that grows with the square of their number."""
-
-    def never(picture: TiffImageFile) -> int:
-        raise AssertionError("pages are counted")
-
-    page = Image.new("L", (20, 14))
-    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page] * 3)
-    monkeypatch.setattr(TiffImageFile, "n_frames", property(never))
-    assert describe_upload([(tmp_path / "pages.tif", "pages.tif")], LIMITS)[1]["count"] == 1
-
-
-def test_a_damaged_second_page_leaves_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "pages.tif"
-    Image.new("L", (20, 14)).save(path)
-    data = bytearray(path.read_bytes())
-    (entries,) = struct.unpack_from("<H", data, 8)
-    struct.pack_into("<I", data, 10 + 12 * entries, 255)  # where the next page's tags should be
-    path.write_bytes(data)
-    assert describe_upload([(path, "pages.tif")], LIMITS) == ("pictures", {"width": 20, "height": 14, "count": 1})
-    assert load_picture(path).shape == (14, 20, 3)
-
-
-@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
-def test_damaged_exif_data_leave_a_picture_upright(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"a.{kind}"
-    Image.new("RGB", (20, 14)).save(path, exif=b"Exif\0\0II*\0")
-    assert describe_upload([(path, "a")], LIMITS) == ("pictures", {"width": 20, "height": 14, "count": 1})
-    assert load_picture(path).shape == (14, 20, 3)
+    exif[0x0112] = 6
+    picture.save(tmp_path / "camera.jpg", exif=exif)
+    _, facts = describe_upload([(tmp_path / "camera.jpg", "camera.jpg")], LIMITS)
+    assert (facts["width"], facts["height"]) == (10, 20)
+    with Image.open(tmp_path / "camera.jpg") as upright:
+        assert upright.size == (10, 20)
 
 
 def test_a_jpeg_with_a_preview_behind_it_is_a_picture(tmp_path: Path) -> None:
@@ -135,10 +95,24 @@ def test_every_part_of_a_joined_recording_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("smoothness", "fits"), [("1", True), ("4", True), ("8", False), ("60fps", True)])
 def test_a_gif_has_no_more_frames_than_it_can_show(smoothness: str, fits: bool) -> None:
-    wanted = {**DEFAULTS, "format": "gif", "smoothness": smoothness}
+    options = Options("tiny", format="gif", smoothness=smoothness)
     if fits:
-        assert possible("video", {"rate": "24"}, wanted) == wanted
+        ResultPlan("video", {"rate": "24"}, options).check()
     else:
         with pytest.raises(SafaError, match="would be 192"):
-            possible("video", {"rate": "24"}, wanted)
-    assert possible("pictures", {"count": 2}, wanted) == wanted
+            ResultPlan("video", {"rate": "24"}, options).check()
+    ResultPlan("pictures", {"count": 2}, options).check()
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("../../etc/my clip.mp4", "my clip.mp4"),
+        ("C:\\films\\a.mp4", "a.mp4"),
+        ("a\r\nX: 1\x00\ud800\u202egpj.mp4", "aX: 1gpj.mp4"),
+        ("", "upload"),
+        ("  /", "upload"),
+    ],
+)
+def test_names_of_uploads_are_only_shown(sent: str, shown: str) -> None:
+    assert display_name(sent) == shown
