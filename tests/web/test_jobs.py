@@ -138,7 +138,7 @@ def test_a_job_with_which_the_server_ended_comes_after_others(store: JobStore, c
     assert sorted(store.ahead(bad), key=lambda job: job.created) == [second, third]
     assert [store.claim(0) for _ in range(3)] == [second, third, bad]
     store.change(bad, state=FAILED)
-    store.again(bad)
+    store.resume(bad)
     assert bad.attempts == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from safa.errors import SafaError
+from safa.video.read.pictures import load_picture
 from safa.web.options import Options, ResultPlan
 from safa.web.uploads import describe_upload, display_name
 from tests.media import write_clip
@@ -75,7 +76,8 @@ def test_a_picture_lying_down_is_turned_upright(tmp_path: Path) -> None:
     _, facts = describe_upload([(tmp_path / "camera.jpg", "camera.jpg")], LIMITS)
     assert (facts["width"], facts["height"]) == (10, 20)
     with Image.open(tmp_path / "camera.jpg") as upright:
-        assert upright.size == (10, 20)
+        assert upright.size == (20, 10)  # as it was uploaded
+    assert load_picture(tmp_path / "camera.jpg").shape == (20, 10, 3)
 
 
 def test_a_jpeg_with_a_preview_behind_it_is_a_picture(tmp_path: Path) -> None:

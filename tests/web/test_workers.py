@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import pytest
 from safa.jobs.job import Report
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
-from safa.web.jobs import DONE, ENDED, JobStore, WebJob
+from safa.web.jobs import DONE, ENDED, RUNNING, JobStore, WebJob
 from safa.web.worker import Workers
 from tests.media import audio_packets, video_frames, write_clip
-from tests.web.making import make_job, tiny_weights, workers_of
+from tests.web.making import make_job, tiny_weights, workers_of, write_picture
 
 PATIENCE = 120  # seconds; only threads that hang take so long
 
@@ -50,16 +49,60 @@ def test_two_jobs_at_once_give_what_each_gives_alone(tmp_path: Path, monkeypatch
         assert audio_packets(alone) == audio_packets(made)
 
 
-def test_a_job_counts_as_getting_on_once_something_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, attempts = JobStore(tmp_path / "jobs", keep=3600), []
-    job = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
+def attempts_of(job: WebJob, workers: Workers, monkeypatch: pytest.MonkeyPatch, parts: list[str | None]) -> list[int]:
+    """The job's attempts after each frame, with which the file of ``parts`` comes to the job's folder."""
+    attempts = []
 
-    def make(job: WebJob, folder: Path, upscaler: Any, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
-        for done in (0, 1):
-            on_progress(Progress(done, 5, 1.0, None))
+    def make(*arguments: Any) -> dict[str, Any]:
+        on_progress = arguments[-1]
+        for done, part in enumerate(parts, 1):
+            if part is not None:
+                path = workers.store.folder_of(job) / part
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+            on_progress(Progress(done, 9, 1.0, None))
             attempts.append(job.attempts)
         return {"resumed": 1}
 
-    monkeypatch.setattr("safa.web.worker.make_video", make)
-    workers_of(store, tiny_weights(tmp_path))._run(store.claim(0), {})  # type: ignore[arg-type]
-    assert (job.error, attempts) == ("", [1, 0])
+    for name in ("make_video", "make_between", "make_trial"):
+        monkeypatch.setattr(f"safa.web.worker.{name}", make)
+    workers._run(workers.store.claim(0, trials=job.is_trial) or job, {})
+    assert job.error == ""
+    return attempts
+
+
+def test_a_video_gets_on_once_a_segment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(tmp_path / "jobs", keep=3600)
+    workers = workers_of(store, tiny_weights(tmp_path))
+    job = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
+    work = "result.mp4.safa-work"
+    (store.folder_of(job) / work).mkdir()
+    for name in ("journal.json", "000000.mkv", "000000.json"):  # of an earlier start
+        (store.folder_of(job) / work / name).touch()
+    parts = [None, f"{work}/000001.mkv.part", f"{work}/000001.mkv", f"{work}/000001.json", None]
+    assert attempts_of(job, workers, monkeypatch, parts) == [1, 1, 1, 0, 0]
+
+
+def test_pictures_get_on_with_each_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(tmp_path / "jobs", keep=3600)
+    workers = workers_of(store, tiny_weights(tmp_path))
+    job = make_job(store, write_picture(tmp_path / "a.png", 20), write_picture(tmp_path / "b.png", 90))
+    parts: list[str | None] = ["pictures/made-with.txt", "pictures/00.png"]
+    assert attempts_of(job, workers, monkeypatch, parts) == [1, 0]
+
+
+def test_a_trial_never_gets_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(tmp_path / "jobs", keep=3600)
+    workers = workers_of(store, tiny_weights(tmp_path))
+    made = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
+    trial = store.try_out(made, made.options)
+    assert attempts_of(trial, workers, monkeypatch, ["result.png", "result.mp4"]) == [1, 1]
+
+
+def test_stopping_the_server_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(tmp_path / "jobs", keep=3600)
+    workers = workers_of(store, tiny_weights(tmp_path))
+    job = make_job(store, write_clip(tmp_path / "clip.mp4", frames=3))
+    workers._stop.set()
+    assert attempts_of(job, workers, monkeypatch, [None]) == []
+    assert (job.state, job.attempts) == (RUNNING, 0)
