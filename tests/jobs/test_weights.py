@@ -113,8 +113,8 @@ def test_detail_is_a_number_from_0_to_1(shipped: Path, name: str) -> None:
 def test_chosen_weights_are_given_some_detail_unless_told_otherwise(shipped: Path, tmp_path: Path) -> None:
     coarse = write(tmp_path / "coarse.mkv", "libx264", {"crf": "34"})
     fine = write(tmp_path / "fine.mkv", "libx264", {"crf": "8"})
-    assert Networks().name_for(coarse) == "real@0.8"
-    assert Networks().name_for(fine) == "fast@0.8"
+    assert Networks().name_for(coarse) == "real@0.3"
+    assert Networks().name_for(fine) == "fast@0.3"
     assert Networks(detail=0).name_for(fine) == "fast@0"
     assert Networks(detail=0).name_for(coarse) == "real@0"
     assert Networks("real").name_for(coarse) == "real"

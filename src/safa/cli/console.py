@@ -71,7 +71,7 @@ Detail = Annotated[
     typer.Option(
         metavar="D",
         help="How sharp the result looks, from 0 (true to the source) to 1; for the weights fast and real. If not "
-        "given, 0.8 for weights that auto chose, else 0.",
+        "given, 0.3 for weights that auto chose, else 0.",
     ),
 ]
 DetailOfWeights = Annotated[

@@ -71,7 +71,7 @@ def upscale(
             the source) are loaded onto ``device`` for ``engine`` with ``precision`` ("auto"), with ``memory`` bytes as
             the most that the whole process may take (see ``Upscaler``).
         detail: for the weights fast and real, how sharp the result shall look, from 0 (as true as possible) to 1; if
-            None, 0.8 with "auto" and 0 with weights that are named.
+            None, 0.3 with "auto" and 0 with weights that are named.
         overwrite: replace an existing output.
         restart: throw away what an interrupted run of this job kept.
         on_progress: called after every output frame.
