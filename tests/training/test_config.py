@@ -35,7 +35,7 @@ def test_recipe_and_its_errors(tmp_path: Path) -> None:
         ("precision = 'foo'", "32-true"),
         ("compile = 1", "true or false"),
         ("spans = 3", "wrong kind"),
-        ("network = 5", "wrong kind"),
+        ("network = 5", "names with values"),
         ("degradation = 3", "wrong kind"),
         ("degradation.blur = 'x'", "wrong kind"),
         ("degradation.sigma = [1.0]", "two numbers"),

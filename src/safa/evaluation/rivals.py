@@ -26,7 +26,7 @@ from safa.errors import SafaError, to_install
 from safa.evaluation.baselines import FrameBetween, Method
 from safa.evaluation.ncnn_costs import ncnn_costs
 from safa.network.config import SCALE
-from safa.training.basicvsr import BasicVSR, import_released
+from safa.training.basicvsr import BasicVSR, read_release
 
 Enlarge = Callable[[Tensor], Tensor]
 """``1,3,h,w`` in [0, 1] -> ``1,3,4h,4w``."""
@@ -99,7 +99,7 @@ def rival_method(route: str, threads: int = 1) -> Method:
 def _stream_rival(name: str) -> Method:
     """BasicVSR, which enlarges all inputs of a sequence together, then RIFE between its pictures."""
     network = BasicVSR()
-    network.load_state_dict(import_released(_folder(STREAM_PACKAGE) / STREAM_ENLARGERS[name]))
+    network.load_state_dict(read_release(_folder(STREAM_PACKAGE) / STREAM_ENLARGERS[name]))
     network.eval()
     interpolator, interpolate = _rife()
     known: list[tuple[Sequence[Tensor], Tensor]] = []

@@ -228,7 +228,7 @@ def is_basicvsr(path: Path) -> bool:
         return False
 
 
-def import_released(file: BinaryIO | Path) -> dict[str, Tensor]:
+def read_release(file: BinaryIO | Path) -> dict[str, Tensor]:
     """Read a pickled state of the published network and return its tensors by our names.
 
     Raises:

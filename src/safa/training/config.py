@@ -75,7 +75,7 @@ class TrainConfig:
         teacher: of pairs: shipped name or file of weights to learn flow from, or None.
         picture_teachers: of windows: files of the teacher BasicVSR (``scripts/teacher_weights.py``), for data that hold
             none of its pictures. Each step learns from one of them, drawn at random, which sees the input frames as
-            they are or mirrored: in the mean over steps, from the mean of their pictures, which is better than each.
+            they are or mirrored. In the mean over steps that is the mean of their pictures, better than each.
         scale_choice: "selector" draws each block's scale with the selector's probabilities, and the gradient passes the
             draw straight through; "random" draws it evenly, for the whole batch, to train a network with
             ``network.fixed_scale`` so that it works at all its scales.

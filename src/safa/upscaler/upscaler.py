@@ -289,7 +289,9 @@ class Upscaler:
             try:
                 with memory_errors():
                     flows = self._flows(window, left)
-            except OutOfMemory:
+            except OutOfMemory as error:
+                if error.__cause__ is None:  # a ceiling, which says itself what to do
+                    raise
                 raise OutOfMemory(
                     f"Memory runs out while motion in frames of {width}x{height} is estimated; close other programs."
                 ) from None

@@ -31,7 +31,7 @@ LARGEST_UNIT = 64
 USUAL_PRESET = "medium"
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
-Options = Callable[[float | None, str, Mastering], dict[str, str]]
+EncoderOptions = Callable[[float | None, str, Mastering], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Codec:
     encoder: str
     formats: tuple[str, str | None, str | None, str | None]
     crf: float | None
-    options: Options
+    options: EncoderOptions
     tag: str | None = None
     least: int = 1
     worst: float = 51
