@@ -233,6 +233,7 @@ class JobStore:
             if job.state != DRAFT or job.facts or job.is_arriving or not self.contains(job):
                 return False
             job.is_arriving = True
+            self._changed.notify_all()
             return True
 
     def queue(self, job: WebJob, options: Options) -> None:
