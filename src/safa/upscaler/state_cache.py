@@ -72,34 +72,42 @@ Value = TypeVar("Value")
 BESIDE = 1 << 18
 """Pixels of frames up to which flow is computed both ways at once, which takes twice 200 bytes a pixel."""
 
-FramePair = tuple[EncodedFrame, EncodedFrame]
+CORES_FOR_FLOW, MOST_FOR_FLOW = 8, 4
+"""A thread estimates flow beside the network for every so many that the network has, and at most so many do."""
 
+FramePair = tuple[EncodedFrame, EncodedFrame]
 
 ByPair = WeakKeyDictionary[EncodedFrame, WeakKeyDictionary[EncodedFrame, Value]]
 
 
 class StateCache:
-    """The states of an engine and the classical flow, each computed when it is first asked for."""
+    """The states of an engine, which has so many ``threads``, and the classical flow, each computed when it is first
+    asked for.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, threads: int = 1) -> None:
         self.engine = engine
+        self._threads = max(1, min(threads // CORES_FOR_FLOW, MOST_FOR_FLOW))
         self._frames: WeakKeyDictionary[EncodedFrame, Any] = WeakKeyDictionary()
         self._windows: WeakKeyDictionary[EncodedWindow, WindowStates] = WeakKeyDictionary()
         self._flows: ByPair[tuple[Flow, Flow]] = WeakKeyDictionary()
         self._begun: ByPair[Future[tuple[Flow, Flow]]] = WeakKeyDictionary()
-        self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
+        self._renew_threads()
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
-        """A thread beside the caller's."""
+        """Threads beside the caller's."""
         self._leave_parent()
         return self._executor
 
     def _leave_parent(self) -> None:
-        """In a forked child: the parent's thread, and what it has begun, do not exist here."""
+        """In a forked child: the parent's threads, and what they have begun, do not exist here."""
         if self._process != os.getpid():
             self._begun.clear()
-            self._executor, self._process = ThreadPoolExecutor(1, "flow"), os.getpid()
+            self._renew_threads()
+
+    def _renew_threads(self) -> None:
+        self._executor, self._process = ThreadPoolExecutor(self._threads, "flow"), os.getpid()
 
     def of_window(self, window: EncodedWindow, tile: Tile) -> WindowStates:
         """The states of whole frames; ``tile`` covers them."""
@@ -181,7 +189,8 @@ class StateCache:
     def release_flow(self) -> None:
         """Give back the memory that computing flow keeps between calls; the flow itself stays."""
         dis_flow.release()
-        self._beside.submit(dis_flow.release).result()
+        self._beside.shutdown()  # each thread keeps its own
+        self._renew_threads()
 
     def forget(self, window: EncodedWindow) -> None:
         """Drop the engine's states of a window and its frames; flow stays."""

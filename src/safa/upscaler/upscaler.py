@@ -21,7 +21,7 @@ import numpy as np
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
 from safa.engine.base import Rendering
-from safa.engine.device import pick_device
+from safa.engine.device import pick_device, processor_threads
 from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, SafaConfig, Scale
@@ -35,6 +35,7 @@ from safa.upscaler.tiling import Tile, margin_for, memory_errors, plan_tiles, sm
 from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
 
 Moment = TypeVar("Moment")
+Item = TypeVar("Item")
 
 WINDOW = Span(16, 3)
 """Of networks with propagation. Both numbers were measured: ``docs/log.md``."""
@@ -80,7 +81,7 @@ class Upscaler:
         self.checkpoint = checkpoint
         self.device = pick_device(device)
         self.engine = pick_engine(engine, checkpoint, self.device, precision, threads)
-        self._cache = StateCache(self.engine)
+        self._cache = StateCache(self.engine, threads or processor_threads())
         self.config = self.engine.config
         self.span = span_of(self.config)
         self.budget = Budget(memory, self.device)
@@ -158,10 +159,14 @@ class Upscaler:
             ahead: fetch every window while the pictures of the one before are made, and estimate its motion beside
                 that, unless there is a memory ceiling.
         """
-        joined_windows = self._joined(windows)
+        joined = self._joined(windows)
         try:
-            for window, joined in self._ahead(joined_windows) if ahead else joined_windows:
-                yield from self._pictures_of(window, joined, size)
+            for (window, encoded), following in _with_next(joined) if ahead else ((one, None) for one in joined):
+                if following is not None:
+                    # First of all its own, in most windows begun before: what is begun now would be in their way.
+                    self._searched_flows(encoded, _asks_of(window))
+                    self._begin_flows(*following)
+                yield from self._pictures_of(window, encoded, size)
         finally:
             self._cache.drop_begun()
 
@@ -175,36 +180,10 @@ class Upscaler:
                 joined = self.window(list(encoded.values()), [frame.time for frame in frames])
             yield window, joined
 
-    def _ahead(
-        self, windows: Iterator[tuple[Window[Moment], EncodedWindow]]
-    ) -> Iterator[tuple[Window[Moment], EncodedWindow]]:
-        """The same, each with the flow of the next one begun."""
-        current = next(windows, None)
-        if current is not None:
-            self._begin_flows(*current)
-        while current is not None:
-            following, error = None, None
-            try:
-                following = next(windows, None)
-                if following is not None:
-                    self._begin_flows(*following)
-            except Exception as raised:  # what comes before is made nevertheless
-                error = raised
-            yield current
-            if error is not None:
-                raise error
-            current = following
-
-    def _begin_flows(self, window: Window[Moment], joined: EncodedWindow) -> None:
-        height, width, *_ = joined.kind
-        # In tiles, flow and network take turns with the memory.
-        if self.budget.ceiling is None and len(self.tiles(height, width, frames=self._frames(joined))) == 1:
-            self._cache.begin_flows(self._pairs(joined, [ask for _, ask in window.pictures]))
-
     def _pictures_of(
         self, window: Window[Moment], joined: EncodedWindow, size: tuple[int, int] | None
     ) -> Iterator[tuple[Array, Moment]]:
-        asked = [ask for _, ask in window.pictures]
+        asked = _asks_of(window)
         # Moments that show the same thing (the held last frame) share one picture.
         different = [ask for ask, before in zip(asked, [None, *asked], strict=False) if ask != before]
         pictures = self.pictures(joined, different, size=size)
@@ -286,16 +265,7 @@ class Upscaler:
         reduction = Reduction(height, width, size or (SCALE * height, SCALE * width))
         left = list(asks)
         while left:
-            try:
-                with memory_errors():
-                    flows = self._flows(window, left)
-            except OutOfMemory as error:
-                if error.__cause__ is None:  # a ceiling, which says itself what to do
-                    raise
-                raise OutOfMemory(
-                    f"Memory runs out while motion in frames of {width}x{height} is estimated; close other programs."
-                ) from None
-            tiles = self.tiles(height, width, flows, self._frames(window))
+            tiles = self.tiles(height, width, self._searched_flows(window, left), self._frames(window))
             now = left[: self._together(window, tiles, reduction)]
             made: list[Array] = []
             try:
@@ -394,6 +364,26 @@ class Upscaler:
         places = range(max(1, len(window.frames) - 1)) if self.config.propagation else [place for place, _ in asks]
         return [window.ends(place) for place in dict.fromkeys(places)]
 
+    def _begin_flows(self, window: Window[Moment], joined: EncodedWindow) -> None:
+        """Have the flow of a window estimated while something else is done, where there is room for both."""
+        height, width, *_ = joined.kind
+        # In tiles, flow and network take turns with the memory.
+        if self.budget.ceiling is None and len(self.tiles(height, width, frames=self._frames(joined))) == 1:
+            self._cache.begin_flows(self._pairs(joined, _asks_of(window)))
+
+    def _searched_flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
+        """``_flows``. Raises ``OutOfMemory`` where there is too little for it."""
+        height, width, *_ = window.kind
+        try:
+            with memory_errors():
+                return self._flows(window, asks)
+        except OutOfMemory as error:
+            if error.__cause__ is None:  # a ceiling, which says itself what to do
+                raise
+            raise OutOfMemory(
+                f"Memory runs out while motion in frames of {width}x{height} is estimated; close other programs."
+            ) from None
+
     def _flows(self, window: EncodedWindow, asks: Sequence[Ask]) -> list[Flow]:
         """All the classical flow that the network needs for what is asked of the window."""
         pairs = self._pairs(window, asks)
@@ -409,6 +399,25 @@ class Upscaler:
                 for place in dict.fromkeys(place for place, _ in asks):
                     self._cache.motion(window, place)
         return flows
+
+
+def _asks_of(window: Window[Moment]) -> list[Ask]:
+    return [ask for _, ask in window.pictures]
+
+
+def _with_next(items: Iterator[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Every item with the one after it. Where that cannot be fetched, the error comes after the item."""
+    current = next(items, None)
+    while current is not None:
+        following, error = None, None
+        try:
+            following = next(items, None)
+        except Exception as raised:
+            error = raised
+        yield current, following
+        if error is not None:
+            raise error
+        current = following
 
 
 def _described(height: int, width: int, channels: int, dtype: np.dtype[Any]) -> str:

@@ -265,7 +265,7 @@ class Network {
         const FlowState flow{machine_.workspace.tensor(FLOW, height, width, FlowState::channels(finer_)), finer_};
         const Tensor prior = machine_.workspace.tensor(PRIOR, pair.height, pair.width, 4);
         const bool given = pair.prior[0] && pair.prior[1];
-        if (given) flow_from_time(pair.prior, t, prior);
+        if (given) flow_from_time(machine_, pair.prior, t, prior);
         start_flow(machine_, flow, given ? &prior : nullptr, first_logit(t), settings_.blend_prior != 0);
         return flow;
     }

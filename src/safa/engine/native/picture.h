@@ -77,10 +77,11 @@ struct Frame {
 
 inline Tensor copy_frame(Machine& machine, const Frame& frame) {
     const Tensor copy = machine.workspace.tensor(PICTURE, frame.height, frame.width, 4);
-    for (int y = 0; y < frame.height; ++y)
+    machine.pool.run(frame.height, [&](int y, int) {
         for (int x = 0; x < frame.width; ++x)
             for (int c = 0; c < 3; ++c)
                 copy.at(y, x)[c] = frame.data[c * frame.channel_step + y * frame.line_step + x * frame.pixel_step];
+    });
     return copy;
 }
 
@@ -147,16 +148,19 @@ inline Vec4 bilinear(const Tensor& from, const Between& y, const Between& x) {
 
 // Classical flow 0->1 and 1->0 and its acceleration, which may be null (planar: x then y, each height x width), turned into
 // flow t->0 and t->1, 4 floats a pixel.
-inline void flow_from_time(const float* const* prior, float t, const Tensor& to) {
+inline void flow_from_time(Machine& machine, const float* const* prior, float t, const Tensor& to) {
     const float *forward = prior[0], *backward = prior[1], *acceleration = prior[2];
     const size_t plane = static_cast<size_t>(to.height) * to.width;
-    for (size_t p = 0; p < plane; ++p)
-        for (int axis = 0; axis < 2; ++axis) {
-            const float f = forward[p + axis * plane], b = backward[p + axis * plane];
-            const float bend = acceleration ? t * (1 - t) / 2 * acceleration[p + axis * plane] : 0;
-            to.data[4 * p + axis] = -(1 - t) * t * f + t * t * b + bend;
-            to.data[4 * p + 2 + axis] = (1 - t) * (1 - t) * f - t * (1 - t) * b + bend;
-        }
+    machine.pool.run(to.height, [&](int y, int) {
+        const size_t first = static_cast<size_t>(y) * to.width;
+        for (size_t p = first; p < first + to.width; ++p)
+            for (int axis = 0; axis < 2; ++axis) {
+                const float f = forward[p + axis * plane], b = backward[p + axis * plane];
+                const float bend = acceleration ? t * (1 - t) / 2 * acceleration[p + axis * plane] : 0;
+                to.data[4 * p + axis] = -(1 - t) * t * f + t * t * b + bend;
+                to.data[4 * p + 2 + axis] = (1 - t) * (1 - t) * f - t * (1 - t) * b + bend;
+            }
+    });
 }
 
 // What a frame counts less in the blend mask's logit where flow leads out of it, by a pixel or more.
