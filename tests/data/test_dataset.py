@@ -64,6 +64,19 @@ def test_low_resolution_frames_show_what_the_targets_show(material: Material) ->
         assert (reduced - low).abs().mean() < 0.05
 
 
+def test_degraded_frames_come_with_the_clean_ones_they_were(material: Material) -> None:
+    damage = Degradation(blur=1.0, sigma=(1.5, 2.0))
+    sample = make(material, degradation=damage, with_clean=True)[4]
+    assert sample.clean is not None
+    inside = slice(2, -2)  # at the edges the reduction sees neighbours that the truth has not
+    reduced = [reduce_quarter(tensor.mul(255).round().byte().permute(1, 2, 0).numpy()) for tensor in sample.truths]
+    for clean, expected in zip(sample.clean, reduced, strict=True):
+        found = clean.mul(255).round().byte().permute(1, 2, 0).numpy()
+        assert np.array_equal(found[inside, inside], expected[inside, inside])
+    assert not torch.equal(sample.frames, sample.clean)
+    assert make(material, degradation=damage)[4].clean is None
+
+
 def test_what_is_not_asked_for_is_not_computed(material: Material) -> None:
     sample = make(material, with_prior=False)[0]
     assert sample.prior is None

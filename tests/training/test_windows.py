@@ -139,6 +139,19 @@ def test_a_teacher_that_is_asked_in_every_step_knows_the_input_frames(data: Path
     assert seen == {0, 1}
 
 
+def test_a_teacher_looks_at_the_frames_before_the_damage(data: Path) -> None:
+    teacher = BasicVSR().eval()
+    config = changed(distillation_loss=0.5, picture_teachers=("a file",), scale_choice="selector")
+    network, batch = lively_network(NETWORK).eval(), batch_of(data, config)
+    batch = dataclasses.replace(batch, clean=batch.frames.flip(1))  # any other frames
+    values = Objective(network, config, picture_teachers=[teacher])(batch, ANY)
+    seen = batch.frames.flip(1)
+    wanted = [teacher(seen).detach(), teacher(seen.flip(-1)).flip(-1).detach()]
+    inputs = synthesize_all(network, batch)[0]
+    distances = [PIXEL_LOSSES["charbonnier"](inputs, pictures) for pictures in wanted]
+    assert any(torch.isclose(values["inputs_distillation"], distance, rtol=1e-5) for distance in distances)
+
+
 def test_plain_blocks_give_the_same_and_stay_plain(data: Path, tmp_path: Path) -> None:
     config = changed(plain_blocks=True, average=0.0)
     resumed_to_the_last_bit(config, data, tmp_path)

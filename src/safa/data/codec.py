@@ -22,17 +22,18 @@ from safa.errors import SafaError
 from safa.video.colour import Colour, FromRgb, ToRgb
 from safa.video.write.codecs import x265_unit
 
-CodecName = Literal["h264", "hevc", "mpeg2", "vp9"]
+CodecName = Literal["h264", "hevc", "mpeg2", "mpeg4", "vp9"]
 Chroma = Literal["420", "444"]
 ENCODERS: dict[CodecName, str] = {
     "h264": "libx264",
     "hevc": "libx265",
     "mpeg2": "mpeg2video",
+    "mpeg4": "mpeg4",
     "vp9": "libvpx-vp9",
 }
 # The frames' colours while they are coded in 4:2:0: those of a small video without tags.
 COLOUR = Colour().resolved(height=480)
-DECODERS: dict[CodecName, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "vp9": "vp9"}
+DECODERS: dict[CodecName, str] = {"h264": "h264", "hevc": "hevc", "mpeg2": "mpeg2video", "mpeg4": "mpeg4", "vp9": "vp9"}
 # x264's AVX-512 code for macroblock trees reads memory it has not written, so frames of some sizes come out different
 # each time (seen with widths below 128 and with 200). SSE2, which every x86-64 processor has, takes hardly longer.
 _X264_CODE = ":asm=SSE2" if platform.machine().lower() in ("x86_64", "amd64") else ""
@@ -41,6 +42,7 @@ _ALWAYS: dict[CodecName, dict[str, str]] = {
     "h264": {"x264-params": f"log-level=-1:threads=1{_X264_CODE}"},
     "hevc": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "mpeg2": {},
+    "mpeg4": {},
     "vp9": {"row-mt": "0"},
 }
 

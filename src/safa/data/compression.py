@@ -16,12 +16,14 @@ QUALITIES: dict[CodecName, tuple[int, int]] = {
     "h264": (36, 17),
     "hevc": (36, 22),
     "mpeg2": (10, 2),
+    "mpeg4": (12, 2),
     "vp9": (52, 28),
 }
 # Typical options of encoders; chosen from evenly.
 WAYS: dict[CodecName, dict[str, tuple[str, ...]]] = {
     "h264": {"preset": ("veryfast", "faster", "medium"), "bf": ("0", "2", "3"), "g": ("12", "60", "250")},
     "mpeg2": {"bf": ("0", "2"), "g": ("12", "15")},
+    "mpeg4": {"bf": ("0", "2"), "g": ("12", "250")},
 }
 LONG = 5  # frames
 # x265 overruns its memory on frames smaller than one of its coding tree units.
@@ -42,6 +44,7 @@ def pass_codec(
         "h264": {"crf": level, "preset": "fast", "refs": "1", "bf": "0"},
         "hevc": {"crf": level, "preset": "superfast", "refs": "1", "bf": "0"},
         "mpeg2": {"qmin": level, "qmax": level},
+        "mpeg4": {"qmin": level, "qmax": level},
         "vp9": {"crf": level, "b": "0", "deadline": "realtime", "cpu-used": "6"},
     }
     if rng is not None and len(frames) >= LONG:

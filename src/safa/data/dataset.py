@@ -55,6 +55,7 @@ class SampleSettings:
         graphics: probability of subtitles, titles or logos before a scene (``draw_graphics``); such scenes come without
             exact flow.
         with_taught: hand out the teacher's pictures, which packs have; for windows, without crispness and graphics.
+        with_clean: hand out degraded input frames as they were before, too.
         with_flow: hand out the exact flow of scenes made from photographs; for pairs.
     """
 
@@ -70,6 +71,7 @@ class SampleSettings:
     transpose: bool = True
     with_prior: bool = True
     with_taught: bool = False
+    with_clean: bool = False
     with_flow: bool = False
 
     def __post_init__(self) -> None:
@@ -159,6 +161,9 @@ class TrainingData(Dataset[Sample]):
     def _cut(self, scene: Scene, rng: np.random.Generator) -> Sample:
         """Reduce the scene, compute its classical flow, then cut the patch out of the middle or near it."""
         settings = self.settings
+        clean = None
+        if settings.with_clean and settings.degradation is not None:
+            clean = [reduce_quarter(frame) for frame in scene.frames]
         if settings.degradation is None:
             lows = [reduce_quarter(frame) for frame in scene.frames]
         else:
@@ -195,6 +200,7 @@ class TrainingData(Dataset[Sample]):
             prior,
             motion,
             taught,
+            None if clean is None else torch.stack([_to_tensor(frame[near]) for frame in clean]),
             flow,
         )
 
@@ -236,6 +242,7 @@ def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSett
         crispness=0.0,
         graphics=0.0,
         with_taught=False,
+        with_clean=False,
         with_flow=False,
     )
 

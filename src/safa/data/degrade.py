@@ -29,6 +29,8 @@ ImageStep = Callable[[Image], Image]
 
 # Beyond 11 OpenCV filters by Fourier transform, which takes six times as long.
 KERNEL_SIDE = 11
+# Rows and columns, less than this many, by which a second codec's blocks are moved against the first one's.
+MOST_SHIFT = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Degradation:
         rounds: 2 as in Real-ESRGAN, or 1: what a site does to good footage, a slight blur and one reduction.
         unsharp: probability that the reduced frames are sharpened, as sites and cameras do.
         codec: probability of a video codec at the end.
-        codecs: which ones, equally often (name one twice for twice as often): h264, hevc, mpeg2 or vp9.
-        again: probability that what a codec left goes through a codec once more.
+        codecs: which ones, equally often (name one twice for twice as often): h264, hevc, mpeg2, mpeg4
+            or vp9.
+        again: probability that what a codec left goes through a codec once more, whose blocks lie elsewhere.
         clean: probability that frames are only reduced, by bicubic, and nothing else happens to them.
         sharpen: strength of the unsharp mask on the target, 0 = none (Real-ESRGAN: 0.5).
     """
@@ -126,9 +129,16 @@ def degrade(frames: Sequence[Image], settings: Degradation, rng: np.random.Gener
             image = step(image)
         result.append(image)
     if use_codec:
-        for _ in range(2 if settings.again and rng.random() < settings.again else 1):
-            result = pass_codec(result, settings.codecs[rng.integers(len(settings.codecs))], float(rng.random()), rng)
+        result = _encode(result, settings, rng)
+        if settings.again and rng.random() < settings.again:
+            top, left = (int(edge) for edge in rng.integers(MOST_SHIFT, size=2))
+            moved = [np.pad(frame, ((top, 0), (left, 0), (0, 0)), "edge") for frame in result]
+            result = [np.ascontiguousarray(frame[top:, left:]) for frame in _encode(moved, settings, rng)]
     return result[lead:]
+
+
+def _encode(frames: Sequence[Image], settings: Degradation, rng: np.random.Generator) -> list[Image]:
+    return pass_codec(frames, settings.codecs[rng.integers(len(settings.codecs))], float(rng.random()), rng)
 
 
 def sharpen(image: Image, amount: float) -> Image:

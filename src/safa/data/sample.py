@@ -27,16 +27,21 @@ class Sample:
     taught: tuple[Tensor, Tensor] | None
     """``N,3,4h,4w`` and ``3,4h,4w``: the teacher's pictures of the frames and at the time t; None when they were not
     asked for."""
+    clean: Tensor | None
+    """``N,3,h,w``: the frames as they were before they were degraded, which teachers look at; None when they were not
+    asked for."""
     flow: Tensor | None
     """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
     pixels, NaN where it is not known; None when it was not asked for."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """The same with ``change`` applied to every tensor."""
-        prior, motion, flow = (None if one is None else change(one) for one in (self.prior, self.motion, self.flow))
+        prior, motion, clean, flow = (
+            None if tensor is None else change(tensor) for tensor in (self.prior, self.motion, self.clean, self.flow)
+        )
         frames, truths, between = change(self.frames), change(self.truths), change(self.between)
         taught = None if self.taught is None else (change(self.taught[0]), change(self.taught[1]))
-        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, motion, taught, flow)
+        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, motion, taught, clean, flow)
 
     def to(self, device: torch.device) -> Sample:
         """The same on ``device``."""
@@ -63,6 +68,7 @@ def collate(samples: list[Sample]) -> Sample:
         stacked([sample.prior for sample in samples]),
         stacked([sample.motion for sample in samples]),
         _stacked_taught(samples),
+        stacked([sample.clean for sample in samples]),
         stacked([sample.flow for sample in samples]),
     )
 

@@ -278,6 +278,7 @@ class TrainConfig:
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
             with_taught=self.distillation_loss > 0 and not self.picture_teachers,
+            with_clean=bool(self.picture_teachers),
             with_flow=self.flow_loss > 0,
         )
 

@@ -124,14 +124,18 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _taught(self, sample: Sample) -> tuple[Tensor | None, Tensor | None]:
-        """The teacher's pictures of the input frames, ``B*N,3,4h,4w``, and between, ``B,3,4h,4w``, if there are any."""
+        """The teacher's pictures of the input frames, ``B*N,3,4h,4w``, and between, ``B,3,4h,4w``, if there are any.
+
+        Teachers look at clean frames even where the network looks at degraded ones.
+        """
         if sample.taught is not None:
             return sample.taught[0].flatten(0, 1), sample.taught[1]
         teachers = self._picture_teachers
         if not teachers:
             return None, None
         teacher, mirrored = teachers[int(torch.randint(len(teachers), ()))], bool(torch.rand(()) < 0.5)
-        frames = sample.frames.flip(-1) if mirrored else sample.frames
+        seen = sample.frames if sample.clean is None else sample.clean
+        frames = seen.flip(-1) if mirrored else seen
         pictures: Tensor = teacher(frames)
         return (pictures.flip(-1) if mirrored else pictures).flatten(0, 1), None
 
