@@ -24,7 +24,8 @@ from safa.evaluation.baselines import blend
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method
-from safa.jobs.weights import COMPRESSED, DETAIL
+from safa.jobs.weights_selection import COMPRESSED
+from safa.options import DETAIL
 from safa.upscaler.upscaler import load
 
 NETWORKS = ("fast", with_detail("fast", DETAIL), COMPRESSED, with_detail(COMPRESSED, DETAIL), "vivid")

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from safa.checkpoint import DEFAULT, with_detail
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
-from safa.jobs.weights import DETAIL
+from safa.options import DETAIL
 from safa.upscaler.upscaler import load
 from safa.video.read.pictures import bicubic
 

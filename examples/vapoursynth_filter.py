@@ -45,7 +45,7 @@ def upscale(clip: vs.VideoNode, rate: int = 2, weights: str = "fast", device: st
             frames = [encoded.get(k, lambda k=k: upscaler.encode(planes(near[k - begin]))) for k in scene]
             window = joined.get((low, high), lambda: upscaler.window(frames))
             # The last frame of a scene is held.
-            picture = upscaler.at(window, step / rate if number < high else 0.0, place=number - low)
+            picture = upscaler.at(window, step / rate if number < high else 0.0, pair=number - low)
         for plane in range(3):
             np.copyto(np.asarray(result[plane]), picture[:, :, plane])
         for name, value in f[1].props.items():

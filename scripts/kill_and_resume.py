@@ -21,7 +21,7 @@ import av
 
 SEGMENT = 8
 # The command line with short segments, so that a short clip has many.
-LAUNCH = f"import safa.jobs.upscale as c; c.SEGMENT_FRAMES = {SEGMENT}; from safa.cli import main; main()"
+LAUNCH = f"import safa.jobs.plan as c; c.SEGMENT_FRAMES = {SEGMENT}; from safa.cli import main; main()"
 
 
 def start(source: Path, output: Path, weights: str, scale: str) -> subprocess.Popen[str]:

@@ -20,11 +20,12 @@ import av
 import ray
 from ray.cluster_utils import Cluster
 
-from safa.cluster import Listeners, upscale_on_cluster
-from safa.jobs import upscale as convert
-from safa.jobs.job import UpscaleSettings
+from safa.cluster import upscale_on_cluster
+from safa.jobs import plan
+from safa.jobs.batch import BatchEvents
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
+from safa.options import UpscaleSettings
 
 MEMORY = 100_000_000
 
@@ -89,7 +90,7 @@ def main() -> int:
     parser.add_argument("--weights", default="fast")
     parser.add_argument("--segment", type=int, default=24, help="Frames in a segment, so that a short clip has many.")
     arguments = parser.parse_args()
-    convert.SEGMENT_FRAMES = arguments.segment
+    plan.SEGMENT_FRAMES = arguments.segment
     settings = UpscaleSettings(rate=2)
     with tempfile.TemporaryDirectory() as folder:
         alone, output = Path(folder) / "alone.mp4", Path(folder) / "cluster.mp4"
@@ -102,9 +103,9 @@ def main() -> int:
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
             killer = Killer([node.all_processes["raylet"][0].process.pid for node in nodes])
-            listeners = Listeners(progress=killer, warning=lambda text: print(f"warning: {text}"))
+            events = BatchEvents(on_progress=killer, on_warning=lambda text: print(f"warning: {text}"))
             (outcome,) = upscale_on_cluster(
-                [(arguments.source, output)], settings=settings, weights=arguments.weights, listeners=listeners
+                [(arguments.source, output)], settings=settings, weights=arguments.weights, events=events
             )
         finally:
             ray.shutdown()

@@ -26,10 +26,10 @@ import av
 import cv2
 
 from safa.cluster.plan import Planner
-from safa.jobs.job import UpscaleSettings, conclude
-from safa.jobs.prepare import prepare_job
-from safa.jobs.upscale import SEGMENT_FRAMES
+from safa.jobs.plan import SEGMENT_FRAMES, prepare_job
+from safa.jobs.report import Run, conclude
 from safa.network.config import SCALE
+from safa.options import UpscaleSettings
 from safa.video.read.folder import open_reader
 from safa.video.write.journal import work_folder
 from safa.video.write.segments import SegmentEncoder, open_journal
@@ -86,7 +86,7 @@ def parts(source: Path, folder: Path) -> dict[str, Any]:
     size_a_frame = journal.segments[0].bytes / len(images)
     journal.close(Fraction(len(images)) * job.spec.time_base)
     began = time.process_time()
-    conclude(job, journal, 0, time.monotonic(), [])
+    conclude(job, journal, Run())
     checking = (time.process_time() - began) / len(images)
     return {
         "source": f"{size[0] // SCALE}x{size[1] // SCALE}",

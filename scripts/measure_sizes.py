@@ -26,8 +26,7 @@ from safa.data.scene import Image, reduce_quarter
 from safa.evaluation.metrics import psnr_y
 from safa.evaluation.protocols import to_tensor
 from safa.network.operations import SCALE, luma
-from safa.upscaler.reduction import Reduction
-from safa.upscaler.size import result_size
+from safa.upscaler.resize import Reduction, result_size
 from safa.upscaler.upscaler import Upscaler, load
 
 Size = tuple[int, int]

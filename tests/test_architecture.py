@@ -13,10 +13,11 @@ import safa
 SOURCE = Path(safa.__file__).parent
 # Lower floors first; files of one floor may import earlier ones of the same floor.
 FLOORS = [
-    ["errors"],
+    ["errors", "formatting"],
     ["network"],
     ["checkpoint", "engine", "video", "data"],
     ["upscaler", "training", "export", "evaluation", "bench"],
+    ["options"],
     ["jobs", "cluster"],
     ["cli", "web", "__main__", "__init__"],
 ]

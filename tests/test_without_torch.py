@@ -85,8 +85,9 @@ def test_what_needs_it_says_so_in_one_sentence(tmp_path: Path, clip: Path, argum
 def test_a_worker_of_a_cluster_and_the_page_load_and_work(tmp_path: Path, clip: Path) -> None:
     script = (
         f"{BLOCKED}\nimport safa.cluster.worker, safa.web.server, safa.web.worker\n"
-        "from safa.checkpoint import load_checkpoint\n"
-        "print(safa.cluster.worker.Worker(load_checkpoint(), 'cpu', 'auto', 'auto', 1).facts()['same']['engine'])\n"
+        "from safa.checkpoint import load_checkpoint\nfrom safa.options import ComputeOptions\n"
+        "worker = safa.cluster.worker.Worker(load_checkpoint(), ComputeOptions('cpu', threads=1))\n"
+        "print(worker.facts()['same']['engine'])\n"
         "print(sys.modules['torch'] is None)"
     )
     run = python(script, cwd=tmp_path)

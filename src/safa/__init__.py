@@ -1,4 +1,4 @@
-"""SAFA: space-time video super-resolution. Four times larger, N times smoother, in one pass of one small network."""
+"""SAFA: space-time video super-resolution: larger frames and a higher frame rate in one pass of one small network."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,24 +7,26 @@ from safa.errors import SafaError
 
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from safa.jobs.job import Report
     from safa.jobs.pipeline import Progress
-    from safa.jobs.settings import UpscaleSettings
+    from safa.jobs.report import Report
     from safa.jobs.upscale import upscale
     from safa.network.config import SafaConfig
     from safa.network.safa import Safa
+    from safa.options import ComputeOptions, ReadOptions, UpscaleSettings, WeightsSpec
     from safa.upscaler.upscaler import Upscaler, load
 
-# Public names and where they live. They are imported when first used: Importing PyTorch takes a second,
-# which `safa --help` does not need.
+# Modules of the public names, which are imported on first use, because `safa --help` does not need them.
 _HOME = {
     "Checkpoint": "checkpoint",
+    "ComputeOptions": "options",
     "Progress": "jobs.pipeline",
-    "Report": "jobs.job",
+    "ReadOptions": "options",
+    "Report": "jobs.report",
     "Safa": "network.safa",
     "SafaConfig": "network.config",
-    "UpscaleSettings": "jobs.settings",
+    "UpscaleSettings": "options",
     "Upscaler": "upscaler.upscaler",
+    "WeightsSpec": "options",
     "load": "upscaler.upscaler",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
@@ -33,13 +35,16 @@ _HOME = {
 
 __all__ = [
     "Checkpoint",
+    "ComputeOptions",
     "Progress",
+    "ReadOptions",
     "Report",
     "Safa",
     "SafaConfig",
     "SafaError",
     "UpscaleSettings",
     "Upscaler",
+    "WeightsSpec",
     "load",
     "load_checkpoint",
     "save_checkpoint",

@@ -296,8 +296,7 @@ def test_info_looks_into_what_it_is_given(
 def test_finish_joins_what_a_stopped_run_left(
     shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safa.jobs.upscale.SEGMENT_FRAMES", 2)
-    monkeypatch.setattr("safa.jobs.so_far.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     clip = write_clip(tmp_path / "in.mp4", frames=6)
     command = "upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors"
     code, _, error = shell(*command, "--finish")

@@ -83,7 +83,7 @@ def test_json_has_what_the_table_leaves_out(shell: Shell, tmp_path: Path) -> Non
     assert facts["bytes"] == path.stat().st_size
     assert facts["look"]["frames"] == 6
     assert facts["weights"] in ("fast@0.3", "real@0.3")
-    assert rows(shell("info", path)[1])["weights for it"] == facts["weights"]
+    assert rows(shell("info", path)[1])["suitable weights"] == facts["weights"]
     assert facts["streams"][0]["sample_rate"] == 8000
 
 

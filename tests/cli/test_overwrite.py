@@ -13,8 +13,8 @@ import pytest
 
 from safa import cli
 from safa.checkpoint import save_checkpoint
-from safa.cli import console
-from safa.cli.pictures import _told_apart
+from safa.cli import common
+from safa.cli.pictures import _distinct_names
 from safa.errors import OutputError
 from safa.export.folder import CARD, _check_output
 from safa.video.files import atomic_write, check_target
@@ -100,8 +100,8 @@ def test_two_times_are_two_pictures(place: Path, monkeypatch: pytest.MonkeyPatch
     times = ["--at", "0.33333", "--at", "0.33334", "--at", "0.33334"]
     assert safa(monkeypatch, "between", "a.png", "b.png", *times, "-o", "made", *TINY) == 0
     assert {path.name for path in Path("made").iterdir()} == {"a-b-0.33333.png", "a-b-0.33334.png"}
-    assert _told_apart([0.25, 0.5]) == ["0.2500", "0.5000"]
-    assert len(set(_told_apart([1e-30, 2e-30]))) == 2
+    assert _distinct_names([0.25, 0.5]) == ["0.2500", "0.5000"]
+    assert len(set(_distinct_names([1e-30, 2e-30]))) == 2
 
 
 def test_what_is_asked_for_is_replaced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_a_reader_that_goes_away_does_not_end_the_work(
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
-        output = console.Output()
+        output = common.Output()
         output.file = stream
         output.print_line("a")
         output.print_line("b")
@@ -205,9 +205,9 @@ def test_a_reader_that_goes_away_does_not_end_the_work(
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    console.Reporter(as_json=False).say("film :cat: [bold].mp4")
+    common.Reporter(as_json=False).say("film :cat: [bold].mp4")
     assert capsys.readouterr().out == "film :cat: [bold].mp4\n"
-    with console.progress_bar("frames") as bar:
+    with common.progress_bar("frames") as bar:
         task = bar.add_task("[b]:cat:", total=1, speed="-")
         column = bar.columns[0]
         assert str(column.render(bar.tasks[task])) == "[b]:cat:"  # type: ignore[attr-defined]

@@ -13,9 +13,7 @@ import pytest
 
 from safa import checkpoint
 from safa.checkpoint import save_checkpoint
-from safa.cli.examples import EXAMPLES
-from safa.jobs import so_far
-from safa.jobs import upscale as convert
+from safa.cli.upscale import EXAMPLES
 from safa.jobs.pipeline import Meter
 from safa.video.look import look_at
 from safa.video.read.reader import VideoReader
@@ -77,8 +75,7 @@ def source_of(command: str) -> str:
 
 def stop(shell: Shell, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """Run it, and press Ctrl-C in the middle."""
-    for module in (convert, so_far):
-        monkeypatch.setattr(module, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
 
     def tick(meter: Meter) -> None:
         meter.done += 1

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import WorkerEvent, WorkerHandle
-from safa.cluster.worker import Failed, FilmContext, InputMissing, Rendered, Worker
+from safa.cluster.segment_source import SharedSource
+from safa.cluster.worker import Failed, InputMissing, JobContext, Rendered, Worker
+from safa.options import ComputeOptions
 
 Script = Callable[[SegmentPlan, int], Failed | str | None]
 """From a segment and how often it was tried before: a failure, a word on how the worker was lost, or None."""
@@ -24,13 +25,13 @@ class LocalWorkers:
     """
 
     def __init__(self, checkpoint: Checkpoint, script: Script | None = None, count: int = 2, last_first: bool = False):
-        self.worker = Worker(checkpoint, "cpu", "auto", "auto", 1)
+        self.worker = Worker(checkpoint, ComputeOptions("cpu", threads=1))
         self.facts: dict[str, Any] | None = self.worker.facts()["same"]
         self.rendered: list[int] = []
-        self.shipped: list[Source] = []
+        self.shipped: list[SharedSource] = []
         self._script = script or (lambda plan, tries: None)
         self._members = [WorkerHandle(None, "here", True, False) for _ in range(20 if last_first else count)]
-        self._work: list[tuple[WorkerHandle, Any, FilmContext, SegmentPlan]] = []
+        self._work: list[tuple[WorkerHandle, Any, JobContext, SegmentPlan]] = []
         self._tries: dict[tuple[Path, int], int] = {}
         self._last_first = last_first
 
@@ -41,14 +42,14 @@ class LocalWorkers:
     def idle(self) -> list[WorkerHandle]:
         return [member for member in self._members if not member.is_busy]
 
-    def share(self, value: Any) -> Any:
+    def put(self, value: Any) -> Any:
         return value
 
-    def give(self, member: WorkerHandle, work: Any, film: FilmContext, plan: SegmentPlan) -> None:
+    def give(self, member: WorkerHandle, work: Any, job: JobContext, plan: SegmentPlan) -> None:
         member.is_busy = True
-        self._work.append((member, work, film, plan))
+        self._work.append((member, work, job, plan))
 
-    def ship(self, member: WorkerHandle, source: Source) -> bool:
+    def ship(self, member: WorkerHandle, source: SharedSource) -> bool:
         if source in self.shipped:
             return False
         self.shipped.append(source)
@@ -56,26 +57,26 @@ class LocalWorkers:
             self.worker.receive(source, name, offset, data)
         return True
 
-    def shipment_error(self, member: WorkerHandle, source: Source) -> str:
+    def shipment_error(self, member: WorkerHandle, source: SharedSource) -> str:
         """As ``Pool.shipment_error``."""
         return ""
 
     def wait(self, seconds: float) -> list[WorkerEvent]:
-        if not self._work or (self._last_first and not all(work[0].planned for _, work, _, _ in self._work)):
+        if not self._work or (self._last_first and not all(work[0].is_planned for _, work, _, _ in self._work)):
             time.sleep(min(seconds, 0.005))  # leaves the processor to the thread that plans
             return []
-        member, work, film, plan = self._work.pop(-1 if self._last_first else 0)
+        member, work, job, plan = self._work.pop(-1 if self._last_first else 0)
         member.is_busy = False
-        key = film.source.path, plan.number
+        key = job.source.path, plan.number
         tries = self._tries.get(key, 0)
         self._tries[key] = tries + 1
         fate = self._script(plan, tries)
         if isinstance(fate, str):
             return [WorkerEvent(member, work, None, fate)]
-        return [WorkerEvent(member, work, fate or self._render(film, plan))]
+        return [WorkerEvent(member, work, fate or self._render(job, plan))]
 
-    def _render(self, film: FilmContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
-        result = self.worker.render(film, plan)
+    def _render(self, job: JobContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+        result = self.worker.render(job, plan)
         if isinstance(result, Rendered):
             self.rendered.append(plan.number)
         return result

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.cluster import ClusterSettings, Listeners, upscale_on_cluster
-from safa.cluster.connect import ClusterError
-from safa.cluster.pool import Pool, WorkerShape
+from safa.cluster import ClusterSettings, upscale_on_cluster
+from safa.cluster.pool import ClusterError, Pool, WorkerShape
 from safa.engine import library
+from safa.jobs.batch import BatchEvents
+from safa.options import ComputeOptions, UpscaleSettings
 from tests.conftest import tiny_network
 
 SAME = {"engine": "native bfloat16, amx, OpenCV 5.0.0 AVX512-SKX", "safa": "0.1", "libraries": {"libavcodec": [62]}}
@@ -51,7 +52,7 @@ class StandIn:
 
 
 def pool_of(ray: StandIn, shape: WorkerShape, can_grow: bool = False) -> Pool:
-    return Pool(ray, shape, Checkpoint.of(tiny_network(), "tiny"), "cpu", "auto", "auto", can_grow=can_grow)
+    return Pool(ray, shape, Checkpoint.of(tiny_network(), "tiny"), ComputeOptions("cpu"), can_grow)
 
 
 @pytest.mark.parametrize(("count", "can_grow"), [(None, False), (None, True), (1, False)])
@@ -65,14 +66,15 @@ def test_workers_larger_than_every_machine_are_refused(count: int | None, can_gr
 def test_waiting_for_a_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster that grows as work is asked for has no such machine in the beginning."""
     ray, told = StandIn(2, []), []
-    monkeypatch.setattr("safa.cluster.run.joined", lambda address: nullcontext((ray, True)))
-    monkeypatch.setattr("safa.cluster.run._longest_first", lambda jobs, request: (list(jobs), {}))
-    monkeypatch.setattr("safa.cluster.run.ClusterJob.run", lambda *arguments: ["made"])
+    monkeypatch.setattr("safa.cluster.scheduler.joined", lambda address: nullcontext((ray, True)))
+    monkeypatch.setattr("safa.cluster.scheduler._longest_first", lambda jobs, request: (list(jobs), {}))
+    monkeypatch.setattr("safa.cluster.scheduler.Scheduler.run", lambda *arguments: ["made"])
     monkeypatch.setattr(Pool, "stop", lambda pool: None)
-    settings = ClusterSettings("auto", WorkerShape(1, cpus=64), device="cpu")
+    cluster = ClusterSettings("auto", WorkerShape(1, cpus=64))
+    settings = UpscaleSettings(compute=ComputeOptions("cpu"))
     job = tmp_path / "in.mp4", tmp_path / "out.mp4"
-    weights, listeners = Checkpoint.of(tiny_network(), "tiny"), Listeners(warning=told.append)
-    assert upscale_on_cluster([job], settings, weights=weights, listeners=listeners) == ["made"]  # type: ignore[comparison-overlap]
+    weights, events = Checkpoint.of(tiny_network(), "tiny"), BatchEvents(on_warning=told.append)
+    assert upscale_on_cluster([job], cluster, settings, weights, events=events) == ["made"]  # type: ignore[comparison-overlap]
     assert ray.started == 1
     assert told == ["No machine of the cluster has 64 CPUs and 0 GPUs for a worker; waiting for one that joins it."]
 

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.cluster import ClusterSettings, Listeners, WorkerShape, upscale_on_cluster
-from safa.cluster.connect import ClusterError
+from safa.cluster import ClusterSettings, WorkerShape, upscale_on_cluster
 from safa.cluster.plan import SegmentPlan
-from safa.cluster.pool import Pool, WorkerHandle
-from safa.jobs import upscale as convert
+from safa.cluster.pool import ClusterError, Pool, WorkerHandle
+from safa.jobs.batch import BatchEvents
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
 from tests.conftest import tiny_network
@@ -42,7 +41,7 @@ def cluster() -> Iterator[ClusterSettings]:
 def test_a_killed_worker_costs_a_segment_and_changes_nothing(
     tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 8)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 8)
     clip = make_video(tmp_path / "clip.mp4", range(24), options={"g": "5"}, audio=1.0)
     killed: list[int] = []
     told: list[str] = []
@@ -56,8 +55,8 @@ def test_a_killed_worker_costs_a_segment_and_changes_nothing(
             os.kill(process, signal.SIGKILL)
 
     monkeypatch.setattr(Pool, "give", give_and_kill)
-    listeners = Listeners(warning=told.append)
-    (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, listeners=listeners)
+    events = BatchEvents(on_warning=told.append)
+    (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, events=events)
     assert outcome.report is not None
     assert outcome.report.verification.ok
     assert outcome.report.retries == len(told) == 1

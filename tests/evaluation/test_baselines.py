@@ -85,7 +85,7 @@ def test_a_network_is_shown_the_stream() -> None:
     first, later = (next(method.stream(inputs, place, [0.5])) for place in (0, 2))
     window = upscaler.window([upscaler.encode(one[0].permute(1, 2, 0).numpy()) for one in inputs])
     for picture, place in ((first, 0), (later, 2)):
-        expected = torch.from_numpy(upscaler.at(window, 0.5, place=place)).permute(2, 0, 1)[None]
+        expected = torch.from_numpy(upscaler.at(window, 0.5, pair=place)).permute(2, 0, 1)[None]
         assert torch.equal(picture, expected)
     alone = next(method.interpolate(inputs[0], inputs[1], [0.5]))
     assert not torch.allclose(alone, first)

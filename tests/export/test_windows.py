@@ -46,7 +46,7 @@ def test_a_window_gives_the_pictures_of_safa(kind: str, dtype: type, request: py
     theirs = upscaler.window([upscaler.encode(frame) for frame in frames])
     ours = network_in(folder).window(frames)
     for place, t in ASKS:
-        expected, made = upscaler.at(theirs, t, place=place), ours.at(place, t)
+        expected, made = upscaler.at(theirs, t, pair=place), ours.at(place, t)
         assert (made.shape, made.dtype) == (expected.shape, expected.dtype)
         assert np.abs(made.astype(float) - expected).max() <= (1 if dtype == np.uint8 else 1e-4)
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.film import Request
-from safa.cluster.job import ClusterJob, Listeners
+from safa.cluster.open_job import ClusterRequest
+from safa.cluster.scheduler import Scheduler
 from safa.errors import OutputError
-from safa.jobs.batch import Outcome, holds_videos, plan_batch, settled_before, skipped_files, upscale_many
-from safa.jobs.finished import made_from
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.batch import BatchEvents, Outcome, finished_before, holds_videos, plan_batch, skipped_files, upscale_many
+from safa.jobs.report import made_from
+from safa.jobs.weights_selection import LoadedNetwork
+from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.write.journal import work_folder
 from tests.cluster.local import LocalWorkers
@@ -42,8 +43,9 @@ def talks(tmp_path: Path) -> Path:
     return tmp_path / "talks"
 
 
-def run(talks: Path, upscaler: Upscaler, settings: UpscaleSettings = SETTINGS, **options: Any) -> Outcome:
-    (outcome,) = upscale_many(plan_batch([talks], talks.parent / "big"), upscaler, settings, **options)
+def run(talks: Path, upscaler: Upscaler, settings: UpscaleSettings = SETTINGS, overwrite: bool = False) -> Outcome:
+    run = RunOptions(overwrite, is_batch=True)
+    (outcome,) = upscale_many(plan_batch([talks], talks.parent / "big"), settings, LoadedNetwork(upscaler), run)
     return outcome
 
 
@@ -59,7 +61,7 @@ def test_what_the_same_request_finished_is_left(talks: Path, upscaler: Upscaler)
     assert (again.report, again.error) == (None, None)
     moved = shutil.copytree(talks.parent / "big", talks.parent / "moved")
     jobs = plan_batch([talks], moved)
-    assert upscale_many(jobs, upscaler, SETTINGS) == [Outcome(*jobs[0])]
+    assert upscale_many(jobs, SETTINGS, LoadedNetwork(upscaler)) == [Outcome(*jobs[0])]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_file_that_nobody_knows_is_no_result(talks: Path, upscaler: Upscaler) 
     run(talks, upscaler)
     output = talks.parent / "big" / "a.mp4"
     output.write_bytes(b"somebody else's")
-    assert "not known what it was made from" in told(run(talks, upscaler))
+    assert "unknown what it was made from" in told(run(talks, upscaler))
     assert output.read_bytes() == b"somebody else's"
 
 
@@ -116,11 +118,11 @@ def test_a_job_stopped_before_its_record_is_finished_by_the_next_run(
 
 
 def test_a_cluster_and_one_machine_know_each_others_results(talks: Path, upscaler: Upscaler) -> None:
-    request = Request(SETTINGS, upscaler.checkpoint.sha256, is_batch=True)
+    request = ClusterRequest(SETTINGS, upscaler.checkpoint.sha256, RunOptions(is_batch=True))
     jobs = plan_batch([talks], talks.parent / "big")
-    (outcome,) = ClusterJob(LocalWorkers(upscaler.checkpoint), request, Listeners()).run(jobs, {})
+    (outcome,) = Scheduler(LocalWorkers(upscaler.checkpoint), request, BatchEvents()).run(jobs, {})
     assert not outcome.failed
-    assert settled_before(*jobs[0], SETTINGS, upscaler.checkpoint.sha256) == Outcome(*jobs[0])
+    assert finished_before(*jobs[0], SETTINGS, upscaler.checkpoint.sha256) == Outcome(*jobs[0])
 
 
 def test_a_folder_cannot_be_made_larger_in_place(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_the_codec_chooses_the_container(tmp_path: Path) -> None:
 def test_results_and_kept_work_are_no_inputs(talks: Path, upscaler: Upscaler) -> None:
     source = talks / "a.mp4"
     for folder in (talks / "big", talks / "big4"):
-        upscale_many(plan_batch([talks], folder), upscaler, SETTINGS)
+        upscale_many(plan_batch([talks], folder), SETTINGS, LoadedNetwork(upscaler))
         kept = work_folder(folder / "b.mp4")
         kept.mkdir()
         (kept / "000000.mkv").touch()

@@ -14,11 +14,10 @@ import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.errors import JournalMismatch, OutputError
-from safa.jobs import upscale as convert
-from safa.jobs.job import is_finished
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.report import is_finished
 from safa.jobs.upscale import upscale
+from safa.options import UpscaleSettings
 from safa.upscaler.memory_budget import Budget
 from safa.upscaler.upscaler import Upscaler
 from safa.video.names import unfinished, whole_output
@@ -35,7 +34,7 @@ Y4M = b"YUV4MPEG2 W16 H16 F24:1 Ip A1:1 C420jpeg\n" + 3 * (b"FRAME\n" + bytes(38
 @pytest.fixture
 def upscaler(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
     """Of a tiny network; segments are short."""
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
@@ -126,7 +125,7 @@ def test_what_fails_its_check_replaces_nothing_of_others(
     before, output = source.read_bytes(), tmp_path / "film.mp4"
     wrong = Verification({"frames": Check(3, 2, False)})
     with monkeypatch.context() as patch:
-        patch.setattr("safa.jobs.job.verify", lambda path, expected: wrong)
+        patch.setattr("safa.jobs.report.verify", lambda path, expected: wrong)
         for _ in range(2):  # the second replaces what the first put aside
             report = run(source, output, upscaler)
             assert report.output == tmp_path / "film.failed-check-2.mp4"
@@ -190,10 +189,10 @@ def test_reservations_of_two_threads_both_count() -> None:
     thread = threading.Thread(target=second.__enter__)
     thread.start()
     thread.join()
-    assert budget._others(1) == 130
+    assert budget._other_bytes(1) == 130
     with budget.reserve(7):  # in the same thread: instead of the first
-        assert budget._others(1) == 37
+        assert budget._other_bytes(1) == 37
     first.__exit__(None, None, None)
-    assert budget._others(1) == 30
+    assert budget._other_bytes(1) == 30
     second.__exit__(None, None, None)
-    assert budget._others(1) > 130
+    assert budget._other_bytes(1) > 130

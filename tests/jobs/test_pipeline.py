@@ -9,9 +9,9 @@ import pytest
 
 from safa.engine.images import Array
 from safa.jobs.pipeline import run_pipeline
-from safa.upscaler.memory_budget import JobPlan
+from safa.upscaler.memory_budget import MemoryPlan
 
-PLAN = JobPlan(aside=0, economy=0, read_ahead=2, write_behind=3)
+MEMORY = MemoryPlan(reserved=0, economy=0, read_ahead=2, write_behind=3)
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -30,7 +30,7 @@ def test_what_is_made_is_written_when_a_job_stops(error: type[BaseException]) ->
             raise error
 
     with pytest.raises(error):
-        run_pipeline(iter(range(9)), pictures, lambda _, item: written.append(item), PLAN, tick)
+        run_pipeline(iter(range(9)), pictures, lambda _, item: written.append(item), MEMORY, tick)
     assert written == [0, 1, 2, 3, 4]
 
 
@@ -43,5 +43,5 @@ def test_nothing_is_written_after_a_frame_that_could_not_be() -> None:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_pipeline(iter(range(9)), pictures, write, PLAN)
+        run_pipeline(iter(range(9)), pictures, write, MEMORY)
     assert tried == [0, 1, 2, 3]

@@ -15,10 +15,10 @@ import pytest
 from safa.checkpoint import save_checkpoint
 from safa.errors import OutOfMemory, SafaError
 from safa.jobs import preview as module
-from safa.jobs.prepare import prepare_job
-from safa.jobs.preview import preview
-from safa.jobs.proportion import in_frame, in_time
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.estimate import EncodedSample, byte_ratio_in_frame, byte_ratio_in_time
+from safa.jobs.plan import prepare_job
+from safa.jobs.preview import PreviewedNetwork, PreviewOptions, preview
+from safa.options import ComputeOptions, UpscaleSettings
 from safa.upscaler.tiling import Tile
 from safa.upscaler.upscaler import Upscaler
 from safa.video.liveliest import liveliest_part, part_at
@@ -27,6 +27,8 @@ from tests.conftest import streaming_network, tiny_network
 from tests.media import HEIGHT, WIDTH, write_clip
 from tests.video.making import make_video
 from tests.video.test_look import moving, write
+
+CPU = UpscaleSettings(compute=ComputeOptions("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,11 @@ def test_the_liveliest_part_is_found_and_has_no_cut(tmp_path: Path) -> None:
 
 def test_sheet_and_clip_show_all_of_them(tmp_path: Path, weights: list[str]) -> None:
     source, heard = write_clip(tmp_path / "in.mp4", frames=12), list[str]()
-    made = preview(
-        source, tmp_path / "sheet.png", weights=weights, on_tried=lambda one: heard.append(one.weights), device="cpu"
-    )
+
+    def reporting(network: PreviewedNetwork) -> None:
+        heard.append(network.weights)
+
+    made = preview(source, tmp_path / "sheet.png", CPU, PreviewOptions(weights=weights), reporting)
     assert heard == ["pair", "stream"]
     assert [one.estimate is not None and one.estimate.seconds > 0 for one in made.tried] == [True, True]
     assert all(one.estimate and one.estimate.bytes for one in made.tried)
@@ -83,10 +87,12 @@ def test_reading_and_the_margins_of_tiles_are_part_of_the_estimate(
         "tiles",
         lambda *given, **options: (Tile(whole, whole),) * (2 if given[1:] == (HEIGHT, WIDTH) and not options else 1),
     )
-    monkeypatch.setattr(module, "encoded", lambda pictures, *given: (2.0, 1.0, [1] * len(pictures)))
+    monkeypatch.setattr(
+        "safa.jobs.estimate.encode_sample", lambda pictures, *given: EncodedSample(2.0, 1.0, [1] * len(pictures))
+    )
     monkeypatch.setattr(module, "reading_seconds", lambda job: 3.0)
     source = write_clip(tmp_path / "in.mp4", frames=12)
-    (tried,) = preview(source, tmp_path / "s.png", weights=weights[:1], device="cpu").tried
+    (tried,) = preview(source, tmp_path / "s.png", CPU, PreviewOptions(weights=weights[:1])).tried
     assert tried.estimate is not None
     assert tried.estimate.seconds == pytest.approx(2 * tried.seconds + 23 * (2 + 1) + 12 * 3)
 
@@ -102,15 +108,15 @@ def test_what_does_not_fit_into_memory_has_no_estimate(
         return usual(self, *given, **options)
 
     monkeypatch.setattr(Upscaler, "tiles", tiles)
-    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", weights=weights[:1], device="cpu")
-    assert made.tried[0].told() == "the time for the whole file is not known"
+    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", CPU, PreviewOptions(weights=weights[:1]))
+    assert made.tried[0].told() == "the time for the whole file cannot be estimated"
 
 
 def test_of_large_frames_the_middle_is_shown(
     tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_PIXELS", 400)
-    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", weights=weights[:1], device="cpu")
+    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", CPU, PreviewOptions(weights=weights[:1]))
     assert "the middle 24x16 of 48x32" in made.note
 
 
@@ -124,9 +130,8 @@ def test_of_large_frames_the_middle_is_shown(
     ],
 )
 def test_what_is_asked_for_is_shown(tmp_path: Path, weights: list[str], settings: UpscaleSettings) -> None:
-    made = preview(
-        write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", settings=settings, weights=weights[1:], device="cpu"
-    )
+    options = PreviewOptions(weights=weights[1:])
+    made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", settings.changed(device="cpu"), options)
     assert made.sheet.exists()
     assert made.clip.exists()
 
@@ -146,7 +151,7 @@ def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[
                 packet.stream = stream
                 film.mux(packet)
     for source in (deep, single, turned):
-        made = preview(source, tmp_path / f"{source.stem}-sheet.png", weights=weights[:1], device="cpu")
+        made = preview(source, tmp_path / f"{source.stem}-sheet.png", CPU, PreviewOptions(weights=weights[:1]))
         assert made.clip.exists()
     upright = cv2.imread(str(tmp_path / "turned-sheet.png"))
     assert upright.shape[0] > 2 * 4 * 48
@@ -165,12 +170,12 @@ def test_bytes_are_told_for_the_whole_frame_and_film_not_for_its_liveliest_part(
     def middle(image: np.ndarray) -> np.ndarray:
         return image[32:64, 48:80]
 
-    told = in_frame(path, Fraction(2), job, middle)
+    told = byte_ratio_in_frame(path, Fraction(2), job, middle)
     assert told is not None
     assert 0.9 < told < 2  # the frame has 12 times the pixels
-    assert in_time(path, Fraction(2), Fraction(1)) == pytest.approx(1 / 3, rel=0.2)
-    assert in_time(path, Fraction(0), Fraction(3)) == pytest.approx(1, rel=0.1)
-    assert in_time(tmp_path / "nothing.mkv", Fraction(0), Fraction(3)) == 1
+    assert byte_ratio_in_time(path, Fraction(2), Fraction(1)) == pytest.approx(1 / 3, rel=0.2)
+    assert byte_ratio_in_time(path, Fraction(0), Fraction(3)) == pytest.approx(1, rel=0.1)
+    assert byte_ratio_in_time(tmp_path / "nothing.mkv", Fraction(0), Fraction(3)) == 1
 
 
 def test_a_folder_of_pictures(tmp_path: Path, weights: list[str]) -> None:
@@ -178,8 +183,8 @@ def test_a_folder_of_pictures(tmp_path: Path, weights: list[str]) -> None:
     folder.mkdir()
     for number in range(4):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((20, 30, 3), 40 * number, np.uint8))
-    settings = UpscaleSettings(source_fps=Fraction(4))
-    made = preview(folder, tmp_path / "s.png", settings=settings, weights=weights[:1], device="cpu")
+    settings = CPU.changed(source_fps=Fraction(4))
+    made = preview(folder, tmp_path / "s.png", settings, PreviewOptions(weights=weights[:1]))
     assert made.seconds == 1
 
 
@@ -193,5 +198,5 @@ def test_what_cannot_be_is_refused(tmp_path: Path, weights: list[str]) -> None:
         ((tmp_path / "nothing.mp4", tmp_path / "s.png"), {}, "no such file"),
     ):
         with pytest.raises(SafaError, match=said):
-            preview(*arguments, weights=weights[:1], device="cpu", **options)  # type: ignore[arg-type]
+            preview(*arguments, CPU, PreviewOptions(weights=weights[:1], **options))  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

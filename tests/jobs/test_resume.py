@@ -12,10 +12,9 @@ import pytest
 from safa.checkpoint import Checkpoint
 from safa.engine import process_memory
 from safa.errors import JournalMismatch, OutputError, SafaError
-from safa.jobs import upscale as convert
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
+from safa.options import ReadOptions, UpscaleSettings
 from safa.upscaler.memory_budget import FREE_SHARE
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
@@ -50,7 +49,7 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
 ) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 4)
     source = write_clip(tmp_path / "in.mp4", frames=8)
     upscale(source, tmp_path / "whole.mp4", upscaler=upscaler)
     for frame in (6, 13):
@@ -74,7 +73,7 @@ def test_work_of_another_kind_of_processor_is_not_mixed_in(
         with pytest.raises(JournalMismatch, match=r"made with another engine \(.*OpenCV [\d.]+ .*\)"):
             upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("safa.jobs.job.cv2.getCPUFeaturesLine", lambda: "SSE SSE2 SSE3 *SSE4.1 *AVX2?")
+        elsewhere.setattr("safa.jobs.report.cv2.getCPUFeaturesLine", lambda: "SSE SSE2 SSE3 *SSE4.1 *AVX2?")
         with pytest.raises(JournalMismatch, match="made with another engine"):
             upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler).resumed_frames == 4
@@ -82,7 +81,7 @@ def test_work_of_another_kind_of_processor_is_not_mixed_in(
 
 def stopped_job(folder: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The source of a job to out.mp4 that stopped after 5 of 7 frames, with segments of 2."""
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source = write_clip(folder / "in.mp4", frames=4)
     with pytest.raises(Stopped):
         upscale(source, folder / "out.mp4", upscaler=upscaler, on_progress=crash_at(5))  # type: ignore[arg-type]
@@ -108,7 +107,7 @@ def test_a_job_stopped_before_its_check_is_not_finished(
         raise KeyboardInterrupt
 
     source = write_clip(tmp_path / "in.mp4", frames=2)
-    monkeypatch.setattr("safa.jobs.job.verify", stop)
+    monkeypatch.setattr("safa.jobs.report.verify", stop)
     with pytest.raises(KeyboardInterrupt, match="3 finished frames are kept"):
         upscale(source, tmp_path / name, upscaler=upscaler)
     monkeypatch.undo()
@@ -123,9 +122,9 @@ def test_a_film_among_its_pictures_goes_on(tmp_path: Path, upscaler: Upscaler, m
 
     for number in range(2):
         save_picture(np.full((8, 8, 3), 60 * number + 40, np.uint8), tmp_path / f"{number}.png")
-    settings = UpscaleSettings(source_fps=Fraction(10))
+    settings = UpscaleSettings(reading=ReadOptions(source_fps=Fraction(10)))
     with monkeypatch.context() as patch:
-        patch.setattr("safa.jobs.job.verify", stop)
+        patch.setattr("safa.jobs.report.verify", stop)
         with pytest.raises(KeyboardInterrupt):
             upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
     report = upscale(tmp_path, tmp_path / "out.mp4", settings=settings, upscaler=upscaler)
@@ -163,7 +162,7 @@ def with_free(monkeypatch: pytest.MonkeyPatch, network_bytes: float) -> Upscaler
 
 
 def test_a_resumed_job_keeps_its_tiles_whatever_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source, settings = strip_of_film(tmp_path), UpscaleSettings(codec="ffv1")
     cost = with_free(monkeypatch, 1 << 30).engine.bytes_per_pixel(2)
     little, plenty = cost * 64 * 144, 1 << 30
@@ -189,7 +188,7 @@ def test_a_resumed_job_keeps_its_tiles_whatever_is_free(tmp_path: Path, monkeypa
 
 
 def test_kept_work_that_took_more_than_there_is_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source, output = strip_of_film(tmp_path), tmp_path / "out.mp4"
     plenty = with_free(monkeypatch, 1 << 30)
     little = with_free(monkeypatch, plenty.engine.bytes_per_pixel(2) * 64 * 112)
@@ -201,7 +200,7 @@ def test_kept_work_that_took_more_than_there_is_is_told(tmp_path: Path, monkeypa
 
 
 def test_smaller_tiles_after_memory_ran_out_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source, output = strip_of_film(tmp_path), tmp_path / "out.mp4"
     short = with_free(monkeypatch, 1 << 30)
     encode = short.engine.encode_frame
@@ -254,13 +253,13 @@ def test_nobody_joins_what_is_being_joined(tmp_path: Path, monkeypatch: pytest.M
     refused: list[str] = []
 
     def joining(*arguments: Any) -> Any:
-        monkeypatch.setattr("safa.jobs.job.mux", mux)
+        monkeypatch.setattr("safa.jobs.report.mux", mux)
         with pytest.raises(OutputError, match="in use") as refusal:
             upscale(source, output, rate=1, upscaler=upscaler)
         refused.append(str(refusal.value))
         return mux(*arguments)
 
-    monkeypatch.setattr("safa.jobs.job.mux", joining)
+    monkeypatch.setattr("safa.jobs.report.mux", joining)
     assert upscale(source, output, rate=1, upscaler=upscaler).verification.ok
     assert len(refused) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]

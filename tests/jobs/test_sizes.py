@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.film import Request
-from safa.cluster.job import ClusterJob, Listeners
+from safa.cluster.open_job import ClusterRequest
+from safa.cluster.scheduler import Scheduler
 from safa.errors import JournalMismatch, OutputError, SafaError
-from safa.jobs import upscale as convert
-from safa.jobs.batch import upscale_many
+from safa.jobs.batch import BatchEvents, upscale_many
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
+from safa.jobs.weights_selection import LoadedNetwork
+from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, span_of
 from safa.video.read.folder import open_reader
 from safa.video.read.options import ReadOptions
@@ -95,7 +95,9 @@ def test_any_source_at_any_scale_in_any_codec(
     for number in range(2):
         values = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
         save_picture(values, place / "in" / f"{number}.png")
-    settings = UpscaleSettings(rate=1, source_fps=Fraction(10), codec=codec, scale=scale, preset=fastest(codec))
+    settings = UpscaleSettings(
+        rate=1, codec=codec, scale=scale, preset=fastest(codec), reading=ReadOptions(source_fps=Fraction(10))
+    )
     target = place / ("out/%d.png" if suffix == ".png" else f"out{suffix}")
     exact = [
         max(-(-side // multiple), math.floor(side * Fraction(scale) / multiple + Fraction(1, 2))) * multiple
@@ -127,7 +129,7 @@ def test_the_pictures_are_those_of_between(tmp_path: Path, upscaler: Upscaler) -
     inputs = [np.random.default_rng(k).integers(0, 256, (18, 22, 4)).astype(np.uint16) * 257 for k in range(2)]
     for number, values in enumerate(inputs):
         save_picture(values, folder / f"{number}.png")
-    settings = UpscaleSettings(source_fps=Fraction(10), scale=1.5, cuts=False)
+    settings = UpscaleSettings(scale=1.5, cuts=False, reading=ReadOptions(source_fps=Fraction(10)))
     upscale(folder, tmp_path / "out" / "%d.png", settings=settings, upscaler=upscaler)
     expected = upscaler.between(inputs[0], inputs[1], [0, 0.5, 1], size="33x27")
     for number, picture in enumerate(expected, 1):
@@ -193,7 +195,7 @@ def test_a_stopped_job_equals_an_uninterrupted_one_and_a_cluster(
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     checkpoint = Checkpoint.of(network, "tiny")
     upscaler = Upscaler(checkpoint, device="cpu")
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 4)
     settings = UpscaleSettings(codec="ffv1", **size)
     source = write_clip(tmp_path / "in.mp4", frames=6)
     upscale(source, tmp_path / "whole.mkv", settings=settings, upscaler=upscaler)
@@ -205,9 +207,9 @@ def test_a_stopped_job_equals_an_uninterrupted_one_and_a_cluster(
         with pytest.raises(JournalMismatch, match="--restart"):
             upscale(source, output, settings=changed, upscaler=upscaler)
     assert upscale(source, output, settings=settings, upscaler=upscaler).resumed_frames == 8
-    request = Request(settings, checkpoint.sha256, span=span_of(checkpoint.network.config))
+    request = ClusterRequest(settings, checkpoint.sha256, span=span_of(checkpoint.network.config))
     workers = LocalWorkers(checkpoint, last_first=True)
-    (outcome,) = ClusterJob(workers, request, Listeners()).run([(source, tmp_path / "parts.mkv")], {})
+    (outcome,) = Scheduler(workers, request, BatchEvents()).run([(source, tmp_path / "parts.mkv")], {})
     assert not outcome.failed
     whole, *others = ([f for _, f in video_frames(tmp_path / f"{n}.mkv")] for n in ("whole", "out", "parts"))
     assert len(whole) == 11
@@ -218,19 +220,19 @@ def test_a_stopped_job_equals_an_uninterrupted_one_and_a_cluster(
 def test_a_batch_does_not_take_another_size_for_its_result(tmp_path: Path, upscaler: Upscaler) -> None:
     (tmp_path / "out").mkdir()
     jobs = [(write_clip(tmp_path / "in.mp4", 1, sound=False), tmp_path / "out" / "in.mp4")]
-    (made,) = upscale_many(jobs, upscaler, UpscaleSettings(scale=2))
+    (made,) = upscale_many(jobs, UpscaleSettings(scale=2), LoadedNetwork(upscaler))
     assert not made.failed
-    (again,) = upscale_many(jobs, upscaler, UpscaleSettings(scale="2.0"))
+    (again,) = upscale_many(jobs, UpscaleSettings(scale="2.0"), LoadedNetwork(upscaler))
     assert (again.report, again.error) == (None, None)
     for other, named in (({"scale": 3}, "scale"), ({}, "scale"), ({"size": "96x64"}, "size and scale")):
-        (outcome,) = upscale_many(jobs, upscaler, UpscaleSettings(**other))  # type: ignore[arg-type]
+        (outcome,) = upscale_many(jobs, UpscaleSettings(**other), LoadedNetwork(upscaler))  # type: ignore[arg-type]
         assert f"made with another {named};" in str(outcome.error)
 
 
 def test_nothing_becomes_larger_than_4k_unasked(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safa.upscaler.size.LARGEST", (120, 80))
+    monkeypatch.setattr("safa.upscaler.resize.LARGEST", (120, 80))
     source, told = write_clip(tmp_path / "in.mp4", 1), list[str]()
     report = upscale(source, tmp_path / "a.mp4", upscaler=upscaler, on_warning=told.append)
     assert (report.width, report.height) == (120, 80)
@@ -256,13 +258,15 @@ def test_settings_are_written_one_way() -> None:
 
 
 def test_smaller_results_take_smaller_encoders(tmp_path: Path) -> None:
-    from safa.jobs.prepare import prepare_job
+    from safa.jobs.plan import prepare_job
     from safa.video.read.folder import open_reader
 
     source = write_clip(tmp_path / "in.mp4", 1, size=(640, 360))
     plans = []
     for scale in (1, 2, 4):
         with open_reader(source) as reader:
-            plans.append(prepare_job(reader, source, tmp_path / "out.mp4", UpscaleSettings(scale=scale), 2 << 30).plan)
-    assert [plan.aside for plan in plans] == sorted(plan.aside for plan in plans)
-    assert plans[0].aside < plans[2].aside / 4
+            plans.append(
+                prepare_job(reader, source, tmp_path / "out.mp4", UpscaleSettings(scale=scale), 2 << 30).memory
+            )
+    assert [plan.reserved for plan in plans] == sorted(plan.reserved for plan in plans)
+    assert plans[0].reserved < plans[2].reserved / 4

@@ -15,8 +15,8 @@ from safa.checkpoint import Checkpoint, save_checkpoint
 from safa.engine import process_memory
 from safa.errors import SafaError
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
+from safa.options import ReadOptions, UpscaleSettings, WeightsSpec
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
 from safa.video.read.pictures import load_picture, save_picture
@@ -61,7 +61,7 @@ def test_any_frame_rate(tmp_path: Path, upscaler: Upscaler) -> None:
 
 
 def test_start_and_end_select_frames(tmp_path: Path, upscaler: Upscaler) -> None:
-    settings = UpscaleSettings(rate=1, start=Fraction(1, 5), end=Fraction(4, 10))
+    settings = UpscaleSettings(rate=1, reading=ReadOptions(start=Fraction(1, 5), end=Fraction(4, 10)))
     source = write_clip(tmp_path / "in.mp4", frames=6)
     assert upscale(source, tmp_path / "out.mp4", settings=settings, upscaler=upscaler).frames == 2
 
@@ -90,15 +90,23 @@ def test_progress_counts_to_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rate": 8, "settings": UpscaleSettings()}, "Both rate and settings"),
         ({"weights": "best"}, "and so is weights; give those to safa.load"),
         ({"device": "cpu", "memory": 1 << 30}, "and so is device and memory"),
         ({"engine": "torch"}, "and so is engine"),
+        ({"settings": UpscaleSettings(weights=WeightsSpec("best"))}, "weights or compute options in the settings"),
     ],
 )
 def test_no_argument_is_ignored(tmp_path: Path, upscaler: Upscaler, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SafaError, match=message):
         upscale(tmp_path / "in.mp4", tmp_path / "out.mp4", upscaler=upscaler, **arguments)
+
+
+def test_keywords_change_the_settings(tmp_path: Path, upscaler: Upscaler) -> None:
+    source, settings = write_clip(tmp_path / "in.mp4", frames=2), UpscaleSettings(fps=Fraction(60), scale=1)
+    report = upscale(source, tmp_path / "out.mp4", settings, rate=3, upscaler=upscaler)
+    assert (report.frames, report.width) == (4, WIDTH)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rates'"):
+        upscale(source, tmp_path / "out.mp4", rates=3, upscaler=upscaler)  # type: ignore[call-arg]
 
 
 def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -124,7 +132,7 @@ def test_a_folder_of_pictures_in_and_out(tmp_path: Path, upscaler: Upscaler) -> 
     for number in range(3):
         picture = np.full((9, 7, 4), 60 * number + 40, np.uint8)
         save_picture(picture, tmp_path / "in" / f"{number:03d}.png")
-    settings = UpscaleSettings(rate=2, source_fps=Fraction(10))
+    settings = UpscaleSettings(rate=2, reading=ReadOptions(source_fps=Fraction(10)))
     report = upscale(tmp_path / "in", tmp_path / "out" / "%04d.png", settings=settings, upscaler=upscaler)
     written = sorted((tmp_path / "out").iterdir())
     assert report.verification.ok
@@ -153,7 +161,7 @@ def test_a_result_that_fails_its_check_does_not_take_the_name(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = Verification({"frames": Check(3, 2, False)})
-    monkeypatch.setattr("safa.jobs.job.verify", lambda path, expected: failed)
+    monkeypatch.setattr("safa.jobs.report.verify", lambda path, expected: failed)
     report = upscale(write_clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4", upscaler=upscaler)
     assert not report.verification.ok
     assert report.output == tmp_path / "out.failed-check.mp4"

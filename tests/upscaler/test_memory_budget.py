@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safa.engine import process_memory as memory
 from safa.engine.process_memory import GIB, MIB, readable
 from safa.network.safa import Safa
-from safa.upscaler.memory_budget import BASE, plan_job
+from safa.options import parse_memory
+from safa.upscaler.memory_budget import BASE, plan_memory
 from safa.video.colour import Colour
-from safa.video.parse import parse_memory
 from safa.video.write.codecs import CODECS
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
@@ -107,9 +107,9 @@ def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None
 )
 def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height: int, codec: str) -> None:
     source = width * height // 16
-    plan = plan_job(ceiling, spec(width, height, codec), 3, source)
-    assert plan == plan_job(ceiling, spec(width, height, codec), 3, source)
-    smaller = plan_job(ceiling // 2, spec(width, height, codec), 3, source)
+    plan = plan_memory(ceiling, spec(width, height, codec), 3, source)
+    assert plan == plan_memory(ceiling, spec(width, height, codec), 3, source)
+    smaller = plan_memory(ceiling // 2, spec(width, height, codec), 3, source)
     assert smaller.economy >= plan.economy >= 1
     assert smaller.aside <= plan.aside
     if plan.economy < MOST_ECONOMY:
@@ -118,10 +118,10 @@ def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height
 
 def test_encoders_are_left_alone_unless_the_machine_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total", lambda: 64 * GIB)
-    assert plan_job(None, spec(7680, 4320), 3, 2073600).economy == 0
+    assert plan_memory(None, spec(7680, 4320), 3, 2073600).economy == 0
     monkeypatch.setattr(memory, "total", lambda: 8 * GIB)
-    assert plan_job(None, spec(1920, 1080), 3, 129600).economy == 0
-    assert plan_job(None, spec(7680, 4320), 3, 2073600).economy > 0
+    assert plan_memory(None, spec(1920, 1080), 3, 129600).economy == 0
+    assert plan_memory(None, spec(7680, 4320), 3, 2073600).economy > 0
 
 
 def test_encoders_take_less_from_level_to_level() -> None:

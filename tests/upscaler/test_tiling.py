@@ -229,7 +229,7 @@ def test_a_ceiling_that_cannot_be_met_names_the_least() -> None:
         OutOfMemory, match=r"Frames of 1920x1080 need a memory ceiling of at least [\d.]+[GM] here"
     ) as caught:
         Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=400 * MIB).tiles(1080, 1920)
-    from safa.video.parse import parse_memory
+    from safa.options import parse_memory
 
     least = parse_memory(str(caught.value).split("least ")[1].split()[0])
     assert Upscaler(Checkpoint.of(network, "tiny"), device="cpu", memory=least).tiles(1080, 1920)

@@ -98,7 +98,7 @@ def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.Mo
     for pair in range(4):
         window = looking.window([looking.encode(frames[k]) for k in windows[pair // 2]])
         times = [0.0, 0.5] if pair < 3 else [0.0, 0.5, 1.0]
-        expected += looking.at_times(window, times, place=pair - windows[pair // 2][0])
+        expected += looking.at_times(window, times, pair=pair - windows[pair // 2][0])
     asked = []
     encode_window = looking.engine.encode_window
     monkeypatch.setattr(looking.engine, "encode_window", lambda *all: asked.append(len(all[0])) or encode_window(*all))
@@ -196,8 +196,8 @@ def test_padding_is_the_edge_repeated(upscaler: Upscaler) -> None:
         (lambda u: u.window([u.encode(picture(0)), u.encode(picture(1))], [Fraction(1)]), "one for each"),
         (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), 1.5), "outside"),
         (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), float("nan")), "outside"),
-        (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, place=2), "no place 2"),
-        (lambda u: u.details(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, place=-1), "no place -1"),
+        (lambda u: u.at(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, pair=2), "no pair 2"),
+        (lambda u: u.details(u.pair(u.encode(picture(0)), u.encode(picture(1))), 0.5, pair=-1), "no pair -1"),
         (lambda u: list(u.stream([picture(0), "no picture"])), "is a str"),
         (lambda u: u.encode(np.zeros((4, 4), np.uint8)), "height,width,3"),
         (lambda u: u.encode(np.zeros((4, 4, 3), np.int64)), "uint8, uint16"),

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from safa.jobs.prepare import expected_frames
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.plan import expected_frames
+from safa.options import UpscaleSettings
 from safa.video.read.folder import open_reader
 from safa.video.read.options import ReadOptions
 from safa.video.read.reader import VideoReader

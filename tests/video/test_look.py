@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from safa.cli import facts
+from safa.cli import info
 from safa.errors import MediaError
 from safa.video import look, measures
 from safa.video.look import look_at
@@ -122,8 +122,8 @@ def test_cuts_of_a_long_video_are_told_from_parts_of_it(tmp_path: Path, monkeypa
     found = look_at(cut)
     assert (found.frames, found.cuts) == (48, None)
     assert found.cuts_per_minute == pytest.approx(60 * 25 / 12, rel=0.3)
-    assert facts.look_rows(found)[2][1].endswith("a minute in the parts looked at")
-    assert facts.look_rows(look_at(still))[2][1] == "none in the parts looked at"
+    assert info.look_rows(found)[2][1].endswith("a minute in the examined parts")
+    assert info.look_rows(look_at(still))[2][1] == "none in the examined parts"
 
 
 def test_a_video_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from safa.errors import MediaError, OutputError
 from safa.jobs.pipeline import run_pipeline
-from safa.upscaler.memory_budget import JobPlan
+from safa.upscaler.memory_budget import MemoryPlan
 from safa.video import pipes
 from safa.video.read.source import open_container
 
@@ -119,7 +119,7 @@ def test_a_failure_does_not_wait_for_a_stalled_source(stdin: int) -> None:
         yield
 
     with pytest.raises(OutputError, match="no space"):
-        run_pipeline(items(), pictures, lambda picture, shown: None, JobPlan(0, 0, 3, 4))
+        run_pipeline(items(), pictures, lambda picture, shown: None, MemoryPlan(0, 0, 3, 4))
 
 
 def test_frames_of_a_pipe_are_read(stdin: int) -> None:

@@ -10,8 +10,8 @@ import av
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.jobs.settings import UpscaleSettings
 from safa.jobs.upscale import upscale
+from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import Colour
 from safa.video.read.folder import open_reader

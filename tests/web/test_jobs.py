@@ -14,7 +14,6 @@ from PIL import Image
 
 from safa.errors import SafaError
 from safa.jobs import pipeline
-from safa.jobs import upscale as convert
 from safa.video.write.journal import work_folder
 from safa.web.jobs import CANCELLED, DONE, DRAFT, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
 from safa.web.options import DETAIL, Options, ResultPlan
@@ -224,7 +223,7 @@ def test_every_format_on_offer_can_be_made(store: JobStore, weights: Path, tmp_p
 def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     store: JobStore, clip: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 4)
     job, whole = make_job(store, clip), make_job(store, clip)
     workers = workers_of(store, weights)
     workers._stop = StopAfter(11)  # type: ignore[assignment]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safa.jobs.job import Report
 from safa.jobs.pipeline import Progress
+from safa.jobs.report import Report
 from safa.jobs.upscale import upscale
 from safa.web.jobs import DONE, ENDED, RUNNING, JobStore, WebJob
 from safa.web.worker import Workers

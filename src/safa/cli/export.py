@@ -1,4 +1,4 @@
-"""The command that writes the network for other programs: export."""
+"""The command that exports a network for other programs: export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from safa.cli.console import Json, Reporter, path_named, progress_bar
+from safa.cli.common import Json, Reporter, path_named, progress_bar
+from safa.formatting import format_quantity
 
 
 def export_command(
@@ -17,7 +18,7 @@ def export_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the network for other programs, checked against PyTorch at three sizes; see docs/export.md."""
+    """Export a network for other programs, checked against PyTorch at three sizes; see docs/export.md."""
     from safa.export import export_model
 
     reporter = Reporter(as_json)
@@ -33,6 +34,6 @@ def export_command(
     figures = {"largest_difference": found.largest, "image_difference": found.image, "runtime": made.runtime}
     reporter.event("done", output=str(made.folder), files=made.files, bytes=made.bytes, **figures)
     reporter.say(
-        f"{made.folder}: {len(made.files)} files, {made.bytes / 1e6:.1f} MB; largest difference from PyTorch "
+        f"{made.folder}: {len(made.files)} files, {format_quantity(made.bytes, 'B')}; largest difference from PyTorch "
         f"{found.largest:.1e} (images {found.image:.1e}) in {made.runtime}"
     )

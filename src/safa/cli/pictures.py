@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from safa.cli.console import (
+from safa.cli.common import (
     DetailOfWeights,
     Device,
     EngineName,
@@ -18,15 +19,12 @@ from safa.cli.console import (
     ScaleOption,
     SizeOption,
     SourceFps,
-    Weights,
+    WeightsOption,
     path_named,
     stdout,
 )
-from safa.cli.times import parse_selection, parse_slow
 from safa.errors import OutputError
 from safa.video.files import check_target
-from safa.video.parse import parse_memory, parse_time
-from safa.video.read.options import ReadOptions
 
 
 def between_command(
@@ -38,7 +36,7 @@ def between_command(
     ],
     scale: ScaleOption = None,
     size: SizeOption = None,
-    weights: Weights = "fast",
+    weights: WeightsOption = "fast",
     detail: DetailOfWeights = None,
     device: Device = "auto",
     engine: EngineName = "auto",
@@ -46,13 +44,14 @@ def between_command(
     memory: Memory = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the pictures at the given times between two pictures, enlarged.
+    """Interpolate between two pictures at the given times, and enlarge the results.
 
     Without --scale and --size they are four times as wide and high.
     """
-    ceiling = parse_memory(memory) if memory is not None else None
-    from safa.checkpoint import with_detail
-    from safa.upscaler.upscaler import load
+    from safa.options import ComputeOptions, WeightsSpec, parse_memory, parse_optional
+
+    compute = ComputeOptions(device, engine, precision, memory=parse_optional(parse_memory, memory))
+    from safa.jobs.weights_selection import load_network
     from safa.video.read.pictures import load_picture, save_picture
 
     pictures = load_picture(first), load_picture(second)
@@ -61,12 +60,11 @@ def between_command(
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file; give a folder for the results.")
     at = list(dict.fromkeys(at))
-    paths = [output / f"{first.stem}-{second.stem}-{time}.png" for time in _told_apart(at)]
+    paths = [output / f"{first.stem}-{second.stem}-{time}.png" for time in _distinct_names(at)]
     if output.is_dir():
         for path in paths:
             check_target(path, overwrite, [first, second])
-    named = weights if detail is None else with_detail(weights, detail)
-    upscaler = load(named, device, precision, engine, memory=ceiling)
+    upscaler = load_network(WeightsSpec(weights, detail).load_name(weights), compute)
     results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for path, picture in zip(paths, results, strict=True):
@@ -74,8 +72,8 @@ def between_command(
         stdout.print(escape(str(path)))
 
 
-def _told_apart(times: list[float]) -> list[str]:
-    """The times with four decimals, or as many as make them differ."""
+def _distinct_names(times: list[float]) -> list[str]:
+    """Return the times with four decimals, or as many as make them differ."""
     for decimals in range(4, 17):
         texts = [f"{time:.{decimals}f}" for time in times]
         if len(set(texts)) == len(texts):
@@ -85,21 +83,26 @@ def _told_apart(times: list[float]) -> list[str]:
 
 def compare_command(
     source: Annotated[Path, typer.Argument(parser=path_named, metavar="IN", help="The small video.")],
-    result: Annotated[Path, typer.Argument(parser=path_named, metavar="OUT", help="What 'safa upscale' made of it.")],
+    result: Annotated[Path, typer.Argument(parser=path_named, metavar="OUT", help="The result of 'safa upscale'.")],
     output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="PNG", help="Picture to write.")],
-    at: Annotated[str | None, typer.Option(help="Time in the source; the middle of the result if not given.")] = None,
-    slow: Annotated[str | None, typer.Option(metavar="X", help="What 'safa upscale' was given as --slow.")] = None,
-    start: Annotated[str | None, typer.Option(help="What it was given as --start.")] = None,
+    at: Annotated[str | None, typer.Option(help="Time in the source; by default the middle of the result.")] = None,
+    slow: Annotated[
+        str | None, typer.Option(metavar="X", help="Value of --slow that the result was made with.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Value of --start that the result was made with.")] = None,
     source_fps: SourceFps = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
-    moment = parse_time(at) if at is not None else None
-    options = ReadOptions(**parse_selection(source_fps, start))
+    from safa.options import parse_factor, parse_fps, parse_optional, parse_time
+    from safa.video.read.options import ReadOptions
+
+    moment, factor = parse_optional(parse_time, at), parse_optional(parse_factor, slow) or Fraction(1)
+    reading = ReadOptions(parse_optional(parse_fps, source_fps), parse_optional(parse_time, start))
     if output.suffix.lower() != ".png":
         raise OutputError(f"{output}: the picture is a PNG; give it a name that ends in .png.")
     check_target(output, overwrite, [source, result])
     from safa.video.read.pictures import save_picture, side_by_side
 
-    save_picture(side_by_side(source, result, moment, parse_slow(slow), options), output)
+    save_picture(side_by_side(source, result, moment, factor, reading), output)
     stdout.print(escape(str(output)))

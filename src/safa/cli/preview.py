@@ -1,14 +1,16 @@
-"""The command that tries a second of a video: preview."""
+"""The command that compares networks on an excerpt of a video: preview."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safa.cli.console import (
+from safa.cli.common import (
     CodecOption,
+    ComparedWeights,
     Crf,
     Deinterlace,
     Device,
@@ -26,11 +28,9 @@ from safa.cli.console import (
     SourceFps,
     path_named,
 )
-from safa.cli.times import check_source_fps, parse_rates, parse_selection
-from safa.video.parse import parse_memory, parse_time
 
 if TYPE_CHECKING:
-    from safa.jobs.preview import Tried
+    from safa.jobs.preview import PreviewedNetwork
 
 
 def preview_command(
@@ -38,18 +38,18 @@ def preview_command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", parser=path_named, metavar="PNG", help="Sheet to write; IN-preview.png here if not given."
+            "--output", "-o", parser=path_named, metavar="PNG", help="Picture to write; IN-preview.png here by default."
         ),
     ] = None,
-    at: Annotated[str | None, typer.Option(help="Where it begins, such as 62.5; a lively part if not given.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Begin at this time, such as 62.5; by default where much moves.")
+    ] = None,
     rate: Rate = None,
     fps: Fps = None,
     slow: Slow = None,
     scale: ScaleOption = None,
     size: SizeOption = None,
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Name or file; may be repeated. All shipped ones if not given.")
-    ] = None,
+    weights: ComparedWeights = None,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -63,27 +63,45 @@ def preview_command(
 ) -> None:
     """Try a second or two of a video with each of the weights, beside bicubic enlargement.
 
-    Writes a sheet (PNG) and a clip (MP4 of the same name), and says how long the whole file would take with the same
-    options. It takes seconds: of large frames the middle is shown.
+    Writes a picture (PNG) and a clip (MP4 of the same name), and estimates how long the whole file would take with the
+    same options. This takes seconds: only the middle of large frames is shown.
     """
-    rates = parse_rates(rate, fps, slow)
-    check_source_fps(source_fps, [source])
-    begin = parse_time(at) if at is not None else None
-    ceiling = parse_memory(memory) if memory is not None else None
-    from safa.jobs.preview import preview as run
-    from safa.jobs.settings import UpscaleSettings
+    from safa.options import (
+        ComputeOptions,
+        UpscaleSettings,
+        check_source_fps,
+        parse_factor,
+        parse_fps,
+        parse_memory,
+        parse_optional,
+        parse_rates,
+        parse_time,
+    )
+    from safa.video.read.options import ReadOptions
 
-    choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "deinterlace": deinterlace}
-    settings = UpscaleSettings(**rates, **parse_selection(source_fps), **choices)  # type: ignore[arg-type]
+    rates = parse_rates(rate, fps)
+    check_source_fps(source_fps, [source])
+    settings = UpscaleSettings(
+        *rates,
+        slow=parse_optional(parse_factor, slow) or Fraction(1),
+        scale=scale,
+        size=size,
+        codec=codec,
+        crf=crf,
+        reading=ReadOptions(source_fps=parse_optional(parse_fps, source_fps), deinterlace=deinterlace),
+        compute=ComputeOptions(device, engine, precision, memory=parse_optional(parse_memory, memory)),
+    )
+    begin = parse_optional(parse_time, at)
+    from safa.jobs.preview import PreviewOptions
+    from safa.jobs.preview import preview as run
+
     reporter = Reporter(as_json)
 
-    def report(one: Tried) -> None:
-        reporter.say(f"{one.weights}: {one.told()}")
+    def report(network: PreviewedNetwork) -> None:
+        reporter.say(f"{network.weights}: {network.told()}")
 
     sheet = output or Path(f"{source.stem}-preview.png")
-    options = {"device": device, "engine": engine, "precision": precision, "memory": ceiling, "on_tried": report}
-    options["overwrite"] = overwrite
-    made = run(source, sheet, at=begin, settings=settings, weights=weights, **options)  # type: ignore[arg-type]
+    made = run(source, sheet, settings, PreviewOptions(begin, weights, overwrite=overwrite), report)
     reporter.event("preview", **made.to_dict())
     reporter.say(f"shown: {made.note}")
     reporter.say(f"{made.sheet}")

@@ -1,14 +1,15 @@
-"""The command that enlarges videos and makes them smoother: upscale."""
+"""The command that enlarges videos and raises their frame rate: upscale."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from safa.cli.console import (
+from safa.cli.common import (
     INTERRUPTED,
     AutoWeights,
     CodecOption,
@@ -26,20 +27,42 @@ from safa.cli.console import (
     SizeOption,
     Slow,
     SourceFps,
+    UpscaleReporter,
     path_named,
     progress_bar,
     stderr,
     stdout,
 )
-from safa.cli.progress import UpscaleReporter
-from safa.cli.times import check_source_fps, parse_rates, parse_selection
 from safa.errors import SafaError
-from safa.video.parse import parse_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safa.cluster import ClusterSettings
-    from safa.jobs.batch import Outcome
-    from safa.jobs.weights import Networks
+    from safa.jobs.batch import BatchEvents, Files, Outcome
+    from safa.jobs.weights_selection import Networks
+    from safa.options import RunOptions, UpscaleSettings
+
+EXAMPLES = {
+    "What it would make, and how long that takes": "safa upscale clip.mp4 -o clip-4x.mp4 --dry-run",
+    "An old DVD": "safa upscale dvd.vob -o dvd-2x.mkv --scale 2",
+    "A clip from a phone": "safa upscale phone.mp4 -o phone-60.mp4 --scale 2 --fps 60",
+    "A screen recording": "safa upscale screen.mkv -o screen-2x.mp4 --scale 2 --rate 1 --crf 14 --detail 0",
+    "Animation": "safa upscale cartoon.mp4 -o cartoon-4x.mp4 --dedup",
+    "Drone footage": "safa upscale drone.mp4 -o drone-2x.mp4 --scale 2 --codec h265 --memory 4G",
+    "Slow motion": "safa upscale jump.mp4 -o jump-slow.mp4 --slow 4 --rate 4",
+    "24 to 60 frames per second, same size": "safa upscale film.mp4 -o film-60.mp4 --fps 60 --scale 1",
+    "A part of a file": "safa upscale holiday.mp4 -o part.mp4 --start 1:02.5 --end 1:10",
+    "A folder overnight": "safa upscale holidays -o holidays-large --scale 2",
+    "Something to watch after Ctrl-C": "safa upscale film.mp4 -o film-60.mp4 --fps 60 --scale 1 --finish",
+}
+"""Examples at the end of --help; docs/recipes.md explains them."""
+
+
+def epilog() -> str:
+    """Return the examples for typer; the mark at the beginning keeps the lines as they are."""
+    lines = [f"{what}:\n  {command}" for what, command in EXAMPLES.items()]
+    return "\b\nExamples:\n" + "\n".join(lines)
 
 
 def upscale_command(
@@ -65,7 +88,7 @@ def upscale_command(
     memory: Memory = None,
     codec: CodecOption = None,
     crf: Crf = None,
-    preset: Annotated[str, typer.Option(help="The encoder's speed preset.")] = "medium",
+    preset: Annotated[str, typer.Option(help="Speed preset of the encoder.")] = "medium",
     source_fps: SourceFps = None,
     start: Annotated[str | None, typer.Option(help="Begin at this time, such as 62.5 or 1:02.5.")] = None,
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
@@ -76,96 +99,115 @@ def upscale_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Delete the kept work of an interrupted run.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be made and how long it takes; make nothing.")
+        bool, typer.Option("--dry-run", help="Report what would be made and how long it takes; make nothing.")
     ] = False,
     finish: Annotated[
         bool,
-        typer.Option("--finish", help="Join what a stopped run has finished into OUT.so-far.mp4; it can still go on."),
+        typer.Option("--finish", help="Join the finished part of a stopped run into OUT.so-far.mp4; it can continue."),
     ] = False,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use a Ray cluster: auto, host:port or ray://host:port.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Cluster: number of workers; as many as it has room for if not given.")
+        int | None, typer.Option(min=1, help="Cluster: number of workers; by default as many as it has room for.")
     ] = None,
     cpus_per_worker: Annotated[
-        float | None, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker; 1 if not given.")
+        float | None, typer.Option(min=0.1, help="Cluster: processors, and threads, of a worker; 1 by default.")
     ] = None,
     gpus_per_worker: Annotated[
-        float | None, typer.Option(min=0, help="Cluster: GPUs of a worker; 1 where there are any.")
+        float | None, typer.Option(min=0, help="Cluster: GPUs of a worker; 1 by default if there are any.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enlarge a video and make it smoother; sound is kept.
+    """Enlarge a video and raise its frame rate; the sound is kept.
 
-    Without --scale and --size the result is four times as wide and high, but no more than 4K.
+    Without --scale and --size the result is four times as wide and high, but at most 4K.
 
-    The same command goes on where an interrupted one stopped; with --finish it makes a file to watch meanwhile. Of a
-    folder every video is upscaled, except in folders that this command has filled before; what was finished with the
-    same settings is skipped. With --source-fps its pictures are upscaled instead.
+    The same command continues where an interrupted one stopped; with --finish it makes a file to watch meanwhile. Every
+    video in a folder is upscaled, except in folders that this command has filled before; files that were finished with
+    the same settings are skipped. With --source-fps, the pictures in a folder are upscaled instead.
     """
-    rates = parse_rates(rate, fps, slow)
+    from safa.options import (
+        ComputeOptions,
+        RunOptions,
+        UpscaleSettings,
+        WeightsSpec,
+        check_source_fps,
+        parse_factor,
+        parse_fps,
+        parse_memory,
+        parse_optional,
+        parse_rates,
+        parse_time,
+    )
+    from safa.video.read.options import ReadOptions
+
+    rates = parse_rates(rate, fps)
+    factor = parse_optional(parse_factor, slow) or Fraction(1)
     shape = {"--workers": workers, "--cpus-per-worker": cpus_per_worker, "--gpus-per-worker": gpus_per_worker}
     for name, value in shape.items():
         if value is not None and cluster is None:
             raise SafaError(f"{name} is for clusters; add --cluster, or leave it out.")
     if dry_run and cluster is not None:
-        raise SafaError("How long a cluster takes cannot be estimated; leave out --dry-run or --cluster.")
+        raise SafaError("The time on a cluster cannot be estimated; leave out --dry-run or --cluster.")
     if finish and (cluster is not None or dry_run or restart):
         raise SafaError("--finish only joins finished work; leave out --cluster, --dry-run and --restart.")
     check_source_fps(source_fps, sources)
-    selection = parse_selection(source_fps, start, end)
-    ceiling = parse_memory(memory) if memory is not None else None
-    from safa.cli.dry_run import forecast_all
-    from safa.cli.so_far import join_all
-    from safa.jobs.batch import Outcome, holds_videos, plan_batch, skipped_files, upscale_many
-    from safa.jobs.settings import UpscaleSettings
-    from safa.jobs.upscale import upscale as run
-    from safa.jobs.weights import Networks
+    reading = ReadOptions(
+        source_fps=parse_optional(parse_fps, source_fps),
+        start=parse_optional(parse_time, start),
+        end=parse_optional(parse_time, end),
+        deinterlace=deinterlace,
+    )
+    compute = ComputeOptions(device, engine, precision, memory=parse_optional(parse_memory, memory))
+    from safa.jobs.batch import forecast_many, holds_videos, join_many, plan_batch, skipped_files, upscale_many
+    from safa.jobs.weights_selection import Networks
 
-    choices = {"scale": scale, "size": size, "codec": codec, "crf": crf, "preset": preset, "audio": audio}
-    choices |= {"deinterlace": deinterlace, "cuts": cuts, "dedup": dedup}
-    settings = UpscaleSettings(**rates, **selection, **choices)  # type: ignore[arg-type]
+    settings = UpscaleSettings(
+        *rates,
+        slow=factor,
+        scale=scale,
+        size=size,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        audio=audio,
+        cuts=cuts,
+        dedup=dedup,
+        reading=reading,
+        weights=WeightsSpec(weights, detail),
+        compute=compute,
+    )
     # Where standard output carries the video, messages go to standard error.
     out = stderr if str(output) == "-" else stdout
-    common: dict[str, Any] = {"settings": settings, "overwrite": overwrite, "restart": restart}
     pictures = source_fps is not None
     several = len(sources) > 1 or holds_videos(sources[0], output, pictures)
+    run = RunOptions(overwrite, restart, is_batch=several)
     jobs = plan_batch(sources, output, codec, pictures=pictures) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         label = f"{len(jobs)} files" if several and cluster is not None else None
         reporter = UpscaleReporter(as_json, out, bar, label)
-        networks = Networks(weights, detail, device, engine, precision, ceiling, reporter.weights)
+        # Scripts do not wait for an estimate that they did not ask for.
+        events = reporter.events(with_forecast=as_json or (out.is_terminal and stderr.is_terminal))
+        networks = Networks(settings.weights, compute, reporter.weights)
         for sentence in skipped_files(sources, output) if several else ():
             reporter.warn(sentence)
         if dry_run:
-            forecast_all(jobs, several, networks.for_source, settings, overwrite, restart, reporter)
+            _exit_if_failed(forecast_many(jobs, settings, networks, run, _only_outcomes(reporter.outcome)))
             return
         if finish:
-            join_all(jobs, several, networks.for_source, settings, reporter)
+            outcomes = join_many(jobs, settings, networks, run, _only_outcomes(reporter.joined))
+            reporter.say("the same command without --finish continues where it stopped")
+            _exit_if_failed(outcomes)
             return
-        events: dict[str, Any] = {"on_progress": reporter.progress, "on_warning": reporter.warn}
-        events["on_tiles"] = reporter.tiles
-        # Programs and scripts do not wait for an estimate that they did not ask for.
-        if as_json or (out.is_terminal and stderr.is_terminal):
-            events["on_forecast"] = reporter.forecast
         try:
             if cluster is not None:
                 from safa.cluster import ClusterSettings, WorkerShape
 
-                workers_shape = WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker)
-                where = ClusterSettings(cluster, workers_shape, device, engine, precision, ceiling)
-                outcomes = _on_cluster(jobs, where, networks, reporter, is_batch=several, **common)
-            elif several:
-                listeners: dict[str, Any] = {"on_start": reporter.start, "on_outcome": reporter.outcome, **events}
-                outcomes = upscale_many(jobs, networks.for_source, **common, **listeners)
+                where = ClusterSettings(cluster, WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker))
+                outcomes = _upscale_on_cluster(jobs, where, settings, networks, run, events)
             else:
-                reporter.start(*jobs[0])
-                network: dict[str, Any] = {"weights": weights, "detail": detail, "device": device, "engine": engine}
-                network |= {"precision": precision, "memory": ceiling, "on_weights": reporter.weights}
-                source, target = jobs[0]
-                outcomes = [Outcome(source, target, run(source, target, **network, **common, **events))]
-                reporter.outcome(outcomes[0])
+                outcomes = upscale_many(jobs, settings, networks, run, events)
         except SafaError as error:
             reporter.event("failed", source=str(sources[0]), output=str(output), error=str(error))
             raise
@@ -173,28 +215,37 @@ def upscale_command(
             reporter.event("stopped", kept=str(stop))
             stderr.print(f"safa: stopped; {escape(str(stop) or 'nothing was written')}.")
             raise SystemExit(INTERRUPTED) from None
-    failed = sum(outcome.failed for outcome in outcomes)
     if several:
-        reporter.summary(len(outcomes), failed)
-    if failed:
+        reporter.summary(len(outcomes), sum(outcome.failed for outcome in outcomes))
+    _exit_if_failed(outcomes)
+
+
+def _only_outcomes(on_outcome: Callable[[Outcome], None]) -> BatchEvents:
+    from safa.jobs.batch import BatchEvents
+
+    return BatchEvents(on_outcome=on_outcome)
+
+
+def _exit_if_failed(outcomes: list[Outcome]) -> None:
+    if any(outcome.failed for outcome in outcomes):
         raise SystemExit(1)
 
 
-def _on_cluster(
-    jobs: list[tuple[Path, Path]],
+def _upscale_on_cluster(
+    jobs: list[Files],
     cluster: ClusterSettings,
+    settings: UpscaleSettings,
     networks: Networks,
-    reporter: UpscaleReporter,
-    **common: Any,
+    run: RunOptions,
+    events: BatchEvents,
 ) -> list[Outcome]:
-    """The jobs, those with the same weights together."""
-    from safa.cluster import Listeners, upscale_on_cluster
+    """Do jobs with the same weights together."""
+    from safa.cluster import upscale_on_cluster
 
-    listeners = Listeners(reporter.start, reporter.outcome, reporter.progress, reporter.warn)
-    groups: dict[str, list[tuple[Path, Path]]] = {}
+    groups: dict[str, list[Files]] = {}
     for job in jobs:
         groups.setdefault(networks.name_for(job[0]), []).append(job)
     outcomes = []
-    for name, some in groups.items():
-        outcomes += upscale_on_cluster(some, cluster, weights=name, listeners=listeners, **common)
+    for name, group in groups.items():
+        outcomes += upscale_on_cluster(group, cluster, settings, name, run, events)
     return outcomes

@@ -1,4 +1,4 @@
-"""What each segment is made from: the driver's pass over the source, which computes no picture."""
+"""The plan of each segment: what it is made from, found by one pass over the source that makes no picture."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ from fractions import Fraction
 
 import numpy as np
 
-from safa.jobs.settings import UpscaleSettings
+from safa.formatting import format_clock
+from safa.options import UpscaleSettings
 from safa.video.read.info import Frame
 from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import PAIR, Span, Window
 from safa.video.write.segments import ticks_of
 
-# Frames decoded before the first one that is needed: the deinterlacing filter looks back.
+# Frames decoded before the first one that is needed, because the deinterlacing filter uses them.
 PREROLL = 3
 
 
 @dataclass(frozen=True)
-class Needed:
-    """A source frame: its place in the source from 0, its time in the file in seconds, CRC-32 of its pixels."""
+class NeededFrame:
+    """A source frame of a segment.
+
+    Args:
+        number: its index in the source.
+        time: in seconds, as stored in the file.
+        checksum: CRC-32 of its pixels.
+    """
 
     number: int
     time: Fraction
@@ -31,8 +38,12 @@ class Needed:
 
 @dataclass(frozen=True)
 class PicturePlan:
-    """One output frame: at ``t`` between the source frames ``first`` and ``second``, made from those in ``window``; all
-    by their numbers. Where the two are the same frame, that frame is enlarged by itself.
+    """An output frame at ``t`` between two source frames; if both are the same, that frame is only enlarged.
+
+    Args:
+        first, second: indices of the two source frames.
+        t: in [0, 1].
+        window: indices of the source frames that the network sees.
     """
 
     first: int
@@ -43,52 +54,66 @@ class PicturePlan:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """All that a segment depends on beside the source's pixels and the network.
+    """Everything that a segment depends on, apart from the source's pixels and the network.
 
-    Output frame ``first_frame + k`` is shown from ``ticks[k]`` on and made as ``parts[k]`` says. ``needed`` are the
-    source frames it takes, in order, ``seek`` the time in the file to decode from, ``start`` and ``stop`` the times in
-    the output of the first and last frame; all in seconds.
+    Args:
+        number: of the segment.
+        first_frame: index of its first output frame.
+        ticks: times of the output frames in units of the output's time base.
+        pictures: how the output frames are made.
+        needed: the source frames, in order.
+        seek: time in the file, in seconds, from which to decode.
+        start, stop: times of the first and last output frame in seconds.
     """
 
     number: int
     first_frame: int
     ticks: tuple[int, ...]
-    parts: tuple[PicturePlan, ...]
-    needed: tuple[Needed, ...]
+    pictures: tuple[PicturePlan, ...]
+    needed: tuple[NeededFrame, ...]
     seek: Fraction
     start: Fraction
     stop: Fraction
 
     def describe(self) -> str:
-        """For messages: which part of the film this is."""
+        """Return number, frames and times of the segment as text."""
         last = self.first_frame + len(self.ticks) - 1
-        return (
-            f"segment {self.number} (frames {self.first_frame} to {last}, {_clock(self.start)} to {_clock(self.stop)})"
-        )
+        times = f"{format_clock(self.start)} to {format_clock(self.stop)}"
+        return f"segment {self.number} (frames {self.first_frame} to {last}, {times})"
 
 
 class Planner:
-    """One pass over the source. ``frames`` and ``end`` (seconds) are complete once ``plans`` is exhausted."""
+    """Plans the segments of a job in one pass over the source.
+
+    Args:
+        time_base: of the output.
+        frames_per_segment: number of output frames in a segment.
+        span: of the network's windows.
+
+    Attributes:
+        frames: output frames planned so far.
+        end: time in seconds until which the last output frame is shown, once all are planned.
+    """
 
     def __init__(
         self, settings: UpscaleSettings, time_base: Fraction, frames_per_segment: int, span: Span = PAIR
     ) -> None:
         self.frames = 0
-        """Output frames planned so far."""
         self.end: Fraction | None = None
         self._settings = settings
         self._time_base = time_base
         self._length = frames_per_segment
         self._span = span
-        self._times: dict[int, Fraction] = {}  # of source frames that the open segment may still need
-        self._needed: dict[int, Needed] = {}
+        self._times: dict[int, Fraction] = {}  # of source frames that the current segment may still need
+        self._needed: dict[int, NeededFrame] = {}
 
     def plans(self, frames: Iterable[Frame], origin: Fraction, wants: Callable[[int], bool]) -> Iterator[SegmentPlan]:
-        """A plan for every segment whose frames ``wants`` says are still to be made, as soon as it is settled.
+        """Yield a plan for every segment that is still to be made, as soon as it is known.
 
         Args:
-            frames: of the whole source, as the reader gives them; ``origin`` is the reader's.
-            wants: the journal's.
+            frames: all source frames.
+            origin: of the reader, added to the frames' times.
+            wants: returns whether an output frame is still to be made.
         """
         timeline = self._settings.timeline()
         pictures: list[tuple[OutputTime, PicturePlan]] = []
@@ -97,7 +122,7 @@ class Planner:
         cuts, dedup = self._settings.cuts, self._settings.dedup
         for window in plan_windows(self._noted(frames, origin), timeline, cuts, dedup, self._span):
             numbers = tuple(frame.number for frame in window.frames)
-            for first, second, moment, t in _pictures_of(window):
+            for first, second, moment, t in _output_frames(window):
                 last = ticks_of(moment.time, self._time_base, last)
                 self.frames = moment.number + 1
                 if wants(moment.number):
@@ -121,10 +146,10 @@ class Planner:
     def _need(self, window: Window[OutputTime]) -> None:
         for frame in window.frames:
             if frame.number not in self._needed:
-                self._needed[frame.number] = Needed(frame.number, self._times[frame.number], checksum(frame.image))
+                self._needed[frame.number] = NeededFrame(frame.number, self._times[frame.number], checksum(frame.image))
 
     def _forget(self, number: int) -> None:
-        """Source frames that no later segment needs."""
+        """Forget source frames that no later segment needs."""
         self._times = {n: time for n, time in self._times.items() if n >= number - PREROLL}
         self._needed = {n: needed for n, needed in self._needed.items() if n >= number}
 
@@ -133,28 +158,23 @@ class Planner:
         earliest = max(min(self._times), numbers[0] - PREROLL)
         first, last = pictures[0][0], pictures[-1][0]
         return SegmentPlan(
-            first.number // self._length,
-            first.number,
-            tuple(ticks),
-            tuple(picture for _, picture in pictures),
-            tuple(self._needed[number] for number in numbers),
-            self._times[earliest],
-            first.time,
-            last.time,
+            number=first.number // self._length,
+            first_frame=first.number,
+            ticks=tuple(ticks),
+            pictures=tuple(picture for _, picture in pictures),
+            needed=tuple(self._needed[number] for number in numbers),
+            seek=self._times[earliest],
+            start=first.time,
+            stop=last.time,
         )
 
 
-def _pictures_of(window: Window[OutputTime]) -> Iterator[tuple[int, int, OutputTime, float]]:
+def _output_frames(window: Window[OutputTime]) -> Iterator[tuple[int, int, OutputTime, float]]:
     for interval in window.intervals:
         for moment, t in interval.moments:
             yield interval.first.number, interval.second.number, moment, t
 
 
 def checksum(image: np.ndarray) -> int:
-    """CRC-32 of a picture: detects that it was decoded differently; it does not protect against tampering."""
+    """Return the CRC-32 of a picture, which detects that it was decoded differently, but not tampering."""
     return zlib.crc32(np.ascontiguousarray(image).data)
-
-
-def _clock(seconds: Fraction) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Renders segments, one after the other. A plain class: a pool makes an actor of it."""
+"""The worker, which renders one segment after the other. It is a plain class, of which the pool makes an actor."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ import cv2
 import numpy as np
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.excerpt import DecodeMismatch, Reading, all_frames, near_frames, windows_of
-from safa.cluster.inputs import Source
 from safa.cluster.plan import SegmentPlan
+from safa.cluster.segment_source import (
+    DecodeMismatch,
+    Reading,
+    SharedSource,
+    frames_from_keyframe,
+    frames_from_start,
+    windows_of,
+)
 from safa.engine.device import pick_device
+from safa.engine.images import Array
 from safa.engine.process_memory import total
 from safa.errors import SafaError
-from safa.jobs.job import engine_of
 from safa.jobs.pipeline import run_pipeline
-from safa.upscaler.memory_budget import TOTAL_SHARE, JobPlan, Share
-from safa.upscaler.upscaler import Array, Upscaler
+from safa.options import ComputeOptions
+from safa.upscaler.memory_budget import TOTAL_SHARE, MemoryPlan, TileBudget
+from safa.upscaler.upscaler import Upscaler, engine_of
 from safa.video.files import atomic_write
 from safa.video.schedule.timeline import OutputTime
 from safa.video.schedule.windows import Numbered, Window
@@ -37,30 +44,44 @@ from safa.video.write.segment_record import segment_name
 from safa.video.write.segments import SegmentEncoder, encoder_errors
 
 PROBE = "probe.part"
+"""File in the driver's work folder by which a worker recognises that folder."""
 
 
 @dataclass(frozen=True)
-class FilmContext:
-    """What all segments of a file have in common.
+class JobContext:
+    """Everything that the segments of a job have in common.
 
-    ``size`` is the source's height and width, that of the result is in ``spec``.
-    ``folder`` is the driver's work folder; a worker that finds ``token`` in its file ``PROBE`` sees the same folder.
+    Args:
+        source, reading: the source, and how it is read.
+        size: (height, width) of the source.
+        spec: of the output.
+        memory: how encoder and queues keep below the memory ceiling.
+        folder, token: the driver's work folder; a worker that finds the token in its file ``PROBE`` sees the same one.
+        tile_budget: of the run that began the job, if that was on one machine.
     """
 
-    source: Source
+    source: SharedSource
     reading: Reading
     size: tuple[int, int]
     spec: OutputSpec
-    plan: JobPlan
+    memory: MemoryPlan
     folder: Path
     token: str
-    share: Share | None = None
-    """That of the run which began the film, if it was on one machine."""
+    tile_budget: TileBudget | None = None
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished segment: where it lies in the work folder, or its bytes where that folder is not visible here."""
+    """A finished segment.
+
+    Args:
+        number: of the segment.
+        times: of its frames, in units of the output's time base.
+        reorder: of its packets, see ``SegmentEncoder.finish``.
+        data: its bytes, or None if it is in the driver's work folder.
+        seconds: of work.
+        problem: how its source differed from the driver's, as a sentence.
+    """
 
     number: int
     times: list[int]
@@ -72,7 +93,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Failed:
-    """A segment that could not be made, and why."""
+    """A segment that could not be made, and the reason."""
 
     number: int
     reason: str
@@ -80,92 +101,84 @@ class Failed:
 
 @dataclass(frozen=True)
 class InputMissing:
-    """The source is not on this machine."""
+    """The source is not available on this machine."""
 
 
 class Worker:
-    """A loaded network, ready for the segments of any film.
+    """A loaded network, ready for the segments of any job.
 
     Args:
-        checkpoint, device, engine, precision: as for ``Upscaler``.
-        threads: processor threads for the network.
-        memory: bytes that the process may take. If None, on a CPU the same share of its memory as of its cores: the
-            rest is for other workers on the machine.
+        checkpoint: the network.
+        compute: where and how it runs. Without ``memory``, a worker on a CPU uses the same share of the machine's
+            memory as of its cores: the rest is for other workers on the machine.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        device: str,
-        engine: str,
-        precision: str,
-        threads: int,
-        memory: int | None = None,
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, compute: ComputeOptions) -> None:
+        threads, memory = compute.threads or 1, compute.memory
         cv2.setNumThreads(threads)
-        if memory is None and pick_device(device) == "cpu":
+        if memory is None and pick_device(compute.device) == "cpu":
             memory = int(TOTAL_SHARE * total() * min(1.0, threads / (os.cpu_count() or threads)))
-        self._upscaler = Upscaler(checkpoint, device, precision, engine, threads, memory)
+        self._upscaler = Upscaler(checkpoint, compute.device, compute.precision, compute.engine, threads, memory)
 
     def facts(self) -> dict[str, Any]:
-        """What must be the same for all workers ("same"), and which machine this is ("node")."""
+        """Return what must be equal on all workers ("same"), and the name of this machine ("node")."""
         libraries = {name: list(numbers) for name, numbers in av.library_versions.items()}
         same = {"engine": engine_of(self._upscaler), "safa": version("safa-video"), "libraries": libraries}
         return {"node": platform.node(), "same": same}
 
-    def render(self, film: FilmContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
-        """Make a segment. What goes wrong is returned, not raised: only losing a worker is an exception."""
+    def render(self, job: JobContext, plan: SegmentPlan) -> Rendered | Failed | InputMissing:
+        """Make a segment. Errors are returned, not raised, so that only the loss of a worker is an exception."""
         try:
-            path = film.source.here()
-            return InputMissing() if path is None else self._render(path, film, plan)
+            path = job.source.here()
+            return InputMissing() if path is None else self._render(path, job, plan)
         except SafaError as error:
             return Failed(plan.number, str(error))
         except Exception as error:
             return Failed(plan.number, f"{type(error).__name__}: {error}")
 
-    def receive(self, source: Source, name: str, offset: int, data: bytes) -> None:
-        """Take a part of the source; see ``Source``."""
+    def receive(self, source: SharedSource, name: str, offset: int, data: bytes) -> None:
+        """Write a chunk of the source to the copy on this machine."""
         source.receive(name, offset, data)
 
-    def forget(self, source: Source) -> None:
-        """Delete this machine's copy of the source."""
+    def forget(self, source: SharedSource) -> None:
+        """Delete the copy of the source on this machine."""
         source.forget()
 
-    def _render(self, path: Path, film: FilmContext, plan: SegmentPlan) -> Rendered:
+    def _render(self, path: Path, job: JobContext, plan: SegmentPlan) -> Rendered:
         try:
-            return self._encode(near_frames(path, film.reading, plan), film, plan)
+            return self._encode(frames_from_keyframe(path, job.reading, plan), job, plan)
         except DecodeMismatch:
-            pass  # read all of it, as the driver did
+            pass  # decode from the start of the file, as the driver did
         try:
-            return self._encode(all_frames(path, film.reading, plan), film, plan)
+            return self._encode(frames_from_start(path, job.reading, plan), job, plan)
         except DecodeMismatch as error:
             problem = f"{plan.describe()} was decoded differently on {platform.node()}: {error}."
-            return self._encode(all_frames(path, film.reading, plan, check=False), film, plan, problem)
+            return self._encode(frames_from_start(path, job.reading, plan, check=False), job, plan, problem)
 
-    def _settled(self, film: FilmContext) -> AbstractContextManager[None]:
-        if film.share is None:
+    def _fixed_tiles(self, job: JobContext) -> AbstractContextManager[None]:
+        if job.tile_budget is None:
             return nullcontext()
-        return self._upscaler.settled(*film.size, film.share, lambda share: None)
+        return self._upscaler.fixed_tiles(*job.size, job.tile_budget, lambda budget: None)
 
-    def _encode(self, frames: Iterator[Numbered], film: FilmContext, plan: SegmentPlan, problem: str = "") -> Rendered:
+    def _encode(self, frames: Iterator[Numbered], job: JobContext, plan: SegmentPlan, problem: str = "") -> Rendered:
         began = time.monotonic()
         name = segment_name(plan.number)
         with tempfile.TemporaryDirectory(prefix="safa-") as own:
-            shared = _is_seen(film)
-            folder = film.folder if shared else Path(own)
+            shared = _is_visible(job)
+            folder = job.folder if shared else Path(own)
             # A worker that counts as lost may still be writing this segment, so every attempt has its own file.
-            encoder = SegmentEncoder(folder / name, film.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
+            encoder = SegmentEncoder(folder / name, job.spec, folder / f"{name}.{uuid.uuid4().hex}.part")
 
             def pictures(early: Iterator[Window[OutputTime]]) -> Iterator[tuple[Array, OutputTime]]:
-                return self._upscaler.render(early, (film.spec.height, film.spec.width))
+                return self._upscaler.render(early, (job.spec.height, job.spec.width))
 
             def write(picture: np.ndarray, moment: OutputTime) -> None:
                 encoder.write(picture, plan.ticks[moment.number - plan.first_frame])
 
             try:
-                with encoder_errors(film.spec, folder, lambda: "nothing of it is kept"):
-                    with self._upscaler.budget.reserve(film.plan.aside), self._settled(film):
-                        run_pipeline(windows_of(plan, frames), pictures, write, film.plan)
+                with encoder_errors(job.spec, folder, lambda: "nothing of it is kept"):
+                    with self._upscaler.budget.reserve(job.memory.reserved), self._fixed_tiles(job):
+                        run_pipeline(windows_of(plan, frames), pictures, write, job.memory)
                     path, times, reorder = encoder.finish()
             except BaseException:
                 encoder.abandon()
@@ -175,7 +188,7 @@ class Worker:
 
 
 def save_segment(folder: Path, segment: Rendered) -> Path:
-    """The driver's side of a finished segment: its file in the work folder, whole."""
+    """Return the path of a finished segment in the driver's work folder, after writing it there if necessary."""
     path = folder / segment_name(segment.number)
     if segment.data is not None:
         with atomic_write(path) as temporary:
@@ -183,8 +196,9 @@ def save_segment(folder: Path, segment: Rendered) -> Path:
     return path
 
 
-def _is_seen(film: FilmContext) -> bool:
+def _is_visible(job: JobContext) -> bool:
+    """Return whether the driver's work folder has the same path on this machine."""
     try:
-        return (film.folder / PROBE).read_text() == film.token
+        return (job.folder / PROBE).read_text() == job.token
     except OSError:
         return False

@@ -21,7 +21,8 @@ from safa.network.operations import bicubic_upsample, pad_to_multiple, warp
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
 from safa.upscaler.state_cache import EncodedWindow
-from safa.upscaler.upscaler import Ask, Upscaler
+from safa.upscaler.tiling import PairTime
+from safa.upscaler.upscaler import Upscaler
 from safa.video.schedule.windows import Span
 
 Window_ = TypeVar("Window_")
@@ -142,7 +143,7 @@ def stream_method(upscaler: Upscaler, name: str) -> Method:
 def along_stream(
     span: Span,
     join: Callable[[Sequence[Array]], Window_],
-    pictures: Callable[[Window_, Sequence[Ask]], Iterator[Array]],
+    pictures: Callable[[Window_, Sequence[PairTime]], Iterator[Array]],
 ) -> Stream:
     """Return a stream method for a network with propagation, which gets the same windows as of a video.
 

@@ -1,4 +1,4 @@
-"""Results side by side with their names: as a picture, and as a clip."""
+"""Labelled results side by side, as a picture and as a clip."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import av
 import cv2
 import numpy as np
 
+from safa.engine.images import Array
 from safa.errors import OutputError
-from safa.upscaler.upscaler import Array
 from safa.video.colour import FromRgb
 from safa.video.files import atomic_write
 from safa.video.hdr import Mastering
@@ -22,61 +22,81 @@ from safa.video.schedule.timeline import OutputTime
 from safa.video.write.encoder import OutputSpec, add_encoder
 from safa.video.write.segments import ticks_of
 
-GAP, LINE = 8, 20
-"""Pixels between the panels, and for a line of text."""
+GAP, LINE_HEIGHT = 8, 20
+"""Pixels between the panels, and of a line of text."""
 
-LEAST_WIDTH = 320
-"""Of a panel, so that its text fits."""
+MIN_WIDTH = 320
+"""Least width of a panel in pixels, so that its text fits."""
 
 
 @dataclass
 class Panels:
-    """Pictures of the same moments, made in different ways, all of ``size`` (height, width) as stored."""
+    """Pictures of the same output frames, made in different ways.
+
+    Args:
+        info: of the source.
+        spec: of the result.
+    """
 
     info: VideoInfo
     spec: OutputSpec
-    size: tuple[int, int]
-    names: list[tuple[str, str]] = field(default_factory=list)
+    labels: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[list[Array]] = field(default_factory=list)
 
-    def add(self, name: str, told: str, pictures: list[Array]) -> None:
-        """One more, ``H,W,3`` uint8, with two lines of text below it."""
-        self.names.append((name, told))
+    def add(self, name: str, note: str, pictures: list[Array]) -> None:
+        """Add a column.
+
+        Args:
+            name, note: the two lines of its label.
+            pictures: one for each output frame, ``H,W,3`` uint8, of one size in all columns.
+        """
+        self.labels.append((name, note))
         self.pictures.append(pictures)
 
-    def row(self, number: int) -> Array:
-        """Moment ``number`` of all of them from left to right, turned and as wide as players show them."""
-        return _beside([self._shown(pictures[number]) for pictures in self.pictures])
+    def row(self, index: int) -> Array:
+        """Return output frame ``index`` of all columns side by side, rotated and scaled as players show them."""
+        return _side_by_side([self._displayed(pictures[index]) for pictures in self.pictures])
 
-    def words(self) -> Array:
-        """The two lines of text of each, as a row of the same width."""
-        width = self._shown(self.pictures[0][0]).shape[1]
-        return _beside([_text(lines, width) for lines in self.names])
+    def label_row(self) -> Array:
+        """Return the labels as a row of the same width."""
+        width = self._displayed(self.pictures[0][0]).shape[1]
+        return _side_by_side([_text(lines, width) for lines in self.labels])
 
-    def _shown(self, picture: Array) -> Array:
+    def _displayed(self, picture: Array) -> Array:
         height, width = picture.shape[:2]
         wide = max(1, round(width * self.spec.sample_aspect_ratio))
         if wide != width:
             picture = cv2.resize(picture, (wide, height), interpolation=cv2.INTER_CUBIC)
         picture = np.rot90(picture, self.info.rotation // 90)
-        beside = max(0, LEAST_WIDTH - picture.shape[1])
-        return np.pad(picture, ((0, 0), (beside // 2, beside - beside // 2), (0, 0)), constant_values=255)
+        padding = max(0, MIN_WIDTH - picture.shape[1])
+        return np.pad(picture, ((0, 0), (padding // 2, padding - padding // 2), (0, 0)), constant_values=255)
 
 
 def write_sheet(panels: Panels, moments: list[OutputTime], path: Path) -> None:
-    """A picture of a source frame's moment, and below it of one between two frames where there are any."""
+    """Save a picture with a row at the time of a source frame and, if there is one, a row between two of them.
+
+    Args:
+        moments: times of the output frames.
+    """
     middle = len(moments) // 2
-    order = sorted(range(len(moments)), key=lambda number: abs(number - middle))
-    on = next((number for number in order if moments[number].t == 0), middle)
-    between = [number for number in order if abs(moments[number].t - Fraction(1, 2)) < Fraction(1, 3)]
-    rows = [panels.row(number) for number in (on, *between[:1])]
-    save_picture(np.vstack([*rows, panels.words()]), path)
+    order = sorted(range(len(moments)), key=lambda index: abs(index - middle))
+    at_source = next((index for index in order if moments[index].t == 0), middle)
+    between = [index for index in order if abs(moments[index].t - Fraction(1, 2)) < Fraction(1, 3)]
+    rows = [panels.row(index) for index in (at_source, *between[:1])]
+    save_picture(np.vstack([*rows, panels.label_row()]), path)
 
 
 def write_clip(panels: Panels, moments: list[OutputTime], path: Path) -> None:
-    """All moments as an MP4 that plays everywhere. Raises OutputError."""
-    words = panels.words()
-    height, width = (side - side % 2 for side in np.vstack([panels.row(0), words]).shape[:2])
+    """Save all output frames as an MP4 that plays everywhere.
+
+    Args:
+        moments: times of the output frames.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    labels = panels.label_row()
+    height, width = (side - side % 2 for side in np.vstack([panels.row(0), labels]).shape[:2])
     spec = replace(
         panels.spec,
         path=path,
@@ -95,36 +115,38 @@ def write_clip(panels: Panels, moments: list[OutputTime], path: Path) -> None:
     try:
         with (
             atomic_write(path) as temporary,
-            av.open(for_ffmpeg(temporary), "w", format="mp4", container_options={"movflags": "+faststart"}) as film,
+            av.open(
+                for_ffmpeg(temporary), "w", format="mp4", container_options={"movflags": "+faststart"}
+            ) as container,
         ):
-            stream = add_encoder(film, spec)
+            stream = add_encoder(container, spec)
             stream.time_base = spec.time_base
             last: int | None = None
-            for number, moment in enumerate(moments):
-                frame = convert(np.ascontiguousarray(np.vstack([panels.row(number), words])[:height, :width]))
+            for index, moment in enumerate(moments):
+                frame = convert(np.ascontiguousarray(np.vstack([panels.row(index), labels])[:height, :width]))
                 last = ticks_of(moment.time - moments[0].time, spec.time_base, last)
                 frame.pts, frame.time_base = last, spec.time_base
-                film.mux(stream.encode(frame))
-            film.mux(stream.encode(None))
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
     except (av.error.FFmpegError, OSError) as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _beside(parts: list[Array]) -> Array:
-    gap = np.full((parts[0].shape[0], GAP, 3), 255, np.uint8)
-    row = [parts[0]]
-    for part in parts[1:]:
-        row += [gap, part]
+def _side_by_side(pictures: list[Array]) -> Array:
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    row = [pictures[0]]
+    for picture in pictures[1:]:
+        row += [gap, picture]
     return np.hstack(row)
 
 
 def _text(lines: tuple[str, str], width: int) -> Array:
-    """Black on white; smaller where it would not fit."""
-    picture = np.full((LINE * len(lines) + 8, width, 3), 255, np.uint8)
+    """Draw lines of text, black on white, reduced in size if they would not fit."""
+    picture = np.full((LINE_HEIGHT * len(lines) + 8, width, 3), 255, np.uint8)
     for number, line in enumerate(lines):
         size = 0.55 if number == 0 else 0.45
         wide = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
         size *= min(1.0, (width - 8) / max(1, wide))
-        place = 4, LINE * (number + 1) - 3
-        cv2.putText(picture, line, place, cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 20), 1, cv2.LINE_AA)
+        corner = 4, LINE_HEIGHT * (number + 1) - 3
+        cv2.putText(picture, line, corner, cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 20), 1, cv2.LINE_AA)
     return picture

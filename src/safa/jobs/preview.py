@@ -1,29 +1,35 @@
-"""A second or two of a video made with every network, side by side."""
+"""An excerpt of a video made with several networks, side by side."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from safa.checkpoint import SHARPENED, shipped_names, with_detail
-from safa.engine.images import to_8_bits
+from safa.engine.images import Array, to_8_bits
 from safa.errors import OutputError, SafaError
+from safa.formatting import format_bytes, format_duration
 from safa.jobs.batch import kept_suffix
 from safa.jobs.comparison import Panels, write_clip, write_sheet
-from safa.jobs.forecast import amount_of, length_of
-from safa.jobs.job import PIPE, Job
-from safa.jobs.prepare import prepare_job
-from safa.jobs.proportion import Whole, in_frame, in_time
-from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Estimate, bytes_of, encoded, reading_seconds
-from safa.jobs.weights import DETAIL
-from safa.upscaler.upscaler import Array, Upscaler, load
+from safa.jobs.estimate import (
+    Estimate,
+    RenderedExcerpt,
+    WholeFile,
+    byte_ratio_in_frame,
+    byte_ratio_in_time,
+    estimate_from_excerpt,
+    reading_seconds,
+    warm_up,
+)
+from safa.jobs.plan import PIPE, Job, prepare_job
+from safa.jobs.weights_selection import compared_weights, load_network
+from safa.options import UpscaleSettings
+from safa.upscaler.upscaler import Upscaler
 from safa.video.files import check_target
 from safa.video.liveliest import liveliest_part, part_at
 from safa.video.read.folder import open_reader
@@ -33,20 +39,26 @@ from safa.video.schedule.schedule import plan_windows
 from safa.video.schedule.timeline import OutputTime
 
 SECONDS = Fraction(5, 2)
+"""Most seconds of the source that are shown."""
+
 MOST_PIXELS = 24_000
-"""Of the source's frames; of larger ones the middle is shown."""
+"""Most pixels of a source frame that are shown: the middle of larger frames."""
 
 MOST_FRAMES = 100
-"""Pictures that are made with each network."""
+"""Most output frames that are made with each network."""
 
-ENCODED = 48
-"""Of them, how many are encoded to estimate the size of the file."""
+ENCODED_FRAMES = 48
+"""Most output frames that are encoded to estimate the size of the file."""
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One network: how long its part took, and what that says of the whole file (None where the file does not say how
-    long it is).
+class PreviewedNetwork:
+    """One network of a preview.
+
+    Attributes:
+        weights: their name.
+        seconds: for making the excerpt.
+        estimate: for the whole file; None if it cannot be estimated.
     """
 
     weights: str
@@ -54,17 +66,23 @@ class Tried:
     estimate: Estimate | None
 
     def told(self) -> str:
-        """The estimate in words."""
+        """Return the estimate as text."""
         if self.estimate is None:
-            return "the time for the whole file is not known"
-        size = f" and {amount_of(self.estimate.bytes)}" if self.estimate.bytes else ""
-        return f"whole file: about {length_of(self.estimate.seconds)}{size}"
+            return "the time for the whole file cannot be estimated"
+        size = f" and {format_bytes(self.estimate.bytes)}" if self.estimate.bytes else ""
+        return f"whole file: about {format_duration(self.estimate.seconds)}{size}"
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What was made: ``sheet`` (PNG) and ``clip`` (MP4), from ``start`` on for ``seconds`` of the source; ``note`` says
-    what part of its frames is shown.
+    """The files of a preview.
+
+    Attributes:
+        sheet: PNG with the results side by side.
+        clip: MP4 of the same.
+        start, seconds: which part of the source is shown.
+        note: which part of its frames is shown, as text.
+        tried: the networks, in the order of their columns.
     """
 
     sheet: Path
@@ -72,10 +90,10 @@ class Preview:
     start: Fraction
     seconds: Fraction
     note: str
-    tried: tuple[Tried, ...]
+    tried: tuple[PreviewedNetwork, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the preview as JSON-ready values."""
         tried = [
             {
                 "weights": one.weights,
@@ -89,155 +107,149 @@ class Preview:
         return {"sheet": str(self.sheet), "clip": str(self.clip), **shown, "tried": tried}
 
 
+@dataclass(frozen=True)
+class PreviewOptions:
+    """Options of a preview.
+
+    Attributes:
+        at: where the excerpt begins, in seconds as players show them; None for the liveliest part without a cut.
+        weights: names or files; None for all shipped weights.
+        suffix: of the whole result, such as ".mp4"; None for the source's, or another that can hold the codec.
+        overwrite: replace files that have the preview's names; the source is never replaced.
+    """
+
+    at: Fraction | None = None
+    weights: Sequence[str | Path] | None = None
+    suffix: str | None = None
+    overwrite: bool = False
+
+
 def preview(
     source: str | Path,
     sheet: str | Path,
-    *,
-    at: Fraction | None = None,
     settings: UpscaleSettings | None = None,
-    weights: Sequence[str | Path] | None = None,
-    suffix: str | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    precision: str = "auto",
-    memory: int | None = None,
-    overwrite: bool = False,
-    on_tried: Callable[[Tried], None] | None = None,
+    options: PreviewOptions | None = None,
+    on_tried: Callable[[PreviewedNetwork], None] | None = None,
 ) -> Preview:
-    """Make a short part of ``source`` with every network and put the results beside bicubic enlargement.
+    """Make an excerpt of a video with several networks, beside bicubic enlargement.
 
     Args:
+        source: a video, or a folder of pictures.
         sheet: the PNG to write; the clip gets its name with ``.mp4``.
-        at: where the part begins, seconds as players show them; the liveliest part without a cut if None.
-        settings: what the result should be; its ``start`` and ``end`` limit the file that the estimates are for.
-        weights: names or files; all shipped ones, and what lies between the sharpest two, if None.
-        suffix: of the whole result's name, such as ".mp4"; the source's, or another that holds the codec, if None.
-        overwrite: replace files that have these names; the source is never replaced.
+        settings: of the whole result, for which the estimates are; their ``weights`` are not used.
+        options: which excerpt, and with which weights.
         on_tried: called after each network.
 
     Raises:
         SafaError: unusable input, output or settings.
     """
-    source, sheet, settings = Path(source), Path(sheet), settings or UpscaleSettings()
+    source, sheet = Path(source), Path(sheet)
+    settings, options = settings or UpscaleSettings(), options or PreviewOptions()
     if source == PIPE:
         raise SafaError("a pipe can be read only once; give a file to preview.")
     if sheet.suffix.lower() != ".png":
         raise OutputError(f"{sheet}: the sheet is a picture; give it a name that ends in .png.")
     clip = sheet.with_suffix(".mp4")
-    for made in (sheet, clip):
-        check_target(made, overwrite, [source])
+    for target in (sheet, clip):
+        check_target(target, options.overwrite, [source])
     with open_reader(source, settings.reading) as reader:
-        job = prepare_job(
-            reader, source, Path(f"preview{suffix or kept_suffix(source, settings.codec)}"), settings, memory
-        )
+        result = Path(f"preview{options.suffix or kept_suffix(source, settings.codec)}")
+        job = prepare_job(reader, source, result, settings, settings.compute.memory)
         info, is_whole = reader.info, not reader.is_cut
-    part = _part(source, info, job, at)
-    frames, larger = part.frames, part.larger(source, info, job)
-    read = reading_seconds(job) if job.expected_frames else 0.0
+    excerpt = _choose_excerpt(info, job, options.at)
+    frames = excerpt.frames
+    whole = _whole_file(info, job, excerpt)
     height, width = frames[0].image.shape[:2]
     size = round(height * job.spec.height / info.height), round(width * job.spec.width / info.width)
-    panels = Panels(info, job.spec, size)
-    moments = _moments(frames, job)
-    panels.add("bicubic", "no new frames", [_enlarged(frames[moment.index], size) for moment in moments])
+    panels = Panels(info, job.spec)
+    moments = _output_times(frames, job)
+    panels.add("bicubic", "no new frames", [_enlarge(frames[moment.index], size) for moment in moments])
     tried = []
-    for name in weights or previewed_weights():
-        upscaler = load(name, device, precision, engine, memory=memory)
-        one, pictures = _try(upscaler, frames, job, size, Whole(info.height, info.width, *larger, read))
-        panels.add(one.weights, one.told(), pictures)
-        tried.append(one)
+    for name in options.weights or compared_weights():
+        upscaler = load_network(name, settings.compute)
+        network, pictures = _try_network(upscaler, frames, job, size, whole)
+        panels.add(network.weights, network.told(), pictures)
+        tried.append(network)
         if on_tried is not None:
-            on_tried(one)
+            on_tried(network)
         upscaler.engine.release()
     write_sheet(panels, moments, sheet)
     write_clip(panels, moments, clip)
-    told = part.note if is_whole else f"{part.note}; the estimates are for the chosen part of the file"
-    return Preview(sheet, clip, part.start, part.seconds, told, tuple(tried))
-
-
-def previewed_weights() -> list[str]:
-    """All shipped weights, by growing detail."""
-    names = shipped_names()
-    steps = [with_detail(name, DETAIL) for name, sharper in SHARPENED.items() if sharper in names]
-    order = [*SHARPENED, *steps]
-    return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
+    note = excerpt.note if is_whole else f"{excerpt.note}; the estimates are for the chosen part of the file"
+    return Preview(sheet, clip, excerpt.start, excerpt.seconds, note, tuple(tried))
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Frames, cut by ``cut`` from larger ones, where they begin, and what is to be said of them."""
+class _Excerpt:
+    """Cropped source frames, the time of the first in seconds, and a description of what is shown."""
 
     frames: list[Frame]
     start: Fraction
-    note: str
-    cut: Callable[[np.ndarray], np.ndarray]
+    shown: str
+    crop: Callable[[np.ndarray], np.ndarray]
 
     @property
     def seconds(self) -> Fraction:
         return self.frames[-1].time + self.frames[-1].duration - self.frames[0].time
 
-    def larger(self, source: Path, info: VideoInfo, job: Job) -> tuple[float, float]:
-        """How much more a frame of the whole file is than one of these: in work, and in bytes."""
-        height, width = self.frames[0].image.shape[:2]
-        pixels = info.width * info.height / (width * height)
-        if not job.expected_frames or source.is_dir():
-            return pixels, pixels
-        told = in_frame(source, self.start, job, self.cut) if pixels > 1 else pixels
-        return pixels, (told or pixels) * in_time(source, self.start, self.seconds)
+    @property
+    def note(self) -> str:
+        return f"{float(self.seconds):.2g} s from {float(self.start):.4g} s on, {self.shown}"
 
 
-def _part(source: Path, info: VideoInfo, job: Job, at: Fraction | None) -> _Part:
+def _choose_excerpt(info: VideoInfo, job: Job, at: Fraction | None) -> _Excerpt:
     settings = job.settings
-    share = min(1.0, (MOST_PIXELS / (info.width * info.height)) ** 0.5)
+    ratio = min(1.0, (MOST_PIXELS / (info.width * info.height)) ** 0.5)
     # Whole frames, or an even number of pixels from the middle.
-    height, width = (side if share == 1 else max(2, round(side * share / 2) * 2) for side in (info.height, info.width))
+    height, width = (side if ratio == 1 else max(2, round(side * ratio / 2) * 2) for side in (info.height, info.width))
     top, left = (info.height - height) // 2, (info.width - width) // 2
 
-    def middle(image: np.ndarray) -> np.ndarray:
+    def crop(image: np.ndarray) -> np.ndarray:
         return image[top : top + height, left : left + width]
 
     per_frame = settings.output_rate(info.average_rate) * settings.slow / info.average_rate
     most = max(2, int(MOST_FRAMES / max(per_frame, Fraction(1))))
-    options = settings.reading
     if at is not None:
-        start, (frames, _) = at, part_at(source, at, SECONDS, most, middle, options)
+        start, (frames, _) = at, part_at(job.source, at, SECONDS, most, crop, settings.reading)
     else:
-        start, frames = liveliest_part(source, SECONDS, most, middle, options)
-    shown = f"the middle {width}x{height} of {info.width}x{info.height}" if share < 1 else "whole frames"
-    part = _Part(frames, start, "", middle)
-    return replace(part, note=f"{float(part.seconds):.2g} s from {float(start):.4g} s on, {shown}")
+        start, frames = liveliest_part(job.source, SECONDS, most, crop, settings.reading)
+    shown = f"the middle {width}x{height} of {info.width}x{info.height}" if ratio < 1 else "whole frames"
+    return _Excerpt(frames, start, shown, crop)
 
 
-def _moments(frames: list[Frame], job: Job) -> list[OutputTime]:
+def _whole_file(info: VideoInfo, job: Job, excerpt: _Excerpt) -> WholeFile:
+    height, width = excerpt.frames[0].image.shape[:2]
+    pixel_ratio = byte_ratio = info.width * info.height / (width * height)
+    if job.expected_frames and not job.source.is_dir():
+        if pixel_ratio > 1:
+            byte_ratio = byte_ratio_in_frame(job.source, excerpt.start, job, excerpt.crop) or pixel_ratio
+        byte_ratio *= byte_ratio_in_time(job.source, excerpt.start, excerpt.seconds)
+    reading = reading_seconds(job) if job.expected_frames else 0.0
+    return WholeFile(info.height, info.width, pixel_ratio, byte_ratio, reading)
+
+
+def _output_times(frames: list[Frame], job: Job) -> list[OutputTime]:
     timeline = job.settings.timeline()
     moments = [moment for frame in frames for moment in timeline.push(frame.time)]
     return moments + timeline.finish(frames[-1].duration)
 
 
-def _enlarged(frame: Frame, size: tuple[int, int]) -> Array:
+def _enlarge(frame: Frame, size: tuple[int, int]) -> Array:
     return bicubic(to_8_bits(frame.image), size)
 
 
-def _try(
-    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], whole: Whole
-) -> tuple[Tried, list[Array]]:
-    ends = [upscaler.encode(frame.image) for frame in frames[:2]]
-    list(upscaler.pictures(upscaler.window(ends), [(0, 0.5)], size=size))  # the first time is slower
-    began = time.perf_counter()
+def _try_network(
+    upscaler: Upscaler, frames: list[Frame], job: Job, size: tuple[int, int], whole: WholeFile
+) -> tuple[PreviewedNetwork, list[Array]]:
     settings = job.settings
-    # Where the source has a cut the part ends, so there is none to be found.
+    warm_up(upscaler, [upscaler.encode(frame.image) for frame in frames[:2]], size)
+    began = time.perf_counter()
+    # An excerpt ends at a cut, so there is none within.
     windows = plan_windows(frames, settings.timeline(), False, settings.dedup, upscaler.span)
     made = list(upscaler.render(windows, size))
     seconds = time.perf_counter() - began
     pictures = [picture for picture, _ in made]
-    estimate = None
-    work = whole.work(upscaler, job)
-    if job.expected_frames and work is not None:
-        spec = replace(job.spec, height=size[0], width=size[1])
-        writing, checking, sizes = encoded(pictures[:ENCODED], [moment.time for _, moment in made], spec)
-        network, others = seconds / len(made) * work, writing * whole.pixels + whole.read * len(frames) / len(made)
-        # On a processor they share the cores; beside another device they are done while that works.
-        each = network + others if upscaler.device == "cpu" else max(network, others)
-        each += checking * whole.pixels
-        video = bytes_of(sizes, job.expected_frames) if spec.codec != "rgb" else None
-        estimate = Estimate(each * job.expected_frames, round(video * whole.bytes) if video else None)
-    return Tried(upscaler.checkpoint.name, seconds, estimate), [to_8_bits(picture) for picture in pictures]
+    excerpt = RenderedExcerpt(len(frames), pictures, [moment.time for _, moment in made], seconds)
+    estimate = estimate_from_excerpt(job, upscaler, whole, excerpt, ENCODED_FRAMES)
+    network = PreviewedNetwork(upscaler.checkpoint.name, seconds, estimate)
+    return network, [to_8_bits(picture) for picture in pictures]

@@ -1,9 +1,9 @@
-"""Who gets how much of the memory: the network, the frames on their way, the encoder."""
+"""Split memory between network, queues and encoder."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -17,39 +17,43 @@ from safa.video.write.codecs import codec_entry
 from safa.video.write.encoder import OutputSpec
 from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
 
-# Without a ceiling: of what is free for the network, and of all there is for a whole job.
+# Without a ceiling: share of the free memory that the network gets, and of all memory that a whole job gets.
 FREE_SHARE, TOTAL_SHARE = 0.6, 0.8
-# The interpreter, libraries and weights. Sizes are rounded, so that two runs of a job come to the same plan.
+# Interpreter, libraries and weights. The size is rounded, so that two runs of a job arrive at the same plan.
 BASE, BASE_STEP = 384 * MIB, 128 * MIB
-# Bytes for each pixel of the source: frames as read and as the flow sees them, flow both ways, the decoder's own.
+# Bytes per source pixel: frames as read and as used for flow, flow both ways, the decoder's own.
 SOURCE = 70
-# Bytes for each pixel of the source while the classical flow is computed (measured: 266, of which 197 are kept).
+# Bytes per source pixel while the classical flow is computed (measured: 266, of which 197 are kept).
 FLOW = 280
-# What the network should be left with before the encoder and the queues are asked to take less.
+# The network's share below which encoder and queues are made smaller: bytes in all, and per source pixel.
 COMFORT, COMFORT_PER_PIXEL = 512 * MIB, 16 << 10
 
 READ_AHEAD, WRITE_BEHIND = 3, 4
 
 
 @dataclass(frozen=True)
-class JobPlan:
-    """How a job keeps below a ceiling. It depends on the ceiling and the job alone: a resumed job has the same."""
+class MemoryPlan:
+    """Memory settings of a job. They follow from ceiling and job alone, so a resumed job has the same.
 
-    aside: int
-    """Bytes for everything but the network and what the process takes before it begins."""
+    Args:
+        reserved: bytes for everything but the network and what the process takes at its start.
+        economy: of the encoder, see ``video.write.encoder_memory``.
+        read_ahead, write_behind: frames in the queues before and after the network.
+    """
+
+    reserved: int
     economy: int
-    """Of the encoder, see ``video.write.encoder_memory``."""
     read_ahead: int
     write_behind: int
 
 
-def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int, source: int) -> JobPlan:
-    """The plan that leaves the network a comfortable share, else the one that leaves it most.
+def plan_memory(ceiling: int | None, spec: OutputSpec, pixel_bytes: int, source: int) -> MemoryPlan:
+    """Return the first plan that leaves the network enough memory, or the one that leaves it most.
 
     Args:
-        ceiling: bytes for the whole process; None for most of what the machine has.
-        pixel_bytes: of a pixel of the frames that are encoded.
-        source: pixels of a frame of the source.
+        ceiling: bytes for the whole process; None for most of the machine's memory.
+        pixel_bytes: bytes per pixel of the frames that are encoded.
+        source: pixels of a source frame.
     """
     pixels = spec.width * spec.height
     choices = [(0, READ_AHEAD, WRITE_BEHIND)] if ceiling is None else []
@@ -58,30 +62,39 @@ def plan_job(ceiling: int | None, spec: OutputSpec, pixel_bytes: int, source: in
     comfort = min(COMFORT, COMFORT_PER_PIXEL * source)
     for economy, read_ahead, write_behind in choices:
         encoder = encoder_memory(codec_entry(spec.codec).encoder, spec.pixel_format, spec.preset, pixels, economy)
-        # One frame is being made and one is being converted for the encoder.
-        aside = encoder + (2 + write_behind) * pixels * pixel_bytes + (SOURCE + read_ahead * pixel_bytes) * source
-        plan = JobPlan(aside, economy, read_ahead, write_behind)
-        if limit - BASE - aside >= comfort:
+        # Besides the queue, one frame is being made and one is being converted for the encoder.
+        reserved = encoder + (2 + write_behind) * pixels * pixel_bytes + (SOURCE + read_ahead * pixel_bytes) * source
+        plan = MemoryPlan(reserved, economy, read_ahead, write_behind)
+        if limit - BASE - reserved >= comfort:
             break
     return plan
 
 
 @dataclass(frozen=True)
-class Share:
-    """What decides in which tiles a job's frames are computed: ``memory`` in bytes for the network and, where memory
-    ran out nevertheless, the pixels ``most`` at once.
+class TileBudget:
+    """Memory from which the tiles of a job follow.
+
+    Args:
+        memory: bytes for the network.
+        most: most pixels to compute at once, learnt when memory ran out; None if it never did.
     """
 
     memory: int
     most: int | None = None
 
+    @classmethod
+    def recorded(cls, values: Mapping[str, int | None] | None) -> TileBudget | None:
+        """Return the budget that a journal has recorded; None if it has none."""
+        return None if not values else cls(values["memory"] or 0, values["most"])
+
 
 class Budget:
-    """The network's share of a ceiling, and what has been learnt about it.
+    """The network's share of the memory.
 
     Args:
-        ceiling: bytes for the whole process; None for a share of what is free now. On a GPU it bounds what the network
-            takes there, too.
+        ceiling: bytes for the whole process; None for a share of what is free now. On a GPU, it also limits what the
+            network takes there.
+        device: "cpu" or the name of a GPU.
     """
 
     def __init__(self, ceiling: int | None, device: str) -> None:
@@ -90,8 +103,8 @@ class Budget:
         self._base = max(BASE, -(-memory.resident() // BASE_STEP) * BASE_STEP)
         self._reserved: dict[object, tuple[int, int]] = {}  # (thread, bytes), in the order reserved
         self._most: int | None = None
-        self._settled: int | None = None
-        self._on_shrink: Callable[[Share], None] | None = None
+        self._fixed: int | None = None
+        self._on_shrink: Callable[[TileBudget], None] | None = None
         free = free_bytes(device)
         if free is not None:
             self._free = int(FREE_SHARE * free)
@@ -102,89 +115,108 @@ class Budget:
             memory.give_back_early()
 
     @contextmanager
-    def reserve(self, aside: int) -> Iterator[None]:
-        """Leave ``aside`` bytes of the ceiling to others for as long as this lasts; several threads may do so at a
-        time.
+    def reserve(self, size: int) -> Iterator[None]:
+        """Keep ``size`` bytes of the ceiling free for other uses during the context.
+
+        Reservations of several threads add up; within a thread, the innermost one counts.
         """
         key = object()
-        self._reserved[key] = threading.get_ident(), aside
+        self._reserved[key] = threading.get_ident(), size
         try:
             yield
         finally:
             del self._reserved[key]
 
-    def results(self, frame: Array, count: int, size: tuple[int, int]) -> AbstractContextManager[None]:
-        """Leave room for ``count`` results of ``size`` (height, width) of frames like ``frame``, and one on its way."""
+    def reserve_results(self, frame: Array, count: int, size: tuple[int, int]) -> AbstractContextManager[None]:
+        """Reserve memory for results made from frames like ``frame``.
+
+        Args:
+            count: number of results; one more is counted, which is being made.
+            size: (height, width) of the results.
+        """
         source, result = frame.shape[0] * frame.shape[1], size[0] * size[1]
         return self.reserve(SOURCE * source + (count + 1) * result * frame.shape[2] * frame.itemsize)
 
-    def share(self, source: int) -> Share:
-        """What a job with frames of ``source`` pixels has from now on."""
-        return Share(self._network(source), self._most)
+    def tile_budget(self, source: int) -> TileBudget:
+        """Return the current budget of a job with source frames of ``source`` pixels."""
+        return TileBudget(self._network(source), self._most)
 
     @contextmanager
-    def settled(self, share: Share, needed: int, source: int, on_shrink: Callable[[Share], None]) -> Iterator[None]:
-        """Keep to the share of an earlier run, of which ``needed`` bytes are used, for as long as this lasts.
+    def fixed(
+        self, budget: TileBudget, needed: int, source: int, on_shrink: Callable[[TileBudget], None]
+    ) -> Iterator[None]:
+        """Use the budget of an earlier run during the context.
+
+        Args:
+            needed: bytes of the budget that its tiles use.
+            source: pixels of a source frame.
+            on_shrink: called with a smaller budget when memory runs out.
 
         Raises:
             JournalMismatch: there is much less memory now.
         """
         room = self._network(source)
         if self._free is not None:
-            # A little more or less is free every moment; this much of the rest was left for that.
+            # Free memory varies from moment to moment; the part that was not given to the network covers that.
             room = int(room / FREE_SHARE * TOTAL_SHARE)
         if needed > room:
             raise JournalMismatch(
-                f"The kept work was computed with {readable(needed)} for the network, and there are only "
-                f"{readable(max(0, room))} now; free some memory or raise --memory, or give --restart to start afresh."
+                f"The kept work was computed with {readable(needed)} for the network, and only "
+                f"{readable(max(0, room))} is available now; free some memory or raise --memory, or give --restart to "
+                "start again."
             )
         before = self._most
-        self._settled, self._most, self._on_shrink = share.memory, share.most, on_shrink
+        self._fixed, self._most, self._on_shrink = budget.memory, budget.most, on_shrink
         try:
             yield
         finally:
-            if self._most == share.most:  # what was learnt on the way stays
+            if self._most == budget.most:  # a limit learnt during the context stays
                 self._most = before
-            self._settled, self._on_shrink = None, None
+            self._fixed, self._on_shrink = None, None
 
     def pixels(self, cost: int, source: int) -> int:
-        """How many pixels of input frames of ``source`` pixels, ``cost`` bytes each, may be computed at once."""
-        share = self._network(source)
-        most = share // cost if share >= self._floor(source) else 0
+        """Return how many pixels may be computed at once.
+
+        Args:
+            cost: bytes per pixel.
+            source: pixels of a source frame.
+        """
+        available = self._network(source)
+        most = available // cost if available >= self._flow_memory(source) else 0
         return most if self._most is None else min(most, self._most)
 
     def shrink(self, pixels: int) -> None:
-        """Memory ran out at so many pixels: use half as many from now on."""
+        """Halve the limit after memory ran out at this number of pixels."""
         self._most = pixels // 2
-        if self._on_shrink is not None and self._settled is not None:
-            self._on_shrink(Share(self._settled, self._most))
+        if self._on_shrink is not None and self._fixed is not None:
+            self._on_shrink(TileBudget(self._fixed, self._most))
 
     def shortage(self, height: int, width: int, least: int) -> OutOfMemory:
-        """What to say where ``least`` bytes for the network are too much."""
+        """Return the error for frames of this size, for which the network needs at least ``least`` bytes."""
         frames = f"frames of {width}x{height}"
         if self._most is not None:
             return OutOfMemory(f"Memory runs out with {frames} even in the smallest tiles; close other programs.")
         if self._free is not None:
             return OutOfMemory(
-                f"There is too little free memory for {frames}: {readable(least)} is the least for the network, and it "
-                f"may have {readable(self._free)}; close other programs."
+                f"There is too little free memory for {frames}: the network needs at least {readable(least)} and may "
+                f"use {readable(self._free)}; close other programs."
             )
-        needed = self._base + self._others(width * height) + max(least, self._floor(width * height))
+        needed = self._base + self._other_bytes(width * height) + max(least, self._flow_memory(width * height))
         return OutOfMemory(f"{frames.capitalize()} need a memory ceiling of at least {readable(needed)} here.")
 
     def _network(self, source: int) -> int:
-        if self._settled is not None:
-            return self._settled
+        if self._fixed is not None:
+            return self._fixed
         if self._free is not None:
             return self._free
         assert self.ceiling is not None
-        return self.ceiling - self._base - self._others(source)
+        return self.ceiling - self._base - self._other_bytes(source)
 
-    def _floor(self, source: int) -> int:
-        """What the classical flow takes before the network begins; on a GPU they do not share."""
+    def _flow_memory(self, source: int) -> int:
+        """Return the bytes that the classical flow needs; 0 on a GPU, where it does not compete with the network."""
         return FLOW * source if self._free is None else 0
 
-    def _others(self, source: int) -> int:
-        """What is set aside; without anybody's say, two results besides the source."""
-        reserved = dict(list(self._reserved.values()))  # of each thread the latest, which stands for those before it
+    def _other_bytes(self, source: int) -> int:
+        """Return the reserved bytes; if nothing is reserved, enough for the source and two results."""
+        reserved = dict(list(self._reserved.values()))  # by thread; a later reservation includes the earlier ones
         return sum(reserved.values()) if reserved else (SOURCE + 2 * 3 * SCALE**2) * source

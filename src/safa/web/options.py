@@ -9,11 +9,10 @@ from typing import Any
 
 from safa.checkpoint import SHARPENED, shipped_names
 from safa.errors import SafaError
-from safa.jobs.settings import UpscaleSettings
-from safa.jobs.sizing import side_multiples
-from safa.jobs.weights import AUTO
+from safa.jobs.plan import side_multiples
 from safa.network.config import SCALE
-from safa.upscaler.size import Shape, output_size
+from safa.options import AUTO, UpscaleSettings
+from safa.upscaler.resize import Shape, output_size
 from safa.video.write.animation import FASTEST_GIF
 from safa.video.write.codecs import CODECS
 
@@ -112,7 +111,7 @@ class Options:
         )
 
     def weights_and_detail(self, weights: str) -> tuple[str, float | None]:
-        """Return ``weights`` and the detail to load them with, as ``safa.jobs.weights.Networks`` takes them."""
+        """Return ``weights`` and the detail to load them with, as ``WeightsSpec`` takes them."""
         can_be_sharper = weights == AUTO or weights in SHARPENED
         return weights, float(self.detail) if can_be_sharper and self.detail != AUTO else None
 

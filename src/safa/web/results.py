@@ -19,12 +19,13 @@ from PIL import Image
 
 from safa.engine.images import to_8_bits
 from safa.errors import JournalMismatch, SafaError
-from safa.jobs.job import engine_of, is_finished
 from safa.jobs.pipeline import Progress
-from safa.jobs.preview import Tried, preview, previewed_weights
+from safa.jobs.preview import PreviewedNetwork, PreviewOptions, preview
+from safa.jobs.report import is_finished
 from safa.jobs.upscale import upscale
-from safa.jobs.weights import AUTO
-from safa.upscaler.upscaler import Upscaler
+from safa.jobs.weights_selection import compared_weights
+from safa.options import AUTO
+from safa.upscaler.upscaler import Upscaler, engine_of
 from safa.video.files import atomic_write
 from safa.video.read.folder import open_reader
 from safa.video.read.pictures import bicubic, load_picture, save_picture, two_moments
@@ -113,10 +114,10 @@ def make_trial(
         on_progress: called after every network; may raise to stop.
     """
     # With "auto", all weights that could be chosen.
-    names = {name: name for name in previewed_weights()} if AUTO in weights.values() else weights
+    names = {name: name for name in compared_weights()} if AUTO in weights.values() else weights
     done = 0
 
-    def count(_: Tried) -> None:
+    def count(_: PreviewedNetwork) -> None:
         nonlocal done
         done += 1
         on_progress(Progress(done, len(names), 0.0, None))
@@ -125,12 +126,9 @@ def make_trial(
     made = preview(
         folder / "input",
         folder / SHEET,
-        settings=job.options.upscale_settings(),
-        suffix=FORMATS[job.options.format].suffix,
-        weights=list(names.values()),
-        overwrite=True,
-        **computing,  # type: ignore[arg-type]
-        on_tried=count,
+        job.options.upscale_settings().changed(**computing),
+        PreviewOptions(weights=list(names.values()), suffix=FORMATS[job.options.format].suffix, overwrite=True),
+        count,
     )
     _save_thumbnail(made.sheet, folder / "after.webp")
     with VideoReader(made.clip) as reader:

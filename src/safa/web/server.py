@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from safa.checkpoint import SHARPENED
 from safa.errors import SafaError
-from safa.jobs.weights import AUTO
+from safa.options import AUTO
 from safa.web.api import Api, add_error_handlers
 from safa.web.formatting import size_text, time_text
 from safa.web.guard import LOCAL, Guard

@@ -14,7 +14,8 @@ import numpy as np
 
 from safa.errors import SafaError
 from safa.jobs.pipeline import Progress
-from safa.jobs.weights import Networks
+from safa.jobs.weights_selection import Networks
+from safa.options import WeightsSpec
 from safa.upscaler.upscaler import Upscaler, load
 from safa.video.files import write_json
 from safa.web.jobs import CANCELLED, DONE, FAILED, JobStore, WebJob
@@ -154,7 +155,7 @@ class Workers:
         name = options.weights
         if name not in self.weights:
             raise SafaError(f"The weights {name} are no longer offered here; start a new job.")
-        name = Networks(*options.weights_and_detail(self.weights[name])).name_for(source)
+        name = Networks(WeightsSpec(*options.weights_and_detail(self.weights[name]))).name_for(source)
         if name not in loaded:
             loaded.clear()  # one network in memory at a time
             loaded[name] = load(name, **self.computing)  # type: ignore[arg-type]

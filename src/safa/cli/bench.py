@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from safa.cli.console import Device, Json, progress_bar, stderr, stdout
+from safa.cli.common import Device, Json, progress_bar, stderr, stdout
 from safa.errors import SafaError
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def bench_command(
     size: Annotated[list[str] | None, typer.Option(help="Size of the input, WIDTHxHEIGHT; may be repeated.")] = None,
     frames: Annotated[str, typer.Option(help="Output frames per pair: 2, or several as 2,4,8,16.")] = "2",
     engines: Annotated[
-        str | None, typer.Option(help="Engines to compare, such as torch,native; those that run here if not given.")
+        str | None, typer.Option(help="Engines to compare, such as torch,native; by default all that run here.")
     ] = None,
-    forced: Annotated[bool, typer.Option("--forced", help="Also force each scale in every block.")] = False,
-    rounds: Annotated[int, typer.Option(help="Measurements of each case.")] = 5,
+    forced: Annotated[bool, typer.Option("--forced", help="Also measure every block at each of its scales.")] = False,
+    rounds: Annotated[int, typer.Option(help="Measurements per case.")] = 5,
     stream: Annotated[
-        int | None, typer.Option(help="Compare a stream of this many frames at rate 2 with pair by pair.")
+        int | None, typer.Option(help="Compare a stream of this many frames, at rate 2, with single pairs.")
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes, stage by stage.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show the time of each stage.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     device: Device = "cpu",
     as_json: Json = False,
@@ -39,7 +39,7 @@ def bench_command(
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", frames) or rounds < 1:
         raise SafaError("Give --frames as whole numbers such as 2,4,8 and --rounds of at least 1.")
     if stream is not None and stream < 2:
-        raise SafaError("Give --stream at least 2 frames.")
+        raise SafaError("--stream must be at least 2 frames.")
     if stream is not None and profile:
         raise SafaError("Give --stream or --profile, not both.")
     counts = [int(count) for count in frames.split(",")]
@@ -84,7 +84,7 @@ def _print(values: Any, texts: list[Table | str], as_json: bool) -> None:
 
 
 def _text(rows: list[list[str]], title: str, markdown: bool) -> Table | str:
-    """``rows``, the heading first, for a terminal or as Markdown."""
+    """Return rows, of which the first is the heading, for a terminal or as Markdown."""
     if markdown:
         lines = [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

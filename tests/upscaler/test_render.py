@@ -152,12 +152,12 @@ def test_the_flow_of_the_next_window_is_estimated_meanwhile(propagation: int, mo
     monkeypatch.setattr(state_cache, "flow_both_ways", noted)
     made = upscaler.render(windows_of(upscaler, 8), ahead=True)
     pictures = [next(made)]
-    assert sum(len(begun) for begun in upscaler._cache._begun.values()) == (2 if propagation else 1)
+    assert sum(len(begun) for begun in upscaler._cache._started.values()) == (2 if propagation else 1)
     pictures += made
     assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(pictures, expected, strict=True))
     # Those of the first window are estimated at once.
     assert [name.startswith("flow") for name in threads] == [True] * (4 if propagation else 6)
-    assert not upscaler._cache._begun
+    assert not upscaler._cache._started
 
 
 def test_what_comes_before_a_frame_that_cannot_be_read_is_made(upscaler: Upscaler) -> None:
@@ -173,14 +173,14 @@ def test_what_is_not_fetched_is_given_up(upscaler: Upscaler) -> None:
     made = upscaler.render(windows_of(upscaler, 4), ahead=True)
     next(made)
     made.close()
-    assert not upscaler._cache._begun
+    assert not upscaler._cache._started
 
 
 def test_nothing_is_estimated_early_below_a_ceiling(upscaler: Upscaler) -> None:
     frugal = Upscaler(upscaler.checkpoint, device="cpu", memory=2 << 30)
     made = frugal.render(windows_of(frugal, 4), ahead=True)
     next(made)
-    assert not frugal._cache._begun
+    assert not frugal._cache._started
     made.close()
 
 

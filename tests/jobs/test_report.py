@@ -12,12 +12,10 @@ import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.errors import JournalMismatch, SafaError
-from safa.jobs import so_far
-from safa.jobs import upscale as convert
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
-from safa.jobs.so_far import join_so_far
+from safa.jobs.report import join_so_far
 from safa.jobs.upscale import upscale
+from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.write.journal import work_folder
 from tests.conftest import tiny_network
@@ -29,8 +27,7 @@ SEGMENT = 4
 @pytest.fixture
 def upscaler(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
     """Of a tiny network; segments are short."""
-    for module in (convert, so_far):
-        monkeypatch.setattr(module, "SEGMENT_FRAMES", SEGMENT)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", SEGMENT)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 

@@ -1,4 +1,4 @@
-"""Commands of training: pack, train, ablate, import-checkpoint."""
+"""The commands for training: pack, train, ablate, import-checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import INTERRUPTED, Overwrite, path_named, progress_bar, stderr, stdout
+from safa.cli.common import INTERRUPTED, Overwrite, path_named, progress_bar, stderr, stdout
 from safa.errors import SafaError, to_install
 from safa.video.files import check_target
 
@@ -23,7 +23,7 @@ SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as network.channels=16.")
 ]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Devices = Annotated[str, typer.Option(help="How many, or auto.")]
+Devices = Annotated[str, typer.Option(help="Number of devices, or auto.")]
 
 
 def import_checkpoint_command(
@@ -49,11 +49,13 @@ def pack_command(
         typer.Argument(parser=path_named, metavar="DIR", help="Folder with clips, folders of frames, photographs."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", parser=path_named, metavar="PACK", help="File to write.")],
-    size: Annotated[float, typer.Option(help="Of the pack in MiB, at most.")] = 56.0,
-    side: Annotated[int, typer.Option(help="Of a window in pixels.")] = 384,
-    quality: Annotated[int, typer.Option(help="x264's rate factor of the windows; lower is better.")] = 17,
-    frames: Annotated[int, typer.Option(help="Of a window; training on windows of 5 needs 9, of 9 17.")] = 9,
-    held_out: Annotated[float, typer.Option(help="Part of the clips that is kept for validation.")] = 0.1,
+    size: Annotated[float, typer.Option(help="Largest size of the pack in MiB.")] = 56.0,
+    side: Annotated[int, typer.Option(help="Side of a window in pixels.")] = 384,
+    quality: Annotated[int, typer.Option(help="CRF of x264 for the windows; lower is better.")] = 17,
+    frames: Annotated[
+        int, typer.Option(help="Frames of a window; training on windows of 5 needs 9, of 9 needs 17.")
+    ] = 9,
+    held_out: Annotated[float, typer.Option(help="Share of the clips that is kept for validation.")] = 0.1,
     layout: Annotated[
         str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
     ] = None,
@@ -63,14 +65,15 @@ def pack_command(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            parser=path_named, help="Pack its pictures too: a file of scripts/teacher_weights.py; of several, the mean."
+            parser=path_named,
+            help="Also pack its pictures: a file of scripts/teacher_weights.py; if repeated, the mean of several.",
         ),
     ] = None,
-    moving: Annotated[int, typer.Option(help="Windows of photographs in motion to pack beside SIZE.")] = 0,
-    graphics: Annotated[float, typer.Option(help="Share of those with subtitles, titles and logos.")] = 0.0,
+    moving: Annotated[int, typer.Option(help="Windows of moving photographs to pack in addition to SIZE.")] = 0,
+    graphics: Annotated[float, typer.Option(help="Share of these with subtitles, titles and logos.")] = 0.0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn footage and photographs into one compact file to train on."""
+    """Pack footage and photographs into one compact file for training."""
     from safa.data.packing import PackSettings
     from safa.data.packing import pack as run
 
@@ -88,9 +91,9 @@ def pack_command(
         )
         made = run(source, output, settings, layout, names, _teacher(teacher), show)
     stdout.print(
-        f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs to "
-        f"train on, {made.held_out_windows} and {made.held_out_stills} held out"
-        + (f"; {made.moving} windows of photographs in motion" if made.moving else "")
+        f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs for "
+        f"training, {made.held_out_windows} and {made.held_out_stills} held out"
+        + (f"; {made.moving} windows of moving photographs" if made.moving else "")
     )
 
 
@@ -108,8 +111,8 @@ def train_command(
     out: Annotated[Path, typer.Option(parser=path_named, help="Folder of the run.")],
     config: Annotated[Path | None, typer.Option(parser=path_named, help="Recipe (TOML); see recipes/.")] = None,
     settings: SettingsOption = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this long; go on later with --resume.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time; continue with --resume.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
@@ -149,7 +152,7 @@ def train_command(
             )
         except KeyboardInterrupt:
             saved = (out / "state.safetensors").is_file()
-            kept = f"the run is saved in {escape(str(out))}, go on with --resume" if saved else "no step was done"
+            kept = f"the run is saved in {escape(str(out))}; continue with --resume" if saved else "no step was done"
             stderr.print(f"safa: stopped; {kept}.")
             raise SystemExit(INTERRUPTED) from None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes prints
@@ -158,18 +161,21 @@ def train_command(
 
 def ablate_command(
     table: Annotated[
-        Path, typer.Argument(parser=path_named, metavar="TABLE", help="Rows to compare (TOML): recipes/ablation.toml.")
+        Path,
+        typer.Argument(
+            parser=path_named, metavar="TABLE", help="Variants to compare (TOML), such as recipes/ablation.toml."
+        ),
     ],
     data: Data,
     out: Annotated[Path, typer.Option(parser=path_named, help="Folder for the runs and the table.")],
-    minutes: Annotated[float | None, typer.Option(help="Training time of every row.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Or training steps of every row.")] = None,
-    only: Annotated[str | None, typer.Option(help="Rows to take, such as a1,a2.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time per row.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of --minutes: training steps per row.")] = None,
+    only: Annotated[str | None, typer.Option(help="Rows to train, such as a1,a2.")] = None,
     settings: SettingsOption = None,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
 ) -> None:
-    """Train variants for the same budget and print how they compare; finished rows with the same settings are kept."""
+    """Train variants with the same budget and compare them; finished rows with the same settings are kept."""
     _require_training()
     from safa.training.ablation import ablate as run
     from safa.training.ablation import as_table, read_rows
@@ -208,7 +214,7 @@ def _describe(progress: TrainProgress) -> str:
 
 
 def _report(progress: TrainProgress) -> None:
-    """A line for every validation and every warning."""
+    """Print a line for every validation and every warning."""
     held_out = progress.validation
     if held_out is not None and held_out.step == progress.step:
         stdout.print(

@@ -1,4 +1,4 @@
-"""The command that serves the page."""
+"""The command that serves the web page: serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, EngineName, Precision, path_named, stdout
+from safa.cli.common import ComparedWeights, Device, EngineName, Precision, path_named, stdout
 from safa.errors import SafaError, to_install
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -18,18 +18,20 @@ SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 def serve_command(
-    host: Annotated[str, typer.Option(help="Address to answer on; others than 127.0.0.1 are reachable.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any other than 127.0.0.1 is reachable from outside.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 7860,
     password: Annotated[
         str | None, typer.Option(envvar="SAFA_PASSWORD", help="Asked for once per browser.", show_envvar=True)
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Allow everybody who can reach it.")] = False,
-    folder: Annotated[Path | None, typer.Option(parser=path_named, metavar="DIR", help="Where jobs are kept.")] = None,
-    keep: Annotated[str, typer.Option(help="Results are deleted this long after their end: 90m, 24h, 7d.")] = "24h",
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many run at a time.")] = 1,
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Name or file; may be repeated. All shipped ones if not given.")
+    public: Annotated[bool, typer.Option("--public", help="Allow access without a password.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(parser=path_named, metavar="DIR", help="Folder where jobs are kept.")
     ] = None,
+    keep: Annotated[str, typer.Option(help="Delete results this long after the end of a job: 90m, 24h, 7d.")] = "24h",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Jobs that run at a time.")] = 1,
+    weights: ComparedWeights = None,
     device: Device = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -38,7 +40,7 @@ def serve_command(
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest frame, width times height.")] = 1920 * 1080,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Serve a web page: drop a clip, choose how to upscale it, compare, download.
+    """Serve a web page for upscaling clips: drop one, choose options, compare, download.
 
     Jobs are kept on disk, so they survive reloading the page and restarting the server.
     """
@@ -48,7 +50,7 @@ def serve_command(
     import webbrowser
 
     from safa.checkpoint import load_checkpoint
-    from safa.jobs.weights import AUTO
+    from safa.options import AUTO
     from safa.web.options import offered_weights
     from safa.web.server import ServerSettings, default_folder
     from safa.web.server import serve as run
@@ -60,7 +62,7 @@ def serve_command(
         raise SafaError("Two of the weights have the same name; rename one file.")
     for name in offered:
         if name != AUTO:
-            load_checkpoint(name)  # reports damaged weights before the server starts
+            load_checkpoint(name)  # so that damaged weights are reported before the server starts
     settings = ServerSettings(
         folder=(folder or default_folder()).absolute(),
         limits=Limits(round(most), max_seconds, max_pixels),
@@ -82,7 +84,7 @@ def serve_command(
             webbrowser.open(address)
 
     run(settings, ready)
-    stdout.print("safa: ended; unfinished jobs go on at the next start.")
+    stdout.print("safa: ended; unfinished jobs continue at the next start.")
 
 
 def _quantity(text: str, units: dict[str, int], option: str, example: str) -> float:

@@ -1,4 +1,4 @@
-"""Commands that measure and show what a network does: evaluate, inspect."""
+"""The commands that measure quality and show what a network does: evaluate, inspect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from safa.cli.console import Device, Json, Overwrite, Weights, path_named, progress_bar, stdout
+from safa.cli.common import Device, Json, Overwrite, WeightsOption, path_named, progress_bar, stdout
 from safa.errors import OutputError, SafaError, to_install
 from safa.video.files import atomic_write, check_target
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from safa.evaluation.protocols import Compression
     from safa.evaluation.run import EvaluationProgress, Results
 
-# Sizes of the OUTPUT at which the report counts the selector's choices.
+# Heights of the output at which the report counts the selector's choices.
 REPORT_HEIGHTS = (240, 480, 1080, 2160)
 
 
@@ -31,44 +31,45 @@ def evaluate_command(
     ] = None,
     on: Annotated[str, typer.Option(help="vid4, gopro, adobe240, vimeo90k, ucf101, middlebury or a path.")] = "vid4",
     data: Annotated[Path | None, typer.Option(parser=path_named, help="Folder of the named data set.")] = None,
-    times: Annotated[str | None, typer.Option(help="Times the frame rate: 2..16, or several as 2,4,8.")] = None,
+    times: Annotated[str | None, typer.Option(help="Factors of the frame rate from 2 to 16, such as 2,4,8.")] = None,
     protocol: Annotated[str, typer.Option(help="public or zooming; see docs/evaluation.md.")] = "public",
-    windows: Annotated[int | None, typer.Option(min=1, help="At most this many windows of each sequence.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Most windows per sequence.")] = None,
     compress: Annotated[
-        str | None, typer.Option(help="Compress the inputs: codec and CRF, or a quality from 0 to 1: h264:28, vp9:0.5.")
+        str | None,
+        typer.Option(help="Compress the inputs: codec with CRF, or with a quality from 0 to 1: h264:28, vp9:0.5."),
     ] = None,
     tof: Annotated[bool, typer.Option("--tof", help="Also measure temporal consistency.")] = False,
     perceptual: Annotated[
         bool,
-        typer.Option("--perceptual", help="Also measure how it looks: detail, tOF, ST-LPIPS, VMAF, JOD, if installed."),
+        typer.Option("--perceptual", help="Also measure detail, tOF, ST-LPIPS, VMAF and JOD, as far as installed."),
     ] = False,
     rivals: Annotated[
         str | None,
         typer.Option(
             metavar="A,B",
-            help='Ready-made routes, such as "SPAN > RIFE"; all; or installed: those that are, but for the slowest.',
+            help='Combinations of published tools, such as "SPAN > RIFE"; all; or installed, without the slowest.',
         ),
     ] = None,
     rival: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=COMMAND",
-            help="Another program, such as 'mine=run.sh {input} {output}'; may be given again. See docs/rivals.md.",
+            help="Another program, such as 'mine=run.sh {input} {output}'; may be repeated. See docs/rivals.md.",
         ),
     ] = None,
     rival_timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Most time that such a program may take for a sequence.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Longest time such a program may take per sequence.")
     ] = 1800,
-    baselines: Annotated[bool, typer.Option(help="Also measure bicubic and classical-flow routes.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Also measure bicubic enlargement and classical flow.")] = True,
     html: Annotated[
-        Path | None, typer.Option(parser=path_named, help="Write a page with tables, plots and pictures.")
+        Path | None, typer.Option(parser=path_named, help="Write an HTML report with tables, plots and pictures.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(parser=path_named, help="Write the tables as Markdown.")] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Measure quality on a data set, a folder or a clip: scaled down, thinned out and compared with itself."""
+    """Measure quality on a data set, a folder or a clip, which is reduced in size and rate and compared with itself."""
     factors = _factors(times)
     for path in (html, markdown):
         if path is not None:
@@ -100,28 +101,28 @@ def evaluate_command(
         open_dataset(on, data, factors[0] if factors else None), compression=_compression(compress)
     )
     sets = [dataclasses.replace(dataset, factor=factor) for factor in factors or [dataset.factor]]
-    asked = [(part, [*methods, *(command.method(part.factor) for command in commands)]) for part in sets]
-    for part, compared in asked:  # all of them, before the first is measured
-        find_windows(compared, part, windows)
+    tasks = [(one, [*methods, *(command.method(one.factor) for command in commands)]) for one in sets]
+    for one, compared in tasks:  # so that errors are found before the first is measured
+        find_windows(compared, one, windows)
     further = [name for name in PERCEPTUAL if perceptual or (tof and name == "tof")]
     missing = [name for name in further if name not in installed_metrics()]
     further = [name for name in further if name not in missing]
     if missing and not as_json:
-        stdout.print(f"left out: {', '.join(missing)}; install them with: {to_install('perceptual')}")
+        stdout.print(f"not installed: {', '.join(missing)}; install them with: {to_install('perceptual')}")
     every = []
     with progress_bar("windows") as bar:
-        for part, compared in asked:
-            task = bar.add_task(f"x{part.factor}", total=None, speed="-")
+        for one, compared in tasks:
+            task = bar.add_task(f"x{one.factor}", total=None, speed="-")
 
             def show(progress: EvaluationProgress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=progress.sequence)
 
-            every.append(run(compared, part, protocol, windows, further, show))  # type: ignore[arg-type]
+            every.append(run(compared, one, protocol, windows, further, show))  # type: ignore[arg-type]
     if as_json:
         stdout.print_line(json.dumps([to_json(results) for results in every]))
     else:
         for results in every:
-            # Where nobody watches, as wide as the tables are.
+            # In a file or a pipe, as wide as the tables are.
             stdout.print(terminal_tables(results), width=None if stdout.is_terminal else 240)
     if markdown is not None:
         with atomic_write(markdown) as temporary:
@@ -135,7 +136,7 @@ def evaluate_command(
 
 
 def _page(every: list[Results], dataset: Dataset, subject: Method, network: Any) -> str:
-    """The report; without the choices of scales for a model that is not a SAFA network or whose scale is fixed."""
+    """Return the report; scales are only counted for SAFA networks that select them."""
     from safa.evaluation.analysis import cost_by_factor, scales_by_height
     from safa.evaluation.baselines import BASELINES
     from safa.evaluation.gallery import find_window
@@ -171,7 +172,7 @@ def _compression(text: str | None) -> Compression | None:
 
 
 def _methods(name: str, device: str) -> tuple[list[Method], Any]:
-    """How a subject is measured, most telling first, and its network if it is one of ours."""
+    """Return the methods of a subject, the most relevant first, and its network if it is a SAFA network."""
     from safa.checkpoint import shipped_names
     from safa.evaluation.baselines import network_method, stream_method
     from safa.evaluation.exported import exported_methods
@@ -196,15 +197,15 @@ def inspect_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", parser=path_named, metavar="DIR", help="Folder for the pictures.")
     ] = Path("inspect"),
-    at: Annotated[str | None, typer.Option(help="Time in the video; its middle if not given.")] = None,
-    weights: Weights = "fast",
+    at: Annotated[str | None, typer.Option(help="Time in the video; by default its middle.")] = None,
+    weights: WeightsOption = "fast",
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Write pictures of flow, blend mask and chosen scales over t, beside classical flow."""
-    from safa.video.parse import parse_time
+    from safa.options import parse_optional, parse_time
 
-    time = parse_time(at) if at is not None else None
+    time = parse_optional(parse_time, at)
     from safa.engine.images import to_8_bits
     from safa.evaluation.decisions import inspect_pair, read_pair
     from safa.upscaler.upscaler import load

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.cluster.film import LOSSES, TRIES, Request
-from safa.cluster.inputs import Source, copies_folder
-from safa.cluster.job import ClusterJob, Listeners
+from safa.cluster.open_job import LOSSES, TRIES, ClusterRequest
 from safa.cluster.plan import SegmentPlan
 from safa.cluster.pool import WorkerHandle
-from safa.cluster.worker import Failed, FilmContext
+from safa.cluster.scheduler import Scheduler
+from safa.cluster.segment_source import SharedSource, copies_folder
+from safa.cluster.worker import Failed, JobContext
 from safa.errors import SafaError
-from safa.jobs import upscale as convert
-from safa.jobs.job import Report
+from safa.jobs.batch import BatchEvents
 from safa.jobs.pipeline import Progress
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.report import Report
 from safa.jobs.upscale import upscale
+from safa.options import ReadOptions, RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, span_of
 from safa.video.files import appearance
 from safa.video.read.pictures import save_picture
@@ -59,7 +59,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", SEGMENT)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", SEGMENT)
 
 
 def on_cluster(
@@ -68,12 +68,12 @@ def on_cluster(
     checkpoint: Checkpoint,
     settings: UpscaleSettings | None = None,
     script: Script | None = None,
-    listeners: Listeners | None = None,
+    events: BatchEvents | None = None,
     workers: LocalWorkers | None = None,
 ) -> Report:
     workers = workers or LocalWorkers(checkpoint, script)
-    request = Request(settings or UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
-    (outcome,) = ClusterJob(workers, request, listeners or Listeners()).run([(source, output)], {output: 20})
+    request = ClusterRequest(settings or UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
+    (outcome,) = Scheduler(workers, request, events or BatchEvents()).run([(source, output)], {output: 20})
     assert outcome.report is not None
     return outcome.report
 
@@ -112,11 +112,15 @@ def pictures(path: Path) -> Path:
 SOURCES = {
     "variable rate": (uneven, "in.mp4", UpscaleSettings(rate=3)),
     "any rate": (short_groups, "in.mp4", UpscaleSettings(fps=Fraction(24000, 1001), dedup=True)),
-    "a part of it": (short_groups, "in.mp4", UpscaleSettings(start=Fraction(1, 5), end=Fraction(4, 5))),
+    "a part of it": (
+        short_groups,
+        "in.mp4",
+        UpscaleSettings(reading=ReadOptions(start=Fraction(1, 5), end=Fraction(4, 5))),
+    ),
     "a cut": (two_scenes, "in.mkv", UpscaleSettings(rate=3)),
     "open groups": (open_groups, "in.mkv", UpscaleSettings(codec="ffv1")),
     "interlaced": (make_interlaced, "in.mpg", UpscaleSettings()),
-    "pictures": (pictures, "in.png", UpscaleSettings(source_fps=Fraction(10))),
+    "pictures": (pictures, "in.png", UpscaleSettings(reading=ReadOptions(source_fps=Fraction(10)))),
 }
 
 
@@ -161,9 +165,9 @@ def test_an_interrupt_says_how_to_watch_what_is_kept(
 
     workers = LocalWorkers(checkpoint, stop, count=1)
     jobs = [(clip, tmp_path / f"{number}.mkv") for number in range(count)]
-    request = Request(UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
+    request = ClusterRequest(UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
     with pytest.raises(KeyboardInterrupt, match="with --finish instead of --cluster it makes of"):
-        ClusterJob(workers, request, Listeners()).run(jobs, {})
+        Scheduler(workers, request, BatchEvents()).run(jobs, {})
 
 
 def test_a_cluster_goes_on_where_one_machine_stopped(
@@ -191,7 +195,9 @@ def test_failures_and_losses_are_tried_again_and_told(
         return None
 
     told: list[str] = []
-    report = on_cluster(clip, tmp_path / "out.mkv", checkpoint, script=script, listeners=Listeners(warning=told.append))
+    report = on_cluster(
+        clip, tmp_path / "out.mkv", checkpoint, script=script, events=BatchEvents(on_warning=told.append)
+    )
     assert report.retries == len(told) == TRIES
     assert "its worker on here was lost (the actor died)" in told[0]
     assert "segment 1 (frames 8 to 15, 0:00 to 0:00) is tried again: out of memory" in told[1]
@@ -233,7 +239,7 @@ def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
-    source = Source(Path("/nowhere/film.mp4"), appearance(film))
+    source = SharedSource(Path("/nowhere/film.mp4"), appearance(film))
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     if kind == "a link":
@@ -251,7 +257,7 @@ def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert source.copy.read_bytes() == b"film"
 
 
-def far_away(give: Callable[..., None], member: WorkerHandle, work: Any, film: FilmContext, plan: SegmentPlan) -> None:
+def far_away(give: Callable[..., None], member: WorkerHandle, work: Any, film: JobContext, plan: SegmentPlan) -> None:
     """A worker that sees neither the source nor the work folder under the driver's paths."""
     nowhere = Path("/nowhere")
     source = replace(film.source, path=nowhere / film.source.path.name)
@@ -262,8 +268,8 @@ def test_files_are_told_apart_in_a_batch(tmp_path: Path, checkpoint: Checkpoint,
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(clip.read_bytes()[:900])
     jobs = [(source, tmp_path / "deep" / f"{source.stem}.mkv") for source in (bad, clip)]
-    request = Request(UpscaleSettings(), checkpoint.sha256, is_batch=True)
-    outcomes = ClusterJob(LocalWorkers(checkpoint), request, Listeners()).run(jobs, {})
+    request = ClusterRequest(UpscaleSettings(), checkpoint.sha256, RunOptions(is_batch=True))
+    outcomes = Scheduler(LocalWorkers(checkpoint), request, BatchEvents()).run(jobs, {})
     assert [outcome.failed for outcome in outcomes] == [True, False]
     assert "bad.mp4 is cut off" in str(outcomes[0].error)
     assert outcomes[1].report is not None

@@ -1,4 +1,4 @@
-"""What is said before the work, and that it changes nothing."""
+"""Forecasts and estimates before a job, which change nothing of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 
 from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
-from safa.jobs import trial
-from safa.jobs import upscale as convert
-from safa.jobs.forecast import Forecast, forecast
+from safa.jobs import estimate as module
+from safa.jobs.estimate import (
+    EncodedSample,
+    Estimate,
+    Forecast,
+    UnitCosts,
+    encoded_frames,
+    estimate_job,
+    extrapolate_bytes,
+    forecast,
+)
 from safa.jobs.pipeline import Progress
-from safa.jobs.prepare import prepare_job
-from safa.jobs.settings import UpscaleSettings
-from safa.jobs.trial import Costs, Estimate, bytes_of, encodings, estimate
+from safa.jobs.plan import prepare_job
 from safa.jobs.upscale import upscale
+from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import WINDOW, Upscaler
 from safa.video.read.folder import open_reader
 from safa.video.read.info import Frame
@@ -64,25 +71,25 @@ def test_kept_work_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if progress.done == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source, output, upscaler = write_clip(tmp_path / "in.mp4", frames=4), tmp_path / "out.mp4", made_upscaler()
     assert forecast(source, output, UpscaleSettings(), upscaler).kept == 0
     with pytest.raises(KeyboardInterrupt):
         upscale(source, output, upscaler=upscaler, on_progress=stop)
     told = forecast(source, output, UpscaleSettings(), upscaler)
     assert told.kept == 4
-    assert f"7 frames, {told.kept} of them made before" in told.lines()[0]
+    assert f"7 frames, {told.kept} of them already made" in told.lines()[0]
     assert told.to_dict()["kept"] == told.kept
-    assert forecast(source, output, UpscaleSettings(), upscaler, restart=True).kept == 0
+    assert forecast(source, output, UpscaleSettings(), upscaler, RunOptions(restart=True)).kept == 0
 
 
 def test_the_time_for_what_is_kept_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_timed", lambda *_: ([], Costs(0.0, 100.0, 100.0)))
-    monkeypatch.setattr(trial, "encoded", lambda *_: (10.0, 1000.0, []))
+    monkeypatch.setattr(module, "_measure_network", lambda *_: ([], UnitCosts(0.0, 100.0, 100.0)))
+    monkeypatch.setattr(module, "encode_sample", lambda *_: EncodedSample(10.0, 1000.0, []))
     upscaler, source = made_upscaler(), write_clip(tmp_path / "in.mp4", frames=8)
     with open_reader(source, ReadOptions()) as reader:
         job = prepare_job(reader, source, tmp_path / "out.mp4", UpscaleSettings())
-    whole, rest = (estimate(job, upscaler, 32, 48, kept) for kept in (0, 10))
+    whole, rest = (estimate_job(job, upscaler, 32, 48, kept) for kept in (0, 10))
     assert whole is not None
     assert rest is not None
     assert whole.seconds - rest.seconds == pytest.approx(10 * 110, abs=10)  # reading is measured each time
@@ -105,7 +112,7 @@ def test_what_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
     upscaler.budget.shrink(2 * 64 * 144)
     told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), upscaler)
     assert told.estimate is None
-    assert "is not known in advance" in told.lines()[2]
+    assert "cannot be estimated" in told.lines()[2]
 
 
 def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ def test_three_lines_for_people() -> None:
     )
     assert told.lines() == [
         "in.mp4: 640x360 at 25 fps becomes 1280x720 at 59.94 fps, 1500 frames",
-        "h264 (crf 17), weights fast, sound kept; changed or left out: what the 2 warnings say",
+        "h264 (crf 17), weights fast, sound kept; changed or left out: see the 2 warnings",
         "takes about 83 min on this machine (native engine); "
         "the video will be roughly 123 MB if the rest is like its first frames",
     ]
@@ -136,7 +143,7 @@ def test_frames_of_windows_are_counted(frames: int) -> None:
     source = (Frame(Fraction(k, 10), Fraction(1, 10), black) for k in range(frames))
     windows = list(plan_windows(source, Timeline(rate=2), cuts=False, span=WINDOW))
     numbers = {tuple(frame.number for frame in window.frames) for window in windows}
-    assert encodings(frames, WINDOW) == sum(map(len, numbers))
+    assert encoded_frames(frames, WINDOW) == sum(map(len, numbers))
 
 
 @given(
@@ -150,7 +157,7 @@ def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: 
     """The first picture comes with the work for all of its window."""
     times = [number % rate / rate for number in range(made)]
     spent = [22.0 * frame + at, *(at if t == 0 else between for t in times[1:])]
-    found = Costs.of(spent, times, 22)
+    found = UnitCosts.of(spent, times, 22)
     if rate == 1 or made <= rate:  # of one kind there is the first alone, or none
         assert found.at == found.between == (at if rate == 1 else between)
     else:
@@ -160,7 +167,7 @@ def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: 
 
 def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first alone takes longer than there is patience for."""
-    monkeypatch.setattr("safa.jobs.trial.TIME_LIMIT", 0.0)
+    monkeypatch.setattr("safa.jobs.estimate.TIME_LIMIT", 0.0)
     source = write_clip(tmp_path / "in.mp4", frames=6)
     told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
     assert told.estimate is not None
@@ -179,5 +186,5 @@ def test_pictures_are_made_of_the_video_to_tell_how_long_that_takes(
 
 
 def test_a_keyframe_for_each_segment() -> None:
-    assert bytes_of([900, 10, 20, 30], 97) == 2 * 900 + 95 * 20
-    assert bytes_of([900, 10, 20], 97) is None
+    assert extrapolate_bytes([900, 10, 20, 30], 97, 96) == 2 * 900 + 95 * 20
+    assert extrapolate_bytes([900, 10, 20], 97, 96) is None

@@ -12,10 +12,10 @@ import safa.checkpoint
 from safa.checkpoint import SHIPPED, load_checkpoint, save_checkpoint
 from safa.errors import SafaError
 from safa.jobs.batch import upscale_many
-from safa.jobs.job import PIPE
-from safa.jobs.settings import UpscaleSettings
+from safa.jobs.plan import PIPE
 from safa.jobs.upscale import upscale
-from safa.jobs.weights import Networks, Pick, pick_weights
+from safa.jobs.weights_selection import Networks, WeightsChoice, choose_weights
+from safa.options import ComputeOptions, UpscaleSettings, WeightsSpec
 from safa.video.look import look_at
 from tests.conftest import tiny_network
 from tests.media import write_video
@@ -64,13 +64,13 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_coarsely_compressed_footage_gets_its_own_weights(
     tmp_path: Path, codec: str, options: str, fine: str, coarse: str
 ) -> None:
-    picked = []
+    chosen = []
     for level in (fine, coarse):
         given = {name: value or level for name, _, value in (part.partition("=") for part in options.split())}
         if codec == "libx265":
             given["x265-params"] = "log-level=none"
-        picked.append(pick_weights(write(tmp_path / "clip.mkv", codec, given)))
-    assert [pick.name for pick in picked] == ["fast", "real"], picked
+        chosen.append(choose_weights(write(tmp_path / "clip.mkv", codec, given)))
+    assert [choice.name for choice in chosen] == ["fast", "real"], chosen
 
 
 def test_the_quantiser_is_the_encoders(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_quantiser_is_the_encoders(tmp_path: Path) -> None:
 
 def test_what_cannot_be_looked_at_gets_the_default(tmp_path: Path) -> None:
     (tmp_path / "letter.mp4").write_text("not a film")
-    assert [pick_weights(path).name for path in (PIPE, tmp_path, tmp_path / "letter.mp4")] == ["fast"] * 3
+    assert [choose_weights(path).name for path in (PIPE, tmp_path, tmp_path / "letter.mp4")] == ["fast"] * 3
 
 
 def test_detail_lies_on_the_line_between_two_networks(shipped: Path) -> None:
@@ -115,29 +115,29 @@ def test_chosen_weights_are_given_some_detail_unless_told_otherwise(shipped: Pat
     fine = write(tmp_path / "fine.mkv", "libx264", {"crf": "8"})
     assert Networks().name_for(coarse) == "real@0.3"
     assert Networks().name_for(fine) == "fast@0.3"
-    assert Networks(detail=0).name_for(fine) == "fast@0"
-    assert Networks(detail=0).name_for(coarse) == "real@0"
-    assert Networks("real").name_for(coarse) == "real"
+    assert Networks(WeightsSpec(detail=0)).name_for(fine) == "fast@0"
+    assert Networks(WeightsSpec(detail=0)).name_for(coarse) == "real@0"
+    assert Networks(WeightsSpec("real")).name_for(coarse) == "real"
 
 
 def test_detail_is_refused_where_nothing_is_sharper(shipped: Path) -> None:
     with pytest.raises(SafaError, match="cannot be given more detail"):
-        Networks(str(shipped / "real.safetensors"), 0.5)
+        WeightsSpec(str(shipped / "real.safetensors"), 0.5)
     with pytest.raises(SafaError, match="from 0"):
-        Networks(detail=1.5)
+        WeightsSpec(detail=1.5)
     assert shipped != SHIPPED
 
 
 def test_each_file_of_a_batch_gets_what_suits_it(shipped: Path, tmp_path: Path) -> None:
     clean, coarse = (write(tmp_path / f"{crf}.mkv", "libx264", {"crf": crf}, 3) for crf in ("10", "40"))
-    picks: list[Pick] = []
-    networks = Networks(detail=0.5, device="cpu", engine="torch", on_pick=picks.append)
+    choices: list[WeightsChoice] = []
+    networks = Networks(WeightsSpec(detail=0.5), ComputeOptions("cpu", "torch"), choices.append)
     jobs = [(path, tmp_path / "out" / path.name) for path in (clean, coarse)]
     settings = UpscaleSettings(rate=1, scale=1)
-    outcomes = upscale_many(jobs, networks.for_source, settings)
+    outcomes = upscale_many(jobs, settings, networks)
     assert [outcome.error for outcome in outcomes] == [None, None]
-    assert [pick.name for pick in picks] == ["fast@0.5", "real@0.5"]
-    again = upscale_many(jobs, networks.for_source, settings)
+    assert [choice.name for choice in choices] == ["fast@0.5", "real@0.5"]
+    again = upscale_many(jobs, settings, networks)
     assert all(outcome.report is None and outcome.error is None for outcome in again)
     upscale(coarse, tmp_path / "alone.mkv", detail=0.5, device="cpu", engine="torch", settings=settings)
     assert _frames(tmp_path / "alone.mkv") == _frames(jobs[1][1])
