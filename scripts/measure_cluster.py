@@ -27,7 +27,7 @@ import cv2
 
 from safa.cluster.plan import Planner
 from safa.jobs.plan import SEGMENT_FRAMES, prepare_job
-from safa.jobs.report import Run, conclude
+from safa.jobs.report import JobRun, conclude
 from safa.network.config import SCALE
 from safa.options import UpscaleSettings
 from safa.video.read.folder import open_reader
@@ -86,7 +86,7 @@ def parts(source: Path, folder: Path) -> dict[str, Any]:
     size_a_frame = journal.segments[0].bytes / len(images)
     journal.close(Fraction(len(images)) * job.spec.time_base)
     began = time.process_time()
-    conclude(job, journal, Run())
+    conclude(job, journal, JobRun())
     checking = (time.process_time() - began) / len(images)
     return {
         "source": f"{size[0] // SCALE}x{size[1] // SCALE}",

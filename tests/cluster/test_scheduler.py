@@ -166,7 +166,7 @@ def test_an_interrupt_says_how_to_watch_what_is_kept(
     workers = LocalWorkers(checkpoint, stop, count=1)
     jobs = [(clip, tmp_path / f"{number}.mkv") for number in range(count)]
     request = ClusterRequest(UpscaleSettings(), checkpoint.sha256, span=span_of(checkpoint.network.config))
-    with pytest.raises(KeyboardInterrupt, match="with --finish instead of --cluster it makes of"):
+    with pytest.raises(KeyboardInterrupt, match="and --finish instead of --cluster joins"):
         Scheduler(workers, request, BatchEvents()).run(jobs, {})
 
 

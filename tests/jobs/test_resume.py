@@ -73,7 +73,7 @@ def test_work_of_another_kind_of_processor_is_not_mixed_in(
         with pytest.raises(JournalMismatch, match=r"made with another engine \(.*OpenCV [\d.]+ .*\)"):
             upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("safa.jobs.report.cv2.getCPUFeaturesLine", lambda: "SSE SSE2 SSE3 *SSE4.1 *AVX2?")
+        elsewhere.setattr("safa.upscaler.upscaler.cv2.getCPUFeaturesLine", lambda: "SSE SSE2 SSE3 *SSE4.1 *AVX2?")
         with pytest.raises(JournalMismatch, match="made with another engine"):
             upscale(source, tmp_path / "out.mp4", upscaler=upscaler)
     assert upscale(source, tmp_path / "out.mp4", upscaler=upscaler).resumed_frames == 4

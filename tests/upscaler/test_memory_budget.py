@@ -111,9 +111,9 @@ def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height
     assert plan == plan_memory(ceiling, spec(width, height, codec), 3, source)
     smaller = plan_memory(ceiling // 2, spec(width, height, codec), 3, source)
     assert smaller.economy >= plan.economy >= 1
-    assert smaller.aside <= plan.aside
+    assert smaller.reserved <= plan.reserved
     if plan.economy < MOST_ECONOMY:
-        assert BASE + plan.aside < ceiling
+        assert BASE + plan.reserved < ceiling
 
 
 def test_encoders_are_left_alone_unless_the_machine_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:

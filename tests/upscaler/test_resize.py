@@ -105,7 +105,7 @@ def test_sizes(shape: Shape, size: str | None, expected: tuple[int, int, Fractio
     [
         ("4k", "4k is more than 4 times the source's 320x180; give --size 1280x720"),
         ("1281x-1", r"even sides, and 1281x-1 has an odd one; give --size 1282x-1"),
-        ("2000x720", "more than 4 times the source's 320x180; 1280x720 is the largest"),
+        ("2000x720", "more than 4 times the source's 320x180; the largest possible size is 1280x720"),
         ("320x100", "smaller than the source's 320x180"),
     ],
 )

@@ -51,7 +51,7 @@ def between_command(
     from safa.options import ComputeOptions, WeightsSpec, parse_memory, parse_optional
 
     compute = ComputeOptions(device, engine, precision, memory=parse_optional(parse_memory, memory))
-    from safa.jobs.weights_selection import load_network
+    from safa.jobs.weights_selection import load_upscaler
     from safa.video.read.pictures import load_picture, save_picture
 
     pictures = load_picture(first), load_picture(second)
@@ -64,7 +64,7 @@ def between_command(
     if output.is_dir():
         for path in paths:
             check_target(path, overwrite, [first, second])
-    upscaler = load_network(WeightsSpec(weights, detail).load_name(weights), compute)
+    upscaler = load_upscaler(WeightsSpec(weights, detail).load_name(weights), compute)
     results = upscaler.between(pictures[0], pictures[1], at, scale=scale, size=size)
     output.mkdir(exist_ok=True)
     for path, picture in zip(paths, results, strict=True):

@@ -182,7 +182,7 @@ def upscale_command(
     out = stderr if str(output) == "-" else stdout
     pictures = source_fps is not None
     several = len(sources) > 1 or holds_videos(sources[0], output, pictures)
-    run = RunOptions(overwrite, restart, is_batch=several)
+    options = RunOptions(overwrite, restart, is_batch=several)
     jobs = plan_batch(sources, output, codec, pictures=pictures) if several else [(sources[0], output)]
     with progress_bar("frames") as bar:
         label = f"{len(jobs)} files" if several and cluster is not None else None
@@ -193,10 +193,10 @@ def upscale_command(
         for sentence in skipped_files(sources, output) if several else ():
             reporter.warn(sentence)
         if dry_run:
-            _exit_if_failed(forecast_many(jobs, settings, networks, run, _only_outcomes(reporter.outcome)))
+            _exit_if_failed(forecast_many(jobs, settings, networks, options, _only_outcomes(reporter.outcome)))
             return
         if finish:
-            outcomes = join_many(jobs, settings, networks, run, _only_outcomes(reporter.joined))
+            outcomes = join_many(jobs, settings, networks, options, _only_outcomes(reporter.joined))
             reporter.say("the same command without --finish continues where it stopped")
             _exit_if_failed(outcomes)
             return
@@ -205,9 +205,9 @@ def upscale_command(
                 from safa.cluster import ClusterSettings, WorkerShape
 
                 where = ClusterSettings(cluster, WorkerShape(workers, cpus_per_worker or 1, gpus_per_worker))
-                outcomes = _upscale_on_cluster(jobs, where, settings, networks, run, events)
+                outcomes = _upscale_on_cluster(jobs, where, settings, networks, options, events)
             else:
-                outcomes = upscale_many(jobs, settings, networks, run, events)
+                outcomes = upscale_many(jobs, settings, networks, options, events)
         except SafaError as error:
             reporter.event("failed", source=str(sources[0]), output=str(output), error=str(error))
             raise
@@ -236,7 +236,7 @@ def _upscale_on_cluster(
     cluster: ClusterSettings,
     settings: UpscaleSettings,
     networks: Networks,
-    run: RunOptions,
+    options: RunOptions,
     events: BatchEvents,
 ) -> list[Outcome]:
     """Do jobs with the same weights together."""
@@ -247,5 +247,5 @@ def _upscale_on_cluster(
         groups.setdefault(networks.name_for(job[0]), []).append(job)
     outcomes = []
     for name, group in groups.items():
-        outcomes += upscale_on_cluster(group, cluster, settings, name, run, events)
+        outcomes += upscale_on_cluster(group, cluster, settings, name, options, events)
     return outcomes

@@ -17,7 +17,7 @@ from safa.cluster.worker import PROBE, Failed, JobContext, Rendered, save_segmen
 from safa.errors import OutputError, SafaError
 from safa.jobs.batch import Outcome
 from safa.jobs.plan import Job, check_request, prepare_job, request_of
-from safa.jobs.report import Report, Run, conclude, concluded_before, record_finished
+from safa.jobs.report import JobRun, Report, conclude, concluded_before, record_finished
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.memory_budget import TileBudget
 from safa.video.files import appearance, disk_errors
@@ -45,7 +45,7 @@ class ClusterRequest:
 
     settings: UpscaleSettings
     weights: str
-    run: RunOptions = field(default_factory=RunOptions)
+    options: RunOptions = field(default_factory=RunOptions)
     span: Span = PAIR
 
 
@@ -77,7 +77,7 @@ class OpenJob:
     rendering: int = 0
     expected: int | None = None
     error: SafaError | None = None
-    run: Run = field(default_factory=Run)
+    run: JobRun = field(default_factory=JobRun)
     _end: Fraction | None = None
     _concluded: Report | None = None  # of an output that an earlier run has checked
     _tries: Counter[int] = field(default_factory=Counter)
@@ -162,7 +162,7 @@ class OpenJob:
         assert self._end is not None
         with disk_errors(self.journal.folder, self.journal.kept):
             self.journal.close(self._end)
-        keep_record = self._keep_record if self.request.run.is_batch else None
+        keep_record = self._keep_record if self.request.options.is_batch else None
         return Outcome(self.source, self.output, conclude(self.job, self.journal, self.run, keep_record))
 
     def release(self) -> None:
@@ -185,14 +185,14 @@ class OpenJob:
         return ""
 
     def _plan(self, engine: str, stop: threading.Event) -> None:
-        settings, run = self.request.settings, self.request.run
-        if run.is_batch:
+        settings, options = self.request.settings, self.request.options
+        if options.is_batch:
             self.output.parent.mkdir(parents=True, exist_ok=True)
-        check_request(self.source, self.output, settings, run.overwrite)
+        check_request(self.source, self.output, settings, options.overwrite)
         with open_reader(self.source, settings.reading) as reader:
-            job = prepare_job(reader, self.source, self.output, settings, settings.compute.memory, run.overwrite)
+            job = prepare_job(reader, self.source, self.output, settings, settings.compute.memory, options.overwrite)
             fingerprint = job.fingerprint(self.request.weights, engine)
-            journal = open_journal(work_folder(self.output), job.spec, fingerprint, run.restart, job.segment_frames)
+            journal = open_journal(work_folder(self.output), job.spec, fingerprint, options.restart, job.segment_frames)
             self.job, self.journal, self.run.resumed = job, journal, journal.frames
             self._concluded = concluded_before(job, journal, self.run.began)
             if self._concluded is not None:

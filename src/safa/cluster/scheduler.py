@@ -58,7 +58,7 @@ def upscale_on_cluster(
     cluster: ClusterSettings | None = None,
     settings: UpscaleSettings | None = None,
     weights: str | Path | Checkpoint = DEFAULT,
-    run: RunOptions | None = None,
+    options: RunOptions | None = None,
     events: BatchEvents | None = None,
 ) -> list[Outcome]:
     """Upscale files on a Ray cluster; the frames equal those of ``upscale``.
@@ -71,7 +71,7 @@ def upscale_on_cluster(
         settings: as for ``upscale``, but for their weights. ``compute.memory`` limits each worker; by default it uses
             a share of its machine's memory, as of its processors.
         weights: a name, a file or a loaded network.
-        run: with ``is_batch``, files that were finished before are skipped, folders are made, and errors are outcomes;
+        options: with ``is_batch``, files that were finished before are skipped, folders are made, and errors are outcomes;
             otherwise errors are raised, if possible before the cluster is joined.
         events: ``on_start`` and ``on_outcome`` are called before and after each file (only the latter for a skipped
             one), ``on_progress`` after every segment with the figures of all files, ``on_warning`` for everything that
@@ -85,12 +85,12 @@ def upscale_on_cluster(
         SafaError: unusable weights; if it is not a batch, what is wrong with a file.
         KeyboardInterrupt: after finished segments are safe.
     """
-    cluster, settings, run = cluster or ClusterSettings(), settings or UpscaleSettings(), run or RunOptions()
-    events = events or BatchEvents()
+    cluster, settings = cluster or ClusterSettings(), settings or UpscaleSettings()
+    options, events = options or RunOptions(), events or BatchEvents()
     checkpoint = weights if isinstance(weights, Checkpoint) else load_checkpoint(weights)
-    request = ClusterRequest(settings, checkpoint.sha256, run, span_of(checkpoint.config))
+    request = ClusterRequest(settings, checkpoint.sha256, options, span_of(checkpoint.config))
     outcomes: dict[Files, Outcome] = {}
-    for job in jobs if run.is_batch and not run.overwrite else ():
+    for job in jobs if options.is_batch and not options.overwrite else ():
         outcome = finished_before(*job, settings, request.weights)
         if outcome is not None:
             if not outcome.failed:
@@ -114,20 +114,20 @@ def upscale_on_cluster(
 
 def _longest_first(jobs: Sequence[Files], request: ClusterRequest) -> tuple[list[Files], dict[Path, int]]:
     """Return the jobs by falling cost, so that long ones are not started last, and their expected frames by output."""
-    settings, run, costs, expected = request.settings, request.run, {}, {}
+    settings, options, costs, expected = request.settings, request.options, {}, {}
     for source, output in jobs:
         try:
             if PIPE in (source, output):
                 raise SafaError("A pipe cannot be shared with a cluster; give files, or leave out --cluster.")
-            if not run.is_batch:
-                check_request(source, output, settings, run.overwrite)
+            if not options.is_batch:
+                check_request(source, output, settings, options.overwrite)
             with open_reader(source, settings.reading) as reader:
-                if not run.is_batch:
+                if not options.is_batch:
                     prepare_job(reader, source, output, settings, settings.compute.memory)
                 expected[output] = expected_frames(reader, settings) or 0
                 costs[output] = expected[output] * reader.info.width * reader.info.height
         except SafaError:
-            if not run.is_batch:
+            if not options.is_batch:
                 raise
             costs[output] = 0  # the error is reported when the file is opened
     return sorted(jobs, key=lambda job: -costs[job[1]]), expected
@@ -253,7 +253,7 @@ class Scheduler:
             self._conclude(future.result())
 
     def _conclude(self, outcome: Outcome) -> None:
-        if outcome.error is not None and not self._request.run.is_batch:
+        if outcome.error is not None and not self._request.options.is_batch:
             raise outcome.error
         self._outcomes[outcome.output] = outcome
         if self._events.on_outcome is not None:

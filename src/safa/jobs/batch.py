@@ -65,22 +65,22 @@ def upscale_many(
     jobs: Sequence[Files],
     settings: UpscaleSettings,
     networks: Networks,
-    run: RunOptions | None = None,
+    options: RunOptions | None = None,
     events: BatchEvents | None = None,
 ) -> list[Outcome]:
     """Do all jobs of ``plan_batch``.
 
     Args:
-        run: by default a batch, in which finished files are skipped and errors are outcomes.
+        options: by default a batch, in which finished files are skipped and errors are outcomes.
 
     Raises:
         SafaError: weights that cannot be loaded, or any error if it is not a batch.
     """
-    run, events = run or RunOptions(is_batch=True), events or BatchEvents()
+    options, events = options or RunOptions(is_batch=True), events or BatchEvents()
 
     def work(source: Path, output: Path) -> Outcome:
-        if not run.is_batch:
-            return Outcome(source, output, run_job(source, output, settings, networks, run, events))
+        if not options.is_batch:
+            return Outcome(source, output, run_job(source, output, settings, networks, options, events))
 
         def keep_record(made: Path) -> None:
             weights = networks.for_source(source).checkpoint.sha256
@@ -88,9 +88,9 @@ def upscale_many(
 
         output.parent.mkdir(parents=True, exist_ok=True)
         recorded = replace(events, on_checked=keep_record)
-        return Outcome(source, output, run_job(source, output, settings, networks, run, recorded))
+        return Outcome(source, output, run_job(source, output, settings, networks, options, recorded))
 
-    skip_finished = _skipping(settings, networks, run)
+    skip_finished = _skipping(settings, networks, options)
 
     def skip(source: Path, output: Path) -> Outcome | None:
         outcome = skip_finished(source, output)
@@ -98,53 +98,53 @@ def upscale_many(
             discard_checked(output)
         return outcome
 
-    return _each_job(jobs, work, skip, run, events)
+    return _each_job(jobs, work, skip, options, events)
 
 
 def forecast_many(
     jobs: Sequence[Files],
     settings: UpscaleSettings,
     networks: Networks,
-    run: RunOptions | None = None,
+    options: RunOptions | None = None,
     events: BatchEvents | None = None,
 ) -> list[Outcome]:
     """Estimate all jobs without making anything; arguments and errors are those of ``upscale_many``."""
-    run, events = run or RunOptions(is_batch=True), events or BatchEvents()
+    options, events = options or RunOptions(is_batch=True), events or BatchEvents()
 
     def work(source: Path, output: Path) -> Outcome:
         upscaler = networks.for_source(source)
-        return Outcome(source, output, forecast=forecast(source, output, settings, upscaler, run))
+        return Outcome(source, output, forecast=forecast(source, output, settings, upscaler, options))
 
-    return _each_job(jobs, work, _skipping(settings, networks, run), run, events)
+    return _each_job(jobs, work, _skipping(settings, networks, options), options, events)
 
 
 def join_many(
     jobs: Sequence[Files],
     settings: UpscaleSettings,
     networks: Networks,
-    run: RunOptions | None = None,
+    options: RunOptions | None = None,
     events: BatchEvents | None = None,
 ) -> list[Outcome]:
     """Join the finished segments of stopped jobs; arguments and errors are those of ``upscale_many``.
 
     In a batch, jobs without any are left out.
     """
-    run, events = run or RunOptions(is_batch=True), events or BatchEvents()
-    kept = [(source, output) for source, output in jobs if not run.is_batch or has_kept_work(output)]
+    options, events = options or RunOptions(is_batch=True), events or BatchEvents()
+    kept = [(source, output) for source, output in jobs if not options.is_batch or has_kept_work(output)]
     if not kept:
         raise OutputError("no unfinished work is kept for any of these files.")
 
     def work(source: Path, output: Path) -> Outcome:
         return Outcome(source, output, join_so_far(source, output, settings, networks.for_source(source)))
 
-    return _each_job(kept, work, lambda source, output: None, run, events)
+    return _each_job(kept, work, lambda source, output: None, options, events)
 
 
 def _each_job(
     jobs: Sequence[Files],
     work: Callable[[Path, Path], Outcome],
     skip: Callable[[Path, Path], Outcome | None],
-    run: RunOptions,
+    options: RunOptions,
     events: BatchEvents,
 ) -> list[Outcome]:
     outcomes = []
@@ -153,7 +153,7 @@ def _each_job(
         if outcome is None:
             if events.on_start is not None:
                 events.on_start(source, output)
-            outcome = attempt(source, output, work) if run.is_batch else work(source, output)
+            outcome = attempt(source, output, work) if options.is_batch else work(source, output)
         outcomes.append(outcome)
         if events.on_outcome is not None:
             events.on_outcome(outcome)
@@ -170,12 +170,14 @@ def attempt(source: Path, output: Path, work: Callable[[Path, Path], Outcome]) -
         return Outcome(source, output, error=OutputError(f"{output} cannot be written: {error.strerror}."))
 
 
-def _skipping(settings: UpscaleSettings, networks: Networks, run: RunOptions) -> Callable[[Path, Path], Outcome | None]:
+def _skipping(
+    settings: UpscaleSettings, networks: Networks, options: RunOptions
+) -> Callable[[Path, Path], Outcome | None]:
     def skip(source: Path, output: Path) -> Outcome | None:
-        if not run.is_batch:
+        if not options.is_batch:
             return None
         weights = networks.for_source(source).checkpoint.sha256  # raises an error for weights that cannot be loaded
-        return None if run.overwrite else finished_before(source, output, settings, weights)
+        return None if options.overwrite else finished_before(source, output, settings, weights)
 
     return skip
 

@@ -151,23 +151,23 @@ class Forecast:
 
 
 def forecast(
-    source: Path, output: Path, settings: UpscaleSettings, upscaler: Upscaler, run: RunOptions | None = None
+    source: Path, output: Path, settings: UpscaleSettings, upscaler: Upscaler, options: RunOptions | None = None
 ) -> Forecast:
     """Return what a job would make, without making it.
 
     Args:
-        run: the output is not checked in a batch, and kept work does not count with ``restart``.
+        options: the output is not checked in a batch, and kept work does not count with ``restart``.
 
     Raises:
         SafaError: the request is impossible.
     """
-    run = run or RunOptions()
-    if not run.is_batch:
-        check_request(source, output, settings, run.overwrite)
+    options = options or RunOptions()
+    if not options.is_batch:
+        check_request(source, output, settings, options.overwrite)
     with open_reader(source, settings.reading) as reader:
-        job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling, run.overwrite)
+        job = prepare_job(reader, source, output, settings, upscaler.budget.ceiling, options.overwrite)
         with upscaler.budget.reserve(job.memory.reserved):
-            return forecast_job(job, reader.info, upscaler, run.restart)
+            return forecast_job(job, reader.info, upscaler, options.restart)
 
 
 def forecast_job(job: Job, info: VideoInfo, upscaler: Upscaler, restart: bool = False) -> Forecast:

@@ -27,7 +27,7 @@ from safa.jobs.estimate import (
     warm_up,
 )
 from safa.jobs.plan import PIPE, Job, prepare_job
-from safa.jobs.weights_selection import compared_weights, load_network
+from safa.jobs.weights_selection import compared_weights, load_upscaler
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.files import check_target
@@ -166,7 +166,7 @@ def preview(
     panels.add("bicubic", "no new frames", [_enlarge(frames[moment.index], size) for moment in moments])
     tried = []
     for name in options.weights or compared_weights():
-        upscaler = load_network(name, settings.compute)
+        upscaler = load_upscaler(name, settings.compute)
         network, pictures = _try_network(upscaler, frames, job, size, whole)
         panels.add(network.weights, network.told(), pictures)
         tried.append(network)

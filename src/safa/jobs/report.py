@@ -60,7 +60,7 @@ class Report:
 
 
 @dataclass
-class Run:
+class JobRun:
     """One run of a job.
 
     Args:
@@ -96,7 +96,7 @@ class Run:
         )
 
 
-def conclude(job: Job, journal: Journal, run: Run, on_checked: Callable[[Path], None] | None = None) -> Report:
+def conclude(job: Job, journal: Journal, run: JobRun, on_checked: Callable[[Path], None] | None = None) -> Report:
     """Join the segments of a complete journal, check the output, and remove the journal if it passes.
 
     Args:
@@ -121,7 +121,7 @@ def concluded_before(job: Job, journal: Journal, began: float) -> Report | None:
     if found is None:
         return None
     journal.remove()
-    return Run(began, resumed=found["frames"]).report(job, found["frames"], Verification.from_dict(found))
+    return JobRun(began, resumed=found["frames"]).report(job, found["frames"], Verification.from_dict(found))
 
 
 def interrupted(journal: Journal, finish: str = "--finish") -> KeyboardInterrupt:
@@ -159,7 +159,7 @@ def join_so_far(source: Path, output: Path, settings: UpscaleSettings, upscaler:
         raise OutputError("a pipe cannot be read again, so nothing of it is kept.")
     if not has_kept_work(output):
         raise OutputError(f"no unfinished work is kept for {output}; run the command without --finish to begin it.")
-    run, target = Run(), beginning_of(output)
+    run, target = JobRun(), beginning_of(output)
     if is_numbered(target) and target.parent.is_dir() and any(target.parent.iterdir()):
         raise OutputError(f"{target.parent} exists already; move it away and run the same command again.")
     check_output(target, source, settings.codec)

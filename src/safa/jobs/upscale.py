@@ -17,7 +17,7 @@ from safa.errors import JournalMismatch, SafaError
 from safa.jobs.estimate import Forecast, forecast_job
 from safa.jobs.pipeline import Meter, Progress, run_pipeline
 from safa.jobs.plan import PIPE, Job, check_request, prepare_job
-from safa.jobs.report import Report, Run, conclude, concluded_before, interrupted
+from safa.jobs.report import JobRun, Report, conclude, concluded_before, interrupted
 from safa.jobs.weights_selection import LoadedNetwork, Networks, WeightsChoice
 from safa.options import ComputeOptions, RunOptions, SettingsKeywords, UpscaleSettings, WeightsSpec
 from safa.upscaler.memory_budget import TileBudget
@@ -134,7 +134,7 @@ def run_job(
     output: Path,
     settings: UpscaleSettings,
     networks: Networks,
-    run: RunOptions,
+    options: RunOptions,
     events: JobEvents,
 ) -> Report:
     """Do one job; see ``upscale``.
@@ -142,15 +142,15 @@ def run_job(
     Args:
         networks: the network is loaded once the job is known to be possible.
     """
-    report = Run()
-    check_request(source, output, settings, run.overwrite)
-    if source == PIPE and output != PIPE and not run.restart and not is_of_pipe(work_folder(output)):
+    run = JobRun()
+    check_request(source, output, settings, options.overwrite)
+    if source == PIPE and output != PIPE and not options.restart and not is_of_pipe(work_folder(output)):
         raise JournalMismatch(
             f"work of another job is kept in {work_folder(output)}, and a pipe cannot continue it; choose another "
             "output, or give --restart to delete it."
         )
     with open_reader(source, settings.reading) as reader, ExitStack() as reserved:
-        job = prepare_job(reader, source, output, settings, networks.ceiling, run.overwrite)
+        job = prepare_job(reader, source, output, settings, networks.ceiling, options.overwrite)
         for warning in job.warnings:
             if events.on_warning is not None:
                 events.on_warning(warning)
@@ -159,26 +159,26 @@ def run_job(
         # Raises an error for frames that do not fit into memory, before anything is written.
         upscaler.tiles(reader.info.height, reader.info.width)
         if events.on_forecast is not None:
-            events.on_forecast(forecast_job(job, reader.info, upscaler, run.restart))
+            events.on_forecast(forecast_job(job, reader.info, upscaler, options.restart))
         if output == PIPE:
-            return _run_to_pipe(job, reader, upscaler, report, events)
+            return _run_to_pipe(job, reader, upscaler, run, events)
         fingerprint = job.fingerprint(upscaler.checkpoint.sha256, engine_of(upscaler))
-        restart = run.restart or source == PIPE  # a pipe cannot be read again
+        restart = options.restart or source == PIPE  # a pipe cannot be read again
         writer = SegmentWriter(
             work_folder(output), job.spec, fingerprint, restart=restart, frames_per_segment=job.segment_frames
         )
         try:
             with writer:
-                done = concluded_before(job, writer.journal, report.began)
+                done = concluded_before(job, writer.journal, run.began)
                 if done is not None:
                     return done
                 size = reader.info.height, reader.info.width
                 reserved.enter_context(_fixed_tiles(upscaler, size, writer.journal))
-                report.resumed = writer.frames_done
-                _render(job, reader, upscaler, writer, report, events)
+                run.resumed = writer.frames_done
+                _render(job, reader, upscaler, writer, run, events)
                 upscaler.engine.release()  # decoding the result needs memory, too
                 # With the lock held: until the output is checked, no other run may join the same segments.
-                return conclude(job, writer.journal, report, events.on_checked)
+                return conclude(job, writer.journal, run, events.on_checked)
         except KeyboardInterrupt:
             raise interrupted(writer.journal) from None
         finally:
@@ -187,15 +187,15 @@ def run_job(
 
 
 def _run_to_pipe(
-    job: Job, reader: VideoReader | FolderReader, upscaler: Upscaler, report: Run, events: JobEvents
+    job: Job, reader: VideoReader | FolderReader, upscaler: Upscaler, run: JobRun, events: JobEvents
 ) -> Report:
     pipe = Y4mWriter(standard_output(), job.spec)
     try:
         with pipe:
-            frames = _render(job, reader, upscaler, pipe, report, events)
+            frames = _render(job, reader, upscaler, pipe, run, events)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{pipe.written} frames were written to standard output") from None
-    return report.report(job, frames, Verification({}))
+    return run.report(job, frames, Verification({}))
 
 
 def _fixed_tiles(upscaler: Upscaler, size: tuple[int, int], journal: Journal) -> AbstractContextManager[None]:
@@ -216,7 +216,7 @@ def _render(
     reader: VideoReader | FolderReader,
     upscaler: Upscaler,
     writer: SegmentWriter | Y4mWriter,
-    report: Run,
+    run: JobRun,
     events: JobEvents,
 ) -> int:
     """Make and write every output frame that is not kept already; return the number of output frames."""
@@ -224,7 +224,7 @@ def _render(
     if len(tiles) > 1 and events.on_tiles is not None:
         events.on_tiles(Tiling.of(tiles))
     settings, timeline = job.settings, job.settings.timeline()
-    meter = Meter(job.expected_frames, report.resumed, events.on_progress)
+    meter = Meter(job.expected_frames, run.resumed, events.on_progress)
 
     def pictures(frames: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
         windows = plan_windows(frames, timeline, settings.cuts, settings.dedup, upscaler.span, writer.wants)
@@ -233,5 +233,5 @@ def _render(
     run_pipeline(reader.frames(job.alpha), pictures, writer.write, job.memory, meter.tick)
     assert timeline.end is not None
     writer.finish(timeline.end)
-    report.problems = list(reader.problems)
+    run.problems = list(reader.problems)
     return meter.done

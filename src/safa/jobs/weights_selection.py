@@ -74,7 +74,7 @@ def compared_weights() -> list[str]:
     return [name for name in order if name in names or name in steps] + [name for name in names if name not in order]
 
 
-def load_network(name: str | Path, compute: ComputeOptions) -> Upscaler:
+def load_upscaler(name: str | Path, compute: ComputeOptions) -> Upscaler:
     """Load weights by their name or file, to run as ``compute`` says."""
     return load(name, compute.device, compute.precision, compute.engine, compute.threads, compute.memory)
 
@@ -121,7 +121,7 @@ class Networks:
         name = self.name_for(source)
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # free it before the next one is loaded
-            self._loaded = name, load_network(name, self._compute)
+            self._loaded = name, load_upscaler(name, self._compute)
         return self._loaded[1]
 
 
