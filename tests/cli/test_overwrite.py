@@ -201,7 +201,7 @@ def test_a_reader_that_goes_away_does_not_end_the_work(
         output.print_line("a")
         output.print_line("b")
         output.print("c")
-    assert capsys.readouterr().err.count("the work goes on without") == 1
+    assert capsys.readouterr().err.count("the work continues without") == 1
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

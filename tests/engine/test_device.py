@@ -51,7 +51,7 @@ def test_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for gpu, free in ((newer, 3 * GIBIBYTE), (older, 7 * GIBIBYTE)):
         monkeypatch.setattr(torch, "xpu", gpu)
         assert device.free_bytes("xpu") == free
-        assert Budget(None, "xpu").share(64).memory == int(FREE_SHARE * free)
+        assert Budget(None, "xpu").tile_budget(64).memory == int(FREE_SHARE * free)
     monkeypatch.setattr(torch, "mps", fake_gpu([]))
     assert device.free_bytes("mps") is None
 

@@ -71,8 +71,8 @@ def upscale_on_cluster(
         settings: as for ``upscale``, but for their weights. ``compute.memory`` limits each worker; by default it uses
             a share of its machine's memory, as of its processors.
         weights: a name, a file or a loaded network.
-        options: with ``is_batch``, files that were finished before are skipped, folders are made, and errors are outcomes;
-            otherwise errors are raised, if possible before the cluster is joined.
+        options: with ``is_batch``, finished files are skipped, folders are made, and errors are outcomes; otherwise
+            errors are raised, if possible before the cluster is joined.
         events: ``on_start`` and ``on_outcome`` are called before and after each file (only the latter for a skipped
             one), ``on_progress`` after every segment with the figures of all files, ``on_warning`` for everything that
             cannot be carried over or is tried again.

@@ -126,7 +126,7 @@ def prepare_job(
         settings = replace(settings, rate=None, fps=found / settings.slow)
         notes.append(
             f"the source's frame rate varies, and {output.suffix or 'y4m'} needs a constant one: frames are made "
-            f"at {settings.fps} per second; choose another rate with --fps."
+            f"at {settings.fps} a second; choose another rate with --fps."
         )
     choice = choose_codec(output, settings.codec, info.bit_depth, info.has_alpha)
     check_quality(choice.codec, settings.crf, settings.preset)
