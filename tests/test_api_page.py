@@ -1,4 +1,4 @@
-"""docs/api.md says what the docstrings say."""
+"""docs/api.md matches the docstrings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import safa
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_page_is_what_the_docstrings_say() -> None:
+def test_the_page_matches_the_docstrings() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "write_api.py"))["api_page"]()
     assert (ROOT / "docs" / "api.md").read_text() == page, "run: python scripts/write_api.py"
 

@@ -41,19 +41,19 @@ def test_impossible_rates_are_refused(given: dict[str, Any]) -> None:
         UpscaleSettings(**given)
 
 
-def test_frames_a_second_of_the_result() -> None:
+def test_frame_rate_of_the_result() -> None:
     source = Fraction(24)
     assert UpscaleSettings(rate=3, slow=Fraction(2)).output_rate(source) == 36
     assert UpscaleSettings(fps=Fraction(60), slow=Fraction(2)).output_rate(source) == 60
 
 
 @pytest.mark.parametrize("smoothness", SMOOTHNESS)
-def test_the_page_s_choices_are_possible(smoothness: str) -> None:
+def test_the_choices_of_the_web_page_are_possible(smoothness: str) -> None:
     made = Options("fast", smoothness=smoothness).upscale_settings()
     assert (made.rate is None) == (made.fps is not None) == smoothness.endswith("fps")
 
 
-def test_numbers_of_any_kind_mean_the_same() -> None:
+def test_numbers_are_accepted_in_any_form() -> None:
     settings = UpscaleSettings(fps=29.97, slow=1.5, reading=ReadOptions(start=0.2, end="3/2"))  # type: ignore[arg-type]
     assert settings == UpscaleSettings(
         fps=Fraction(2997, 100), slow=Fraction(3, 2), reading=ReadOptions(start=Fraction(1, 5), end=Fraction(3, 2))

@@ -1,4 +1,4 @@
-"""What people run needs no PyTorch: not installed, every way to a picture works, and the rest says what to install."""
+"""Without PyTorch, everything that makes pictures works, and other commands say what to install."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not builds(), reason="the native engine was not 
 
 
 def python(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter in which PyTorch cannot be imported."""
+    """Run a new interpreter in which PyTorch cannot be imported."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
@@ -74,7 +74,7 @@ def test_a_command_runs(tmp_path: Path, clip: Path, arguments: list[str]) -> Non
     ],
     ids=" ".join,
 )
-def test_what_needs_it_says_so_in_one_sentence(tmp_path: Path, clip: Path, arguments: list[str]) -> None:
+def test_commands_that_need_pytorch_say_so(tmp_path: Path, clip: Path, arguments: list[str]) -> None:
     run = python(COMMAND, *arguments, cwd=tmp_path)
     assert (run.returncode, run.stderr.count("Traceback")) == (2, 0), run.stderr
     assert "orch" in run.stderr
@@ -96,15 +96,15 @@ def test_a_worker_of_a_cluster_and_the_page_load_and_work(tmp_path: Path, clip: 
     assert torch_is_absent == "True"
 
 
-def test_nothing_of_it_is_loaded_where_it_is_installed(tmp_path: Path, clip: Path) -> None:
+def test_pytorch_is_not_loaded_if_it_is_installed(tmp_path: Path, clip: Path) -> None:
     work = "import sys\nfrom safa import upscale\nupscale('in.mkv', 'out.mkv', device='auto')\n"
     script = f"{work}print('torch' in sys.modules)"
     run = python(script, cwd=tmp_path)
     assert run.stdout.split() == ["False"], run.stderr
 
 
-def test_the_installation_is_told(tmp_path: Path) -> None:
+def test_info_describes_the_installation(tmp_path: Path) -> None:
     run = python(COMMAND, "info", "--json", cwd=tmp_path)
-    told = json.loads(run.stdout)
-    assert told["torch"] is None
-    assert "native" in told["engines"]
+    facts = json.loads(run.stdout)
+    assert facts["torch"] is None
+    assert "native" in facts["engines"]

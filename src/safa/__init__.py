@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safa.upscaler.upscaler import Upscaler, load
 
 # Modules of the public names, which are imported on first use, because `safa --help` does not need them.
-_HOME = {
+_MODULES = {
     "Checkpoint": "checkpoint",
     "ComputeOptions": "options",
     "Progress": "jobs.pipeline",
@@ -53,6 +53,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'safa' has no attribute {name!r}")
-    return getattr(import_module(f"safa.{_HOME[name]}"), name)
+    return getattr(import_module(f"safa.{_MODULES[name]}"), name)

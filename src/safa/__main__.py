@@ -1,4 +1,4 @@
-"""``python -m safa`` is the ``safa`` command."""
+"""Run the ``safa`` command: ``python -m safa``."""
 
 from safa.cli import main
 

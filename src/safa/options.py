@@ -42,7 +42,7 @@ MAX_RATE = 64
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Where and how a network runs.
+    """Device, engine and resources of a network.
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", "xpu", "mps" or "auto" (the best available).
@@ -211,7 +211,7 @@ class SettingsKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a job treats files that exist already.
+    """Treatment of files that exist already.
 
     Attributes:
         overwrite: replace an existing output.

@@ -39,7 +39,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Inputs of every kind: good ones and all the bad ones."""
+    """Valid and invalid inputs of every kind."""
     folder = tmp_path_factory.mktemp("files")
     write_clip(folder / "good.mp4", frames=2)
     (folder / "cut.mp4").write_bytes((folder / "good.mp4").read_bytes()[:900])
@@ -124,7 +124,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert sorted(files.rglob("*")) == before
 
 
-def test_upscale_says_what_it_made(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_upscale_prints_its_result(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     code, out, err = shell("upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights)
     assert code == 0
@@ -143,7 +143,7 @@ def test_results_have_the_size_asked_for(shell: Shell, files: Path, tmp_path: Pa
     assert (code, cv2.imread(str(made)).shape) == (0, (15, 18, 3))
 
 
-def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_json_lines_end_with_the_verification(shell: Shell, files: Path, tmp_path: Path) -> None:
     weights = files / "tiny.safetensors"
     arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--weights", weights, "--json"]
     code, out, _ = shell(*arguments)
@@ -154,7 +154,7 @@ def test_json_lines_end_with_the_proof(shell: Shell, files: Path, tmp_path: Path
     assert events[-1]["frames"] == 3
 
 
-def test_a_dry_run_says_everything_and_makes_nothing(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_forecast_and_makes_nothing(shell: Shell, files: Path, tmp_path: Path) -> None:
     arguments = ["upscale", files / "good.mp4", "-o", tmp_path / "out.mp4", "--dry-run", "--scale", "2"]
     arguments += ["--weights", files / "tiny.safetensors"]
     code, out, err = shell(*arguments)
@@ -196,7 +196,7 @@ def test_a_folder_is_done_file_by_file_and_failures_are_named(shell: Shell, file
     assert shell(*arguments)[1].count("finished before") == 2
 
 
-def test_a_batch_calls_nothing_done_that_it_has_not_done(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_a_batch_counts_only_its_own_results_as_done(shell: Shell, files: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(files / "good.mp4", tmp_path / "in" / "a.mp4")
     weights = ["--weights", files / "tiny.safetensors"]
@@ -218,7 +218,7 @@ def test_two_inputs_that_would_become_one_output_are_refused(shell: Shell, files
     assert "would both become" in err
 
 
-def test_interrupt_says_what_is_kept(
+def test_an_interrupt_prints_what_is_kept(
     shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
@@ -241,7 +241,7 @@ def test_between_writes_a_picture_per_time(shell: Shell, files: Path, tmp_path: 
     assert [cv2.imread(line).shape for line in out.splitlines()] == [(40, 48, 3)] * 2
 
 
-def test_a_ceiling_too_low_names_the_least(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_a_ceiling_too_low_names_the_minimum(shell: Shell, files: Path, tmp_path: Path) -> None:
     pictures = files / "a.png", files / "b.png"
     code, _, error = shell("between", *pictures, "--at", "0.5", "-o", tmp_path / "out", "--memory", "100M")
     assert code == 2
@@ -249,7 +249,7 @@ def test_a_ceiling_too_low_names_the_least(shell: Shell, files: Path, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_between_refuses_what_is_no_picture(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_between_refuses_other_files(shell: Shell, files: Path, tmp_path: Path) -> None:
     code, _, err = shell("between", files / "text.mp4", files / "b.png", "--at", 0.5, "-o", tmp_path / "d")
     assert code == 2
     assert "not a picture" in err
@@ -265,7 +265,7 @@ def test_info_describes_videos_weights_and_the_installation(shell: Shell, files:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("film", "48x32"),
         ("weights", "8 channels"),
@@ -278,8 +278,8 @@ def test_info_describes_videos_weights_and_the_installation(shell: Shell, files:
         ("nothing.safetensors", "neither a file nor a shipped name"),
     ],
 )
-def test_info_looks_into_what_it_is_given(
-    shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+def test_info_recognises_files_by_their_content(
+    shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(files / "good.mp4", "film")
@@ -289,11 +289,11 @@ def test_info_looks_into_what_it_is_given(
     shutil.copy(files / "text.mp4", "letter")
     Path("folder").mkdir()
     code, out, error = shell("info", name)
-    assert said in out + error
+    assert expected in out + error
     assert code == (0 if out else 2)
 
 
-def test_finish_joins_what_a_stopped_run_left(
+def test_finish_joins_the_segments_of_a_stopped_run(
     shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
@@ -320,7 +320,7 @@ def test_finish_joins_what_a_stopped_run_left(
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "out.mp4", "out.so-far.mp4"}
 
 
-def test_preview_tries_a_part(shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preview_shows_an_excerpt(shell: Shell, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     weights = "--weights", files / "tiny.safetensors"
     code, out, _ = shell("preview", files / "good.mp4", *weights, "--scale", "2")
@@ -342,7 +342,7 @@ def test_compare_puts_both_side_by_side(shell: Shell, files: Path, tmp_path: Pat
     assert cv2.imread(str(tmp_path / "both.png")).shape == (128, 2 * 192 + 8, 3)
 
 
-def test_compare_knows_what_the_result_was_made_with(shell: Shell, files: Path, tmp_path: Path) -> None:
+def test_compare_takes_the_options_of_the_result(shell: Shell, files: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", frames=6, sound=False)
     made_with = ["--slow", "2", "--start", "0.2"]
     shell("upscale", clip, "-o", tmp_path / "out.mp4", "--weights", files / "tiny.safetensors", *made_with)

@@ -1,4 +1,4 @@
-"""The command that measures: what it refuses before it measures, and its page for every kind of subject."""
+"""The command evaluate: errors before it measures, and its report for every kind of subject."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 class Double(torch.nn.Module):
-    """A user's own model, of the middle alone."""
+    """A model that only makes the middle frame."""
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.interpolate((first + second) / 2, scale_factor=4.0, mode="nearest")

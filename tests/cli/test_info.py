@@ -1,4 +1,4 @@
-"""`safa info` says in words what a video is; `--json` has all of it."""
+"""`safa info` describes a video in words; `--json` has everything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 def rows(text: str) -> dict[str, str]:
-    """What the tables say, lines of one cell joined."""
+    """Return the tables as a dictionary, with the lines of a cell joined."""
     found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
@@ -38,45 +38,45 @@ def test_the_table_of_a_video_has_no_python_in_it(shell: Shell, tmp_path: Path) 
     code, out, _ = shell("info", write_clip(tmp_path / "clip.mp4", frames=6))
     assert code == 0
     assert not re.search(r"None|Fraction|[{}\[\]]|True|False", out.replace(str(tmp_path), ""))
-    told = rows(out)
-    assert told["container"] == "MP4 or QuickTime"
-    assert told["picture"] == "48x32"
-    assert told["frame rate"] == "10 frames per second, constant"
-    assert told["codec"] == "H.264, 8 bits, 4:2:0"
-    assert told["sound"] == "AAC, mono, 8 kHz"
-    assert "not tagged; assumed" in told["colour"]
-    assert told["interlaced"] == "no"
-    assert {"repeated frames", "scene cuts", "block edges", "noise", "bits per pixel"} <= told.keys()
+    facts = rows(out)
+    assert facts["container"] == "MP4 or QuickTime"
+    assert facts["picture"] == "48x32"
+    assert facts["frame rate"] == "10 frames per second, constant"
+    assert facts["codec"] == "H.264, 8 bits, 4:2:0"
+    assert facts["sound"] == "AAC, mono, 8 kHz"
+    assert "not tagged; assumed" in facts["colour"]
+    assert facts["interlaced"] == "no"
+    assert {"repeated frames", "scene cuts", "block edges", "noise", "bits per pixel"} <= facts.keys()
 
 
-def test_shape_turn_and_depth_are_told(shell: Shell, tmp_path: Path) -> None:
+def test_shape_and_depth_are_described(shell: Shell, tmp_path: Path) -> None:
     def shaped(stream: Any) -> None:
         stream.sample_aspect_ratio = Fraction(16, 11)
         for name, point in (("color_primaries", 9), ("color_trc", 16), ("colorspace", 9)):
             setattr(stream.codec_context, name, point)
 
     path = make_video(tmp_path / "a.mkv", codec="libx265", pixel_format="yuv422p10le", configure=shaped)
-    told = rows(shell("info", path)[1])
-    assert told["picture"] == "64x48, pixels 16:11 wide, shown as 93x48"
-    assert told["codec"] == "H.265, 10 bits, 4:2:2"
-    assert told["colour"].startswith("BT.2020 primaries, PQ transfer, BT.2020 matrix")
-    assert told["HDR"] == "PQ"
+    facts = rows(shell("info", path)[1])
+    assert facts["picture"] == "64x48, pixels 16:11 wide, shown as 93x48"
+    assert facts["codec"] == "H.265, 10 bits, 4:2:2"
+    assert facts["colour"].startswith("BT.2020 primaries, PQ transfer, BT.2020 matrix")
+    assert facts["HDR"] == "PQ"
 
 
-def test_fields_and_uneven_frames_are_told(shell: Shell, tmp_path: Path) -> None:
+def test_interlacing_and_varying_rates_are_described(shell: Shell, tmp_path: Path) -> None:
     assert rows(shell("info", make_interlaced(tmp_path / "a.mpg"))[1])["interlaced"].startswith("yes")
     uneven = make_video(tmp_path / "b.mp4", [0, 1, 2, 4, 5, 6, 8, 9])
     assert "varying" in rows(shell("info", uneven)[1])["frame rate"]
 
 
-def test_all_streams_are_told(shell: Shell, tmp_path: Path) -> None:
-    told = rows(shell("info", make_rich(tmp_path / "rich.mkv"))[1])
-    assert told["sound"] == "AAC, mono, 48 kHz, eng, eng sound OPUS, mono, 48 kHz, deu, deu sound"
-    assert told["subtitles"] == "SubRip, fra SubRip, spa"
-    assert told["other streams"] == "attachment"
+def test_all_streams_are_described(shell: Shell, tmp_path: Path) -> None:
+    facts = rows(shell("info", make_rich(tmp_path / "rich.mkv"))[1])
+    assert facts["sound"] == "AAC, mono, 48 kHz, eng, eng sound OPUS, mono, 48 kHz, deu, deu sound"
+    assert facts["subtitles"] == "SubRip, fra SubRip, spa"
+    assert facts["other streams"] == "attachment"
 
 
-def test_json_has_what_the_table_leaves_out(shell: Shell, tmp_path: Path) -> None:
+def test_json_has_everything(shell: Shell, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", frames=6)
     facts = json.loads(shell("info", path, "--json")[1])
     assert facts["time_base"] == "1/16000"

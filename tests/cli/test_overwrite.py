@@ -1,4 +1,4 @@
-"""No command writes over an input, nor over a file that is there, unless it is told to."""
+"""No command overwrites an input, or an existing file without --overwrite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.media import write_clip
 
 
 def safa(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit code of a command."""
+    """Run a command and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["safa", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -58,7 +58,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("arguments", "name"), COMMANDS, ids=[f"{a[0]} {name}" for a, name in COMMANDS])
-def test_a_file_that_is_there_stays(
+def test_an_existing_file_stays(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], name: str
 ) -> None:
     if not Path(name).exists():
@@ -104,7 +104,7 @@ def test_two_times_are_two_pictures(place: Path, monkeypatch: pytest.MonkeyPatch
     assert len(set(_distinct_names([1e-30, 2e-30]))) == 2
 
 
-def test_what_is_asked_for_is_replaced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwrite_replaces_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("there.png").write_text("mine")
     assert safa(monkeypatch, "compare", "film.mp4", "film.mp4", "-o", "there.png", "--overwrite") == 0
     assert cv2.imread("there.png") is not None
@@ -118,7 +118,7 @@ def test_pictures_of_an_input_folder_are_inputs(tmp_path: Path) -> None:
     check_target(tmp_path / "frames" / "2.png", False, [tmp_path / "frames"])
 
 
-def test_an_export_takes_nothing_else_with_it(tmp_path: Path) -> None:
+def test_an_export_deletes_no_other_files(tmp_path: Path) -> None:
     (tmp_path / CARD).write_text('{"format": "safa-export/2", "parts": {"pair.onnx": {}}}')
     (tmp_path / "pair.onnx").touch()
     _check_output(tmp_path, overwrite=True)
@@ -145,7 +145,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         ["compare", "a", "", "-o", "x"],
     ],
 )
-def test_an_empty_name_is_no_folder(
+def test_an_empty_name_is_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     before = sorted(place.iterdir())
@@ -154,7 +154,7 @@ def test_an_empty_name_is_no_folder(
     assert sorted(place.iterdir()) == before
 
 
-def test_several_inputs_are_no_file(
+def test_several_inputs_need_a_folder(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other.mp4").write_bytes(Path("film.mp4").read_bytes())
@@ -163,8 +163,8 @@ def test_several_inputs_are_no_file(
     assert not Path("both.mkv").exists()
 
 
-def test_pictures_are_taken_where_their_rate_is_given(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder holds a video, too."""
+def test_a_frame_rate_selects_the_pictures_of_a_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder also holds a video."""
     command = ["upscale", ".", "--source-fps", "24", "-o", "made.mp4", "--scale", "1", "--rate", "1", *TINY]
     assert safa(monkeypatch, *command) == 0
     assert Path("made.mp4").is_file()
@@ -190,7 +190,7 @@ def test_odd_values_are_one_sentence(
     assert list(Path().iterdir()) == []
 
 
-def test_a_reader_that_goes_away_does_not_end_the_work(
+def test_work_continues_when_the_reader_of_messages_closes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reading, writing = os.pipe()
@@ -204,7 +204,7 @@ def test_a_reader_that_goes_away_does_not_end_the_work(
     assert capsys.readouterr().err.count("the work continues without") == 1
 
 
-def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     common.Reporter(as_json=False).say("film :cat: [bold].mp4")
     assert capsys.readouterr().out == "film :cat: [bold].mp4\n"
     with common.progress_bar("frames") as bar:

@@ -1,4 +1,4 @@
-"""Every command of docs/recipes.md does what the page says, on tiny films; so do the examples of `--help`."""
+"""Every command of docs/recipes.md does what the page says, on tiny videos; so do the examples of `--help`."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, shipped: Path) -> Shell:
-    """In a folder with a film for every recipe."""
+    """A shell in an empty folder, with tiny weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "SHIPPED", shipped)
     return Shell(monkeypatch, capsys)
 
 
 def make(name: str) -> None:
-    """The film that a recipe is about, with what makes it special."""
+    """Make the source of a recipe with its special properties."""
     path = Path(name)
     if name == "dvd.vob":
         make_interlaced(path)
@@ -74,7 +74,7 @@ def source_of(command: str) -> str:
 
 
 def stop(shell: Shell, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """Run it, and press Ctrl-C in the middle."""
+    """Run a command and interrupt it in the middle."""
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
 
     def tick(meter: Meter) -> None:
@@ -102,7 +102,7 @@ def test_every_command_works(shell: Shell, monkeypatch: pytest.MonkeyPatch, titl
             assert Path(match[1]).exists() != ("--dry-run" in command or "--finish" in command), command
 
 
-def test_what_the_page_says_of_the_results(shell: Shell) -> None:
+def test_results_are_as_the_page_describes(shell: Shell) -> None:
     def run(title: str) -> Any:
         (command,) = SECTIONS[title]
         make(source_of(command))

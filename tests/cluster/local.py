@@ -1,4 +1,4 @@
-"""Workers without Ray: everything runs at once in this process, and what goes wrong is scripted."""
+"""Workers without Ray: everything runs in this process, and failures are scripted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safa.cluster.worker import Failed, InputMissing, JobContext, Rendered, Work
 from safa.options import ComputeOptions
 
 Script = Callable[[SegmentPlan, int], Failed | str | None]
-"""From a segment and how often it was tried before: a failure, a word on how the worker was lost, or None."""
+"""Maps a segment and its number of earlier tries to a failure, the reason for the loss of its worker, or None."""
 
 
 class LocalWorkers:
@@ -58,7 +58,7 @@ class LocalWorkers:
         return True
 
     def shipment_error(self, member: WorkerHandle, source: SharedSource) -> str:
-        """As ``Pool.shipment_error``."""
+        """Return no error."""
         return ""
 
     def wait(self, seconds: float) -> list[WorkerEvent]:

@@ -1,4 +1,4 @@
-"""Starting workers, on a stand-in for Ray."""
+"""Starting workers with a stand-in for Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME = {"engine": "native bfloat16, amx, OpenCV 5.0.0 AVX512-SKX", "safa": "0.1"
 
 
 class StandIn:
-    """Ray with one machine of so many processors, on which the n-th worker has the n-th of ``facts``."""
+    """Ray with one machine, on which the n-th worker has the n-th of ``facts``."""
 
     exceptions = SimpleNamespace(RayError=ConnectionError)
 
@@ -63,9 +63,9 @@ def test_workers_larger_than_every_machine_are_refused(count: int | None, can_gr
     assert ray.started == 0
 
 
-def test_waiting_for_a_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster that grows as work is asked for has no such machine in the beginning."""
-    ray, told = StandIn(2, []), []
+def test_waiting_for_a_machine_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that grows on demand has no such machine at first."""
+    ray, warnings = StandIn(2, []), []
     monkeypatch.setattr("safa.cluster.scheduler.joined", lambda address: nullcontext((ray, True)))
     monkeypatch.setattr("safa.cluster.scheduler._longest_first", lambda jobs, request: (list(jobs), {}))
     monkeypatch.setattr("safa.cluster.scheduler.Scheduler.run", lambda *arguments: ["made"])
@@ -73,13 +73,13 @@ def test_waiting_for_a_machine_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     cluster = ClusterSettings("auto", WorkerShape(1, cpus=64))
     settings = UpscaleSettings(compute=ComputeOptions("cpu"))
     job = tmp_path / "in.mp4", tmp_path / "out.mp4"
-    weights, events = Checkpoint.of(tiny_network(), "tiny"), BatchEvents(on_warning=told.append)
+    weights, events = Checkpoint.of(tiny_network(), "tiny"), BatchEvents(on_warning=warnings.append)
     assert upscale_on_cluster([job], cluster, settings, weights, events=events) == ["made"]  # type: ignore[comparison-overlap]
     assert ray.started == 1
-    assert told == ["No machine of the cluster has 64 CPUs and 0 GPUs for a worker; waiting for one that joins it."]
+    assert warnings == ["No machine of the cluster has 64 CPUs and 0 GPUs for a worker; waiting for one that joins it."]
 
 
-def test_equal_workers_are_taken() -> None:
+def test_equal_workers_are_accepted() -> None:
     pool = pool_of(StandIn(2, [SAME, SAME]), WorkerShape(2))
     assert pool.wait(0) == []
     assert (pool.facts, [member.is_ready for member in pool.idle()]) == (SAME, [True, True])

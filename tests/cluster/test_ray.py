@@ -1,4 +1,4 @@
-"""The same job on real Ray workers."""
+"""A job on real Ray workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterSettings]:
-    """Two processors, as Ray counts them."""
+    """A Ray cluster with two processors."""
     memory = 200_000_000
     ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False, logging_level=50)
     yield ClusterSettings("auto", WorkerShape(2))
@@ -44,7 +44,7 @@ def test_a_killed_worker_costs_a_segment_and_changes_nothing(
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 8)
     clip = make_video(tmp_path / "clip.mp4", range(24), options={"g": "5"}, audio=1.0)
     killed: list[int] = []
-    told: list[str] = []
+    warnings: list[str] = []
     give = Pool.give
 
     def give_and_kill(self: Pool, member: WorkerHandle, work: Any, film: Any, plan: SegmentPlan) -> None:
@@ -55,17 +55,17 @@ def test_a_killed_worker_costs_a_segment_and_changes_nothing(
             os.kill(process, signal.SIGKILL)
 
     monkeypatch.setattr(Pool, "give", give_and_kill)
-    events = BatchEvents(on_warning=told.append)
+    events = BatchEvents(on_warning=warnings.append)
     (outcome,) = upscale_on_cluster([(clip, tmp_path / "out.mp4")], cluster, weights=checkpoint, events=events)
     assert outcome.report is not None
     assert outcome.report.verification.ok
-    assert outcome.report.retries == len(told) == 1
-    assert "segment 0 (frames 0 to 7, 0:00 to 0:00) is tried again: its worker on" in told[0]
+    assert outcome.report.retries == len(warnings) == 1
+    assert "segment 0 (frames 0 to 7, 0:00 to 0:00) is tried again: its worker on" in warnings[0]
     upscale(clip, tmp_path / "whole.mp4", upscaler=Upscaler(checkpoint, "cpu"))
     assert frame_hashes(tmp_path / "out.mp4") == frame_hashes(tmp_path / "whole.mp4")
 
 
-def test_a_worker_that_fits_nowhere_is_refused(
+def test_a_worker_too_large_for_all_machines_is_refused(
     tmp_path: Path, checkpoint: Checkpoint, cluster: ClusterSettings
 ) -> None:
     clip = make_video(tmp_path / "clip.mp4", range(3))

@@ -1,4 +1,4 @@
-"""A cluster job without Ray: the same frames in whatever order and however often its parts were tried."""
+"""The scheduler without Ray: equal frames in any order and after any number of retries."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ SEGMENT = 8
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Gives 23 frames, three segments."""
+    """A source of 23 output frames, three segments."""
     return make_video(tmp_path / "clip.mp4", range(12), options={"g": "5"})
 
 
 @pytest.fixture
 def whole(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> Path:
-    """What one machine makes of it without a stop."""
+    """The result of one machine without interruption."""
     alone(clip, tmp_path / "whole.mkv", checkpoint)
     return tmp_path / "whole.mkv"
 
@@ -83,7 +83,7 @@ def alone(source: Path, output: Path, checkpoint: Checkpoint, settings: UpscaleS
 
 
 def two_scenes(path: Path) -> Path:
-    """A cut in the middle of a segment."""
+    """Write a video with a cut in the middle of a segment."""
     frames = [picture(number) for number in range(7)] + [255 - picture(3)[::-1, :, ::-1]] * 6
     return write_video(path, frames, time_base=Fraction(1, 24), options={"crf": "5"})
 
@@ -138,7 +138,7 @@ def test_frames_and_times_equal_those_of_one_machine(tmp_path: Path, checkpoint:
     assert frame_hashes(tmp_path / "parts.mkv") == frame_hashes(tmp_path / "whole.mkv")
 
 
-def test_one_machine_goes_on_where_a_cluster_stopped(
+def test_one_machine_resumes_a_job_of_a_cluster(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
 ) -> None:
     def stop(plan: SegmentPlan, tries: int) -> None:
@@ -156,7 +156,7 @@ def test_one_machine_goes_on_where_a_cluster_stopped(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_interrupt_says_how_to_watch_what_is_kept(
+def test_an_interrupt_names_the_option_that_joins_kept_segments(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, count: int
 ) -> None:
     def stop(plan: SegmentPlan, tries: int) -> None:
@@ -170,7 +170,7 @@ def test_an_interrupt_says_how_to_watch_what_is_kept(
         Scheduler(workers, request, BatchEvents()).run(jobs, {})
 
 
-def test_a_cluster_goes_on_where_one_machine_stopped(
+def test_a_cluster_resumes_a_job_of_one_machine(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
 ) -> None:
     def stop(progress: Progress) -> None:
@@ -186,7 +186,7 @@ def test_a_cluster_goes_on_where_one_machine_stopped(
     assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
 
 
-def test_failures_and_losses_are_tried_again_and_told(
+def test_failures_and_losses_are_tried_again_with_a_warning(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path
 ) -> None:
     def script(plan: SegmentPlan, tries: int) -> Failed | str | None:
@@ -194,18 +194,18 @@ def test_failures_and_losses_are_tried_again_and_told(
             return "the actor died" if tries == 0 else Failed(1, "out of memory") if tries < TRIES else None
         return None
 
-    told: list[str] = []
+    warnings: list[str] = []
     report = on_cluster(
-        clip, tmp_path / "out.mkv", checkpoint, script=script, events=BatchEvents(on_warning=told.append)
+        clip, tmp_path / "out.mkv", checkpoint, script=script, events=BatchEvents(on_warning=warnings.append)
     )
-    assert report.retries == len(told) == TRIES
-    assert "its worker on here was lost (the actor died)" in told[0]
-    assert "segment 1 (frames 8 to 15, 0:00 to 0:00) is tried again: out of memory" in told[1]
+    assert report.retries == len(warnings) == TRIES
+    assert "its worker on here was lost (the actor died)" in warnings[0]
+    assert "segment 1 (frames 8 to 15, 0:00 to 0:00) is tried again: out of memory" in warnings[1]
     assert frame_hashes(tmp_path / "out.mkv") == frame_hashes(whole)
 
 
 @pytest.mark.parametrize(("fate", "tries"), [(Failed(1, "no."), TRIES), ("it died", LOSSES)], ids=["fails", "kills"])
-def test_a_poisonous_segment_fails_the_job_by_name_and_the_rest_is_kept(
+def test_a_segment_that_always_fails_is_named_and_the_rest_is_kept(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, fate: Failed | str, tries: int
 ) -> None:
     workers = LocalWorkers(checkpoint, lambda plan, _: fate if plan.number == 1 else None, count=3)
@@ -217,7 +217,7 @@ def test_a_poisonous_segment_fails_the_job_by_name_and_the_rest_is_kept(
     assert work_folder(tmp_path / "out.mkv").exists()
 
 
-def test_bytes_travel_where_no_disk_is_shared(
+def test_bytes_are_sent_without_a_shared_disk(
     tmp_path: Path, checkpoint: Checkpoint, clip: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
@@ -235,7 +235,9 @@ def test_bytes_travel_where_no_disk_is_shared(
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="each user has a temporary folder of their own")
 @pytest.mark.parametrize("kind", ["writable", "a link"])
-def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_copies_are_not_written_to_a_folder_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
@@ -258,13 +260,13 @@ def test_copies_go_to_nobody_elses_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def far_away(give: Callable[..., None], member: WorkerHandle, work: Any, film: JobContext, plan: SegmentPlan) -> None:
-    """A worker that sees neither the source nor the work folder under the driver's paths."""
+    """Give work with paths that do not exist on the worker."""
     nowhere = Path("/nowhere")
     source = replace(film.source, path=nowhere / film.source.path.name)
     give(member, work, replace(film, source=source, folder=nowhere), plan)
 
 
-def test_files_are_told_apart_in_a_batch(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> None:
+def test_errors_of_a_batch_belong_to_their_files(tmp_path: Path, checkpoint: Checkpoint, clip: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(clip.read_bytes()[:900])
     jobs = [(source, tmp_path / "deep" / f"{source.stem}.mkv") for source in (bad, clip)]

@@ -1,4 +1,4 @@
-"""One segment on a worker: where its frames come from, and what is said of a source that decodes differently."""
+"""One segment on a worker: its source frames, and sources that decode differently."""
 
 from __future__ import annotations
 
@@ -74,14 +74,16 @@ def test_a_segment_returned_as_bytes_equals_one_written_in_place(
     assert sorted(path.name for path in film.folder.iterdir()) == ["000001.mkv", PROBE]
 
 
-def test_where_seeking_misleads_everything_is_decoded(worker: Worker, planned: tuple[JobContext, SegmentPlan]) -> None:
+def test_everything_is_decoded_if_seeking_gives_other_frames(
+    worker: Worker, planned: tuple[JobContext, SegmentPlan]
+) -> None:
     film, plan = planned
     expected = render(worker, film, plan)
     late = replace(plan, seek=plan.needed[1].time)
     assert render(worker, film, late) == expected
 
 
-def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tuple[JobContext, SegmentPlan]) -> None:
+def test_a_source_that_decodes_differently_is_reported(worker: Worker, planned: tuple[JobContext, SegmentPlan]) -> None:
     film, plan = planned
     expected, _ = render(worker, film, plan)
     doubtful = replace(plan, needed=(NeededFrame(4, plan.needed[0].time, 1), *plan.needed[1:]))
@@ -91,7 +93,7 @@ def test_a_source_that_decodes_differently_is_told(worker: Worker, planned: tupl
     assert "source frame 4 at 0.167 s looks different" in problem
 
 
-def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[JobContext, SegmentPlan]) -> None:
+def test_errors_of_a_worker_are_results(worker: Worker, planned: tuple[JobContext, SegmentPlan]) -> None:
     film, plan = planned
     missing = replace(film, source=SharedSource(film.source.path, "another look"))
     assert isinstance(worker.render(missing, plan), InputMissing)
@@ -101,7 +103,7 @@ def test_what_goes_wrong_is_an_answer(worker: Worker, planned: tuple[JobContext,
     assert not list(film.folder.glob("*.mkv*"))
 
 
-def test_a_folder_travels_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_copied_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
     monkeypatch.setattr("safa.cluster.segment_source.CHUNK", 7)
     folder = tmp_path / "pictures"
@@ -139,7 +141,7 @@ def test_a_copy_that_failed_is_sent_again(tmp_path: Path) -> None:
     assert pool.shipment_error(member, source) == "was lost"
 
 
-def test_copies_that_nothing_uses_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unused_copies_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     film = tmp_path / "film.bin"
     film.write_bytes(b"pictures")

@@ -1,4 +1,4 @@
-"""What a batch takes, and what it believes to be finished."""
+"""Batches: which files they take, and which they skip as finished."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def run(talks: Path, upscaler: Upscaler, settings: UpscaleSettings = SETTINGS, o
     return outcome
 
 
-def told(outcome: Outcome) -> str:
+def error_of(outcome: Outcome) -> str:
     return str(outcome.error)
 
 
-def test_what_the_same_request_finished_is_left(talks: Path, upscaler: Upscaler) -> None:
+def test_files_finished_by_the_same_request_are_skipped(talks: Path, upscaler: Upscaler) -> None:
     first = run(talks, upscaler)
     assert first.report is not None
     assert not first.failed
@@ -68,7 +68,7 @@ def test_what_the_same_request_finished_is_left(talks: Path, upscaler: Upscaler)
     ("changes", "named"),
     [({"rate": 3}, "rate"), ({"crf": 30.0}, "crf"), ({"audio": False, "cuts": False}, "cuts and audio")],
 )
-def test_what_other_settings_made_is_neither_taken_nor_replaced(
+def test_results_of_other_settings_are_errors_and_stay(
     talks: Path, upscaler: Upscaler, changes: dict[str, Any], named: str
 ) -> None:
     run(talks, upscaler)
@@ -76,25 +76,25 @@ def test_what_other_settings_made_is_neither_taken_nor_replaced(
     before = output.read_bytes()
     outcome = run(talks, upscaler, dataclasses.replace(SETTINGS, **changes))
     assert outcome.failed
-    assert f"made with another {named}; choose another folder, or add --overwrite" in told(outcome)
+    assert f"made with another {named}; choose another folder, or add --overwrite" in error_of(outcome)
     assert output.read_bytes() == before
     assert run(talks, upscaler, dataclasses.replace(SETTINGS, **changes), overwrite=True).report is not None
 
 
-def test_other_weights_and_another_input_are_told(talks: Path, upscaler: Upscaler) -> None:
+def test_other_weights_and_another_input_are_named(talks: Path, upscaler: Upscaler) -> None:
     run(talks, upscaler)
     known = upscaler.checkpoint
     others = Upscaler(Checkpoint(known.config, known.tensors, known.name, "1" * 64), device="cpu")
-    assert "another weights" in told(run(talks, others))
+    assert "another weights" in error_of(run(talks, others))
     write_clip(talks / "a.mp4", frames=2, sound=False)
-    assert "another input" in told(run(talks, upscaler))
+    assert "another input" in error_of(run(talks, upscaler))
 
 
-def test_a_file_that_nobody_knows_is_no_result(talks: Path, upscaler: Upscaler) -> None:
+def test_an_unknown_file_is_not_a_result(talks: Path, upscaler: Upscaler) -> None:
     run(talks, upscaler)
     output = talks.parent / "big" / "a.mp4"
     output.write_bytes(b"somebody else's")
-    assert "unknown what it was made from" in told(run(talks, upscaler))
+    assert "unknown what it was made from" in error_of(run(talks, upscaler))
     assert output.read_bytes() == b"somebody else's"
 
 
@@ -117,7 +117,7 @@ def test_a_job_stopped_before_its_record_is_finished_by_the_next_run(
     assert made_from(output) is not None
 
 
-def test_a_cluster_and_one_machine_know_each_others_results(talks: Path, upscaler: Upscaler) -> None:
+def test_results_of_a_cluster_are_recognised(talks: Path, upscaler: Upscaler) -> None:
     request = ClusterRequest(SETTINGS, upscaler.checkpoint.sha256, RunOptions(is_batch=True))
     jobs = plan_batch([talks], talks.parent / "big")
     (outcome,) = Scheduler(LocalWorkers(upscaler.checkpoint), request, BatchEvents()).run(jobs, {})
@@ -125,7 +125,7 @@ def test_a_cluster_and_one_machine_know_each_others_results(talks: Path, upscale
     assert finished_before(*jobs[0], SETTINGS, upscaler.checkpoint.sha256) == Outcome(*jobs[0])
 
 
-def test_a_folder_cannot_be_made_larger_in_place(tmp_path: Path) -> None:
+def test_a_folder_cannot_be_upscaled_into_itself(tmp_path: Path) -> None:
     (tmp_path / "talks").mkdir()
     for name in ("a.mp4", "b.avi"):
         (tmp_path / "talks" / name).touch()
@@ -152,7 +152,7 @@ def test_the_codec_chooses_the_container(tmp_path: Path) -> None:
             plan_batch(given, folder)
 
 
-def test_results_and_kept_work_are_no_inputs(talks: Path, upscaler: Upscaler) -> None:
+def test_results_and_kept_work_are_not_inputs(talks: Path, upscaler: Upscaler) -> None:
     source = talks / "a.mp4"
     for folder in (talks / "big", talks / "big4"):
         upscale_many(plan_batch([talks], folder), SETTINGS, LoadedNetwork(upscaler))
@@ -176,7 +176,7 @@ def test_pictures_stay_one_video_when_the_output_lies_among_them(tmp_path: Path)
     assert not holds_videos(tmp_path, output)
 
 
-def test_films_of_a_folder_are_found_by_what_is_in_them(tmp_path):
+def test_videos_are_found_by_their_content(tmp_path):
     film = make_video(tmp_path / "film.mpg", range(4), codec="mpeg2video").read_bytes()
     folder = tmp_path / "camcorder"
     folder.mkdir()

@@ -47,23 +47,29 @@ def made_upscaler(**layout: object) -> Upscaler:
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_what_is_said_is_what_is_made(tmp_path: Path, propagation: int) -> None:
-    upscaler, said = made_upscaler(propagation=propagation), list[Forecast]()
+def test_the_forecast_matches_the_result(tmp_path: Path, propagation: int) -> None:
+    upscaler, forecasts = made_upscaler(propagation=propagation), list[Forecast]()
     source, settings = write_clip(tmp_path / "in.mp4", frames=8), UpscaleSettings(scale=2, rate=3)
     upscale(source, tmp_path / "plain.mp4", settings=settings, upscaler=upscaler)
-    report = upscale(source, tmp_path / "out.mp4", settings=settings, upscaler=upscaler, on_forecast=said.append)
-    (told,) = said
-    assert (told.width, told.height, told.frames) == (report.width, report.height, report.frames) == (96, 64, 22)
-    assert (told.codec, told.crf, told.weights, told.sound, told.rate) == ("h264", 17, "tiny", "sound kept", 30)
-    assert told.estimate is not None
-    assert told.estimate.seconds > 0
-    assert told.estimate.bytes
+    report = upscale(source, tmp_path / "out.mp4", settings=settings, upscaler=upscaler, on_forecast=forecasts.append)
+    (result,) = forecasts
+    assert (result.width, result.height, result.frames) == (report.width, report.height, report.frames) == (96, 64, 22)
+    assert (result.codec, result.crf, result.weights, result.sound, result.rate) == (
+        "h264",
+        17,
+        "tiny",
+        "sound kept",
+        30,
+    )
+    assert result.estimate is not None
+    assert result.estimate.seconds > 0
+    assert result.estimate.bytes
     plain, out = ([picture for _, picture in video_frames(tmp_path / f"{n}.mp4")] for n in ("plain", "out"))
     assert all(np.array_equal(a, b) for a, b in zip(plain, out, strict=True))
     again = forecast(source, tmp_path / "new.mp4", settings, upscaler)
-    assert again.to_dict() | {"seconds": 0, "output": ""} == told.to_dict() | {"seconds": 0, "output": ""}
+    assert again.to_dict() | {"seconds": 0, "output": ""} == result.to_dict() | {"seconds": 0, "output": ""}
     assert not (tmp_path / "new.mp4").exists()
-    json.dumps(told.to_dict())
+    json.dumps(result.to_dict())
 
 
 def test_kept_work_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,14 +82,14 @@ def test_kept_work_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert forecast(source, output, UpscaleSettings(), upscaler).kept == 0
     with pytest.raises(KeyboardInterrupt):
         upscale(source, output, upscaler=upscaler, on_progress=stop)
-    told = forecast(source, output, UpscaleSettings(), upscaler)
-    assert told.kept == 4
-    assert f"7 frames, {told.kept} of them already made" in told.lines()[0]
-    assert told.to_dict()["kept"] == told.kept
+    result = forecast(source, output, UpscaleSettings(), upscaler)
+    assert result.kept == 4
+    assert f"7 frames, {result.kept} of them already made" in result.lines()[0]
+    assert result.to_dict()["kept"] == result.kept
     assert forecast(source, output, UpscaleSettings(), upscaler, RunOptions(restart=True)).kept == 0
 
 
-def test_the_time_for_what_is_kept_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_frames_need_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_measure_network", lambda *_: ([], UnitCosts(0.0, 100.0, 100.0)))
     monkeypatch.setattr(module, "encode_sample", lambda *_: EncodedSample(10.0, 1000.0, []))
     upscaler, source = made_upscaler(), write_clip(tmp_path / "in.mp4", frames=8)
@@ -97,25 +103,25 @@ def test_the_time_for_what_is_kept_is_left_out(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_the_shortest_films(tmp_path: Path, propagation: int, frames: int) -> None:
+def test_forecast_of_very_short_videos(tmp_path: Path, propagation: int, frames: int) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=frames, sound=False)
-    told = forecast(source, tmp_path / "out.gif", UpscaleSettings(), made_upscaler(propagation=propagation))
-    assert (told.frames, told.sound, told.codec) == (2 * frames - 1, "no sound in the source", "gif")
-    assert told.estimate is not None
-    assert told.estimate.bytes is None
+    result = forecast(source, tmp_path / "out.gif", UpscaleSettings(), made_upscaler(propagation=propagation))
+    assert (result.frames, result.sound, result.codec) == (2 * frames - 1, "no sound in the source", "gif")
+    assert result.estimate is not None
+    assert result.estimate.bytes is None
 
 
-def test_what_cannot_be_told_is_not_guessed(tmp_path: Path) -> None:
+def test_no_estimate_for_pipes_and_tiles(tmp_path: Path) -> None:
     upscaler = made_upscaler()
     source = write_clip(tmp_path / "in.mp4", frames=2, size=(192, 64))
     assert forecast(source, Path("-"), UpscaleSettings(), upscaler).estimate is None
     upscaler.budget.shrink(2 * 64 * 144)
-    told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), upscaler)
-    assert told.estimate is None
-    assert "cannot be estimated" in told.lines()[2]
+    result = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), upscaler)
+    assert result.estimate is None
+    assert "cannot be estimated" in result.lines()[2]
 
 
-def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_impossible_jobs_have_no_forecast(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=2)
     other = write_clip(tmp_path / "there.mp4", frames=1)
     with pytest.raises(SafaError, match="exists already"):
@@ -124,12 +130,12 @@ def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
         forecast(source, tmp_path / "out.mp4", UpscaleSettings(size="4k"), made_upscaler())
 
 
-def test_three_lines_for_people() -> None:
-    told = Forecast(
+def test_a_forecast_is_three_lines_of_text() -> None:
+    result = Forecast(
         *(Path("a/in.mp4"), Path("b/out.mp4"), 640, 360, Fraction(25), 1280, 720, Fraction(60000, 1001), 1500),
         *("h264", 17, "fast", "native", "sound kept", ("one.", "two."), Estimate(5000, 123_400_000)),
     )
-    assert told.lines() == [
+    assert result.lines() == [
         "in.mp4: 640x360 at 25 fps becomes 1280x720 at 59.94 fps, 1500 frames",
         "h264 (crf 17), weights fast, sound kept; changed or left out: see the 2 warnings",
         "takes about 83 min on this machine (native engine); "
@@ -153,8 +159,10 @@ def test_frames_of_windows_are_counted(frames: int) -> None:
     rate=st.integers(1, 8),
     made=st.integers(4, 9),
 )
-def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: int, rate: int, made: int) -> None:
-    """The first picture comes with the work for all of its window."""
+def test_the_cost_of_a_window_is_separated_from_its_pictures(
+    frame: int, at: int, between: int, rate: int, made: int
+) -> None:
+    """The first picture includes the work for the whole window."""
     times = [number % rate / rate for number in range(made)]
     spent = [22.0 * frame + at, *(at if t == 0 else between for t in times[1:])]
     found = UnitCosts.of(spent, times, 22)
@@ -165,17 +173,17 @@ def test_what_a_window_needs_is_no_picture_s_cost(frame: int, at: int, between: 
     assert found.frame == pytest.approx(max(0, 22 * frame + at - found.at) / 22)
 
 
-def test_enough_pictures_are_made_to_tell_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the first alone takes longer than there is patience for."""
+def test_enough_pictures_are_made_for_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is reached at the first picture."""
     monkeypatch.setattr("safa.jobs.estimate.TIME_LIMIT", 0.0)
     source = write_clip(tmp_path / "in.mp4", frames=6)
-    told = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
-    assert told.estimate is not None
-    assert told.estimate.bytes
+    result = forecast(source, tmp_path / "out.mp4", UpscaleSettings(), made_upscaler(propagation=1))
+    assert result.estimate is not None
+    assert result.estimate.bytes
 
 
 @pytest.mark.parametrize(("name", "made"), [("out.mkv", False), ("out/%d.png", True)])
-def test_pictures_are_made_of_the_video_to_tell_how_long_that_takes(
+def test_the_conversion_to_pictures_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: bool
 ) -> None:
     seen: list[Any] = []

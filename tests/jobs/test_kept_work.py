@@ -1,4 +1,4 @@
-"""Work that is kept: never another job's that is lost, and none that is done is done again."""
+"""Kept work: work of other jobs is not deleted, and finished work is not repeated."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Y4M = b"YUV4MPEG2 W16 H16 F24:1 Ip A1:1 C420jpeg\n" + 3 * (b"FRAME\n" + bytes(38
 
 @pytest.fixture
 def upscaler(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
-    """Of a tiny network; segments are short."""
+    """A tiny network, with short segments."""
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
@@ -71,13 +71,13 @@ def test_a_pipe_does_not_delete_the_work_of_another_job(tmp_path: Path, upscaler
 
 
 @pytest.mark.usefixtures("piped")
-def test_a_stopped_pipe_says_that_nothing_is_kept(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_nothing_of_a_stopped_pipe_is_kept(tmp_path: Path, upscaler: Upscaler) -> None:
     with pytest.raises(KeyboardInterrupt, match="nothing is kept, as a pipe cannot be read again"):
         run("-", tmp_path / "out.mp4", upscaler, on_progress=stop_at(3))
     assert [path.name for path in tmp_path.iterdir()] == ["in.y4m"]
 
 
-def test_a_crash_while_the_journal_is_removed_costs_nothing(
+def test_nothing_is_lost_by_a_crash_while_the_journal_is_removed(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, output = write_clip(tmp_path / "in.mp4", frames=5, sound=False), tmp_path / "out.mp4"
@@ -105,7 +105,7 @@ def test_a_crash_while_the_journal_is_removed_costs_nothing(
     assert not work_folder(output).exists()
 
 
-def test_what_a_crash_left_of_a_checked_output_is_discarded(
+def test_kept_work_of_a_checked_output_is_discarded(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, output = write_clip(tmp_path / "in.mp4", frames=3, sound=False), tmp_path / "out.mp4"
@@ -118,7 +118,7 @@ def test_what_a_crash_left_of_a_checked_output_is_discarded(
     assert output.exists()
 
 
-def test_what_fails_its_check_replaces_nothing_of_others(
+def test_a_failed_output_replaces_no_other_file(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_clip(tmp_path / "film.failed-check.mp4", frames=3, sound=False)
@@ -134,7 +134,7 @@ def test_what_fails_its_check_replaces_nothing_of_others(
     assert not (tmp_path / "film.failed-check-3.mp4").exists()
 
 
-def test_files_of_others_in_a_work_folder_stay(tmp_path: Path) -> None:
+def test_foreign_files_in_a_work_folder_stay(tmp_path: Path) -> None:
     folder = tmp_path / "out.mp4.safa-work"
     journal = Journal(folder, {}, 4)
     for name in (".DS_Store", "._a", "notes.txt", "2020.jpg"):
@@ -150,7 +150,7 @@ def test_files_of_others_in_a_work_folder_stay(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_joining_looks_at_each_segment_once(tmp_path: Path) -> None:
+def test_each_segment_is_read_once_for_joining(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "work", {}, 2)
     for number in (1, 0, 2):
         path = journal.segment_path(number)

@@ -1,4 +1,4 @@
-"""What of a pipeline's pictures is written when something raises."""
+"""The pictures that a pipeline writes when an error is raised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pictures(items: Iterator[int]) -> Iterator[tuple[Array, int]]:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_is_made_is_written_when_a_job_stops(error: type[BaseException]) -> None:
+def test_finished_pictures_are_written_when_a_job_stops(error: type[BaseException]) -> None:
     written: list[int] = []
     ticks: list[None] = []
 
@@ -34,7 +34,7 @@ def test_what_is_made_is_written_when_a_job_stops(error: type[BaseException]) ->
     assert written == [0, 1, 2, 3, 4]
 
 
-def test_nothing_is_written_after_a_frame_that_could_not_be() -> None:
+def test_nothing_is_written_after_a_failed_frame() -> None:
     tried: list[int] = []
 
     def write(picture: Array, item: int) -> None:

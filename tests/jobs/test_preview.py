@@ -1,4 +1,4 @@
-"""A part of a video as every network makes it: which part, what is written, what is said."""
+"""Previews: the choice of the excerpt, the files that are written, and the estimates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CPU = UpscaleSettings(compute=ComputeOptions("cpu"))
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two tiny networks: one for pairs, one that looks along the stream."""
+    """Two tiny networks: one for pairs, one with propagation."""
     folder = tmp_path_factory.mktemp("weights")
     save_checkpoint(tiny_network(grid="input", flow_prior="dis", blocks=1), folder / "pair.safetensors")
     save_checkpoint(streaming_network(), folder / "stream.safetensors")
@@ -55,14 +55,14 @@ def test_the_liveliest_part_is_found_and_has_no_cut(tmp_path: Path) -> None:
     assert (len(cut), whole) == (10, False)
 
 
-def test_sheet_and_clip_show_all_of_them(tmp_path: Path, weights: list[str]) -> None:
-    source, heard = write_clip(tmp_path / "in.mp4", frames=12), list[str]()
+def test_sheet_and_clip_show_all_networks(tmp_path: Path, weights: list[str]) -> None:
+    source, names = write_clip(tmp_path / "in.mp4", frames=12), list[str]()
 
     def reporting(network: PreviewedNetwork) -> None:
-        heard.append(network.weights)
+        names.append(network.weights)
 
     made = preview(source, tmp_path / "sheet.png", CPU, PreviewOptions(weights=weights), reporting)
-    assert heard == ["pair", "stream"]
+    assert names == ["pair", "stream"]
     assert [one.estimate is not None and one.estimate.seconds > 0 for one in made.tried] == [True, True]
     assert all(one.estimate and one.estimate.bytes for one in made.tried)
     height, width = cv2.imread(str(made.sheet)).shape[:2]
@@ -97,7 +97,7 @@ def test_reading_and_the_margins_of_tiles_are_part_of_the_estimate(
     assert tried.estimate.seconds == pytest.approx(2 * tried.seconds + 23 * (2 + 1) + 12 * 3)
 
 
-def test_what_does_not_fit_into_memory_has_no_estimate(
+def test_no_estimate_for_frames_that_do_not_fit_into_memory(
     tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = Upscaler.tiles
@@ -109,10 +109,10 @@ def test_what_does_not_fit_into_memory_has_no_estimate(
 
     monkeypatch.setattr(Upscaler, "tiles", tiles)
     made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", CPU, PreviewOptions(weights=weights[:1]))
-    assert made.tried[0].told() == "the time for the whole file cannot be estimated"
+    assert made.tried[0].summary() == "the time for the whole file cannot be estimated"
 
 
-def test_of_large_frames_the_middle_is_shown(
+def test_the_middle_of_large_frames_is_shown(
     tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_PIXELS", 400)
@@ -129,14 +129,14 @@ def test_of_large_frames_the_middle_is_shown(
         UpscaleSettings(size="96x-1"),
     ],
 )
-def test_what_is_asked_for_is_shown(tmp_path: Path, weights: list[str], settings: UpscaleSettings) -> None:
+def test_previews_of_various_settings(tmp_path: Path, weights: list[str], settings: UpscaleSettings) -> None:
     options = PreviewOptions(weights=weights[1:])
     made = preview(write_clip(tmp_path / "in.mp4"), tmp_path / "s.png", settings.changed(device="cpu"), options)
     assert made.sheet.exists()
     assert made.clip.exists()
 
 
-def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[str]) -> None:
+def test_previews_of_unusual_sources(tmp_path: Path, weights: list[str]) -> None:
     def shaped(stream: Any) -> None:
         stream.sample_aspect_ratio = Fraction(4, 3)
 
@@ -157,7 +157,7 @@ def test_turned_wide_deep_odd_and_single_pictures(tmp_path: Path, weights: list[
     assert upright.shape[0] > 2 * 4 * 48
 
 
-def test_bytes_are_told_for_the_whole_frame_and_film_not_for_its_liveliest_part(tmp_path: Path) -> None:
+def test_bytes_are_estimated_for_whole_frames_of_the_whole_file(tmp_path: Path) -> None:
     """Noise in the middle of the picture, in the last of three seconds."""
     plain, generator = np.full((96, 128, 3), 90, np.uint8), np.random.default_rng(1)
     pictures = [plain.copy() for _ in range(75)]
@@ -170,9 +170,9 @@ def test_bytes_are_told_for_the_whole_frame_and_film_not_for_its_liveliest_part(
     def middle(image: np.ndarray) -> np.ndarray:
         return image[32:64, 48:80]
 
-    told = byte_ratio_in_frame(path, Fraction(2), job, middle)
-    assert told is not None
-    assert 0.9 < told < 2  # the frame has 12 times the pixels
+    ratio = byte_ratio_in_frame(path, Fraction(2), job, middle)
+    assert ratio is not None
+    assert 0.9 < ratio < 2  # the frame has 12 times the pixels
     assert byte_ratio_in_time(path, Fraction(2), Fraction(1)) == pytest.approx(1 / 3, rel=0.2)
     assert byte_ratio_in_time(path, Fraction(0), Fraction(3)) == pytest.approx(1, rel=0.1)
     assert byte_ratio_in_time(tmp_path / "nothing.mkv", Fraction(0), Fraction(3)) == 1
@@ -188,15 +188,15 @@ def test_a_folder_of_pictures(tmp_path: Path, weights: list[str]) -> None:
     assert made.seconds == 1
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path, weights: list[str]) -> None:
+def test_impossible_previews_are_refused(tmp_path: Path, weights: list[str]) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    for arguments, options, said in (
+    for arguments, options, message in (
         (("-", tmp_path / "s.png"), {}, "a pipe"),
         ((source, tmp_path / "s.jpg"), {}, "ends in .png"),
         ((source, tmp_path / "no" / "s.png"), {}, "is no folder"),
         ((source, tmp_path / "s.png"), {"at": Fraction(60)}, "no picture at or after"),
         ((tmp_path / "nothing.mp4", tmp_path / "s.png"), {}, "no such file"),
     ):
-        with pytest.raises(SafaError, match=said):
+        with pytest.raises(SafaError, match=message):
             preview(*arguments, CPU, PreviewOptions(weights=weights[:1], **options))  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -1,4 +1,4 @@
-"""What a stopped job has finished can be watched, and the job goes on as if nobody had looked."""
+"""Joining the finished segments of a stopped job, which can then continue."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SEGMENT = 4
 
 @pytest.fixture
 def upscaler(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
-    """Of a tiny network; segments are short."""
+    """A tiny network, with short segments."""
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", SEGMENT)
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 
 
 def stop_after(source: Path, output: Path, settings: UpscaleSettings, upscaler: Upscaler, frames: int) -> str:
-    """What the interrupted job said."""
+    """Interrupt a job after this many frames and return its message."""
 
     def stop(progress: Progress) -> None:
         if progress.done == frames:
@@ -46,15 +46,15 @@ def stop_after(source: Path, output: Path, settings: UpscaleSettings, upscaler: 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
 @pytest.mark.parametrize("rate", [1, 2])
-def test_the_part_has_its_frames_and_sound_and_the_job_goes_on(
+def test_the_beginning_has_its_frames_and_sound_and_the_job_continues(
     tmp_path: Path, upscaler: Upscaler, suffix: str, rate: int
 ) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=24), tmp_path / f"out{suffix}"
     sound = suffix != ".webm"  # which takes no AAC
     settings = UpscaleSettings(rate=rate, preset="veryfast", codec="vp9" if suffix == ".webm" else "h264")
     upscale(source, tmp_path / f"whole{suffix}", settings=settings, upscaler=upscaler)
-    said = stop_after(source, output, settings, upscaler, 14)
-    assert "--finish" in said
+    message = stop_after(source, output, settings, upscaler, 14)
+    assert "--finish" in message
     journal = json.loads((work_folder(output) / "journal.json").read_text())
     report = join_so_far(source, output, settings, upscaler)
     assert report.verification.ok, report.verification.failures()
@@ -96,7 +96,7 @@ def test_slow_motion_with_stretched_sound(tmp_path: Path, upscaler: Upscaler) ->
 
 
 @pytest.mark.parametrize("name", ["out.gif", "out/%d.png"])
-def test_pictures_can_be_watched_too(tmp_path: Path, upscaler: Upscaler, name: str) -> None:
+def test_the_beginning_of_pictures_can_be_joined(tmp_path: Path, upscaler: Upscaler, name: str) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=12), tmp_path / name
     stop_after(source, output, UpscaleSettings(), upscaler, 14)
     report = join_so_far(source, output, UpscaleSettings(), upscaler)
@@ -108,7 +108,7 @@ def test_pictures_can_be_watched_too(tmp_path: Path, upscaler: Upscaler, name: s
     assert upscale(source, output, upscaler=upscaler).verification.ok
 
 
-def test_a_missing_segment_ends_the_part(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_a_missing_segment_ends_the_beginning(tmp_path: Path, upscaler: Upscaler) -> None:
     """On a cluster later segments may be finished before earlier ones."""
     source, output = write_clip(tmp_path / "in.mp4", frames=12), tmp_path / "out.mp4"
     stop_after(source, output, UpscaleSettings(), upscaler, 18)
@@ -121,7 +121,7 @@ def test_a_missing_segment_ends_the_part(tmp_path: Path, upscaler: Upscaler) -> 
     assert upscale(source, output, upscaler=upscaler).verification.ok
 
 
-def test_what_cannot_be_joined_is_said(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_impossible_joins_are_refused(tmp_path: Path, upscaler: Upscaler) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=12), tmp_path / "out.mp4"
     with pytest.raises(SafaError, match="no unfinished work"):
         join_so_far(source, output, UpscaleSettings(), upscaler)

@@ -1,4 +1,4 @@
-"""Jobs that were stopped, and what lies beside their outputs when they go on."""
+"""Resumed jobs, and files beside their outputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def upscaler() -> Upscaler:
 
 
 class Stopped(Exception):
-    """Stands for a crash."""
+    """A simulated crash."""
 
 
 def crash_at(frame: int) -> object:
@@ -44,7 +44,7 @@ def crash_at(frame: int) -> object:
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
+def test_a_resumed_job_equals_an_uninterrupted_one(
     tmp_path: Path, propagation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
@@ -64,7 +64,7 @@ def test_a_stopped_job_goes_on_and_equals_an_uninterrupted_one(
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
 
 
-def test_work_of_another_kind_of_processor_is_not_mixed_in(
+def test_work_of_another_kind_of_processor_is_refused(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = stopped_job(tmp_path, upscaler, monkeypatch)
@@ -80,7 +80,7 @@ def test_work_of_another_kind_of_processor_is_not_mixed_in(
 
 
 def stopped_job(folder: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The source of a job to out.mp4 that stopped after 5 of 7 frames, with segments of 2."""
+    """Stop a job to out.mp4 after 5 of 7 frames, with segments of 2, and return its source."""
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source = write_clip(folder / "in.mp4", frames=4)
     with pytest.raises(Stopped):
@@ -116,7 +116,9 @@ def test_a_job_stopped_before_its_check_is_not_finished(
     assert report.resumed_frames == 3
 
 
-def test_a_film_among_its_pictures_goes_on(tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_output_is_among_its_pictures_is_resumed(
+    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(path: Path, expected: object) -> Verification:
         raise KeyboardInterrupt
 
@@ -141,7 +143,7 @@ def test_a_file_put_beside_kept_work_is_not_replaced(
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
 
 
-def test_a_ceiling_is_part_of_what_a_resumed_job_must_share(
+def test_a_resumed_job_needs_the_same_ceiling(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = stopped_job(tmp_path, upscaler, monkeypatch)
@@ -155,7 +157,7 @@ def strip_of_film(folder: Path) -> Path:
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, network_bytes: float) -> Upscaler:
-    """An upscaler made at a moment when the network may have so many bytes."""
+    """Return an upscaler made while the network may use this many bytes."""
     monkeypatch.setattr("safa.engine.process_memory.available", lambda: int(network_bytes / FREE_SHARE))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
@@ -187,7 +189,7 @@ def test_a_resumed_job_keeps_its_tiles_whatever_is_free(tmp_path: Path, monkeypa
     assert len({tiling.count for tiling in seen}) == 1
 
 
-def test_kept_work_that_took_more_than_there_is_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_work_that_needed_more_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.jobs.plan.SEGMENT_FRAMES", 2)
     source, output = strip_of_film(tmp_path), tmp_path / "out.mp4"
     plenty = with_free(monkeypatch, 1 << 30)
@@ -219,7 +221,7 @@ def test_smaller_tiles_after_memory_ran_out_are_kept(tmp_path: Path, monkeypatch
 
 
 def put_there(path: Path, frame: int) -> object:
-    """Somebody else's file takes the name while the job is running."""
+    """Write another file with this name while the job is running."""
 
     def tick(progress: Progress) -> None:
         if progress.done == frame:
@@ -230,7 +232,7 @@ def put_there(path: Path, frame: int) -> object:
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.gif", "out.webp", "out/%d.png"])
-def test_what_came_while_the_job_was_running_is_not_replaced(tmp_path: Path, upscaler: Upscaler, name: str) -> None:
+def test_a_file_that_appears_during_the_job_is_not_replaced(tmp_path: Path, upscaler: Upscaler, name: str) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=2, sound=False), tmp_path / name
     others = output.parent / "1.png" if "%" in name else output
     with pytest.raises(SafaError, match=r"was put there by something else .* 3 finished frames are kept"):
@@ -241,14 +243,16 @@ def test_what_came_while_the_job_was_running_is_not_replaced(tmp_path: Path, ups
     assert (report.verification.ok, report.resumed_frames) == (True, 3)
 
 
-def test_who_agreed_to_replace_the_output_agreed_until_the_end(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_overwrite_applies_until_the_end_of_the_job(tmp_path: Path, upscaler: Upscaler) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=2, sound=False), tmp_path / "out.mp4"
     report = upscale(source, output, upscaler=upscaler, overwrite=True, on_progress=put_there(output, 2))  # type: ignore[arg-type]
     assert report.verification.ok
     assert len(video_frames(output)) == 3
 
 
-def test_nobody_joins_what_is_being_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler) -> None:
+def test_segments_are_joined_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler
+) -> None:
     source, output = write_clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4"
     refused: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Jobs with a result of another size: every codec, the shape on players, stopped jobs, clusters and batches."""
+"""Jobs with results of various sizes: codecs, displayed shape, resumed jobs, clusters and batches."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """67 x 65: H.265 and AV1 take nothing below 64 a side."""
+    """A video of 67 x 65, as H.265 and AV1 need at least 64 pixels a side."""
     return write_clip(tmp_path_factory.mktemp("odd") / "in.mkv", 2, size=(67, 65), sound=False)
 
 
@@ -179,7 +179,7 @@ def test_a_size_is_given_as_players_show_it(tmp_path: Path, upscaler: Upscaler) 
 
 
 class Stopped(Exception):
-    """Stands for a crash."""
+    """A simulated crash."""
 
 
 def crash(progress: Progress) -> None:
@@ -217,7 +217,7 @@ def test_a_stopped_job_equals_an_uninterrupted_one_and_a_cluster(
         assert all(np.array_equal(a, b) for a, b in zip(whole, frames, strict=True))
 
 
-def test_a_batch_does_not_take_another_size_for_its_result(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_a_batch_does_not_accept_a_result_of_another_size(tmp_path: Path, upscaler: Upscaler) -> None:
     (tmp_path / "out").mkdir()
     jobs = [(write_clip(tmp_path / "in.mp4", 1, sound=False), tmp_path / "out" / "in.mp4")]
     (made,) = upscale_many(jobs, UpscaleSettings(scale=2), LoadedNetwork(upscaler))
@@ -229,17 +229,15 @@ def test_a_batch_does_not_take_another_size_for_its_result(tmp_path: Path, upsca
         assert f"made with another {named};" in str(outcome.error)
 
 
-def test_nothing_becomes_larger_than_4k_unasked(
-    tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_are_at_most_4k_by_default(tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.upscaler.resize.LARGEST", (120, 80))
-    source, told = write_clip(tmp_path / "in.mp4", 1), list[str]()
-    report = upscale(source, tmp_path / "a.mp4", upscaler=upscaler, on_warning=told.append)
+    source, warnings = write_clip(tmp_path / "in.mp4", 1), list[str]()
+    report = upscale(source, tmp_path / "a.mp4", upscaler=upscaler, on_warning=warnings.append)
     assert (report.width, report.height) == (120, 80)
-    assert told == ["the result will be 120x80, as 192x128 would be more than 4K; give --scale 4 for that."]
-    report = upscale(source, tmp_path / "b.mp4", scale=4, upscaler=upscaler, on_warning=told.append)
+    assert warnings == ["the result will be 120x80, as 192x128 would be more than 4K; give --scale 4 for that."]
+    report = upscale(source, tmp_path / "b.mp4", scale=4, upscaler=upscaler, on_warning=warnings.append)
     assert (report.width, report.height) == (4 * WIDTH, 4 * HEIGHT)
-    assert len(told) == 1
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("size", ["4k", "40x30", "97x64", "-1x65"])
@@ -250,14 +248,14 @@ def test_impossible_sizes_leave_nothing_behind(tmp_path: Path, upscaler: Upscale
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_settings_are_written_one_way() -> None:
+def test_equal_sizes_are_stored_in_one_form() -> None:
     assert UpscaleSettings(scale=1.5) == UpscaleSettings(scale="3/2") == UpscaleSettings(scale=Fraction(3, 2))
     assert dataclasses.replace(UpscaleSettings(size=" 4K")).size == "4k"
     with pytest.raises(SafaError, match="choose one"):
         UpscaleSettings(scale=2, size="4k")
 
 
-def test_smaller_results_take_smaller_encoders(tmp_path: Path) -> None:
+def test_smaller_results_need_less_memory(tmp_path: Path) -> None:
     from safa.jobs.plan import prepare_job
     from safa.video.read.folder import open_reader
 

@@ -1,4 +1,4 @@
-"""The whole job on small real files."""
+"""Whole jobs on small files."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_keywords_change_the_settings(tmp_path: Path, upscaler: Upscaler) -> Non
         upscale(source, tmp_path / "out.mp4", rates=3, upscaler=upscaler)  # type: ignore[call-arg]
 
 
-def test_an_existing_output_is_not_replaced_unasked(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_an_existing_output_is_not_replaced_by_default(tmp_path: Path, upscaler: Upscaler) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=2)
     (tmp_path / "out.mp4").write_bytes(b"precious")
     with pytest.raises(SafaError, match="--overwrite"):
@@ -169,11 +169,11 @@ def test_a_result_that_fails_its_check_does_not_take_the_name(
 
 
 def roomy() -> int:
-    """A ceiling that leaves this process a gigabyte, whatever earlier tests hold."""
+    """Return a ceiling one gigabyte above the current memory of this process."""
     return process_memory.resident() + (1 << 30)
 
 
-def test_a_job_under_a_ceiling_is_done_in_tiles_and_says_so(tmp_path: Path) -> None:
+def test_a_job_under_a_ceiling_is_done_in_tiles_and_reports_them(tmp_path: Path) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     source = write_clip(tmp_path / "in.mp4", frames=3, size=(192, 64))
     seen: list[Tiling] = []
@@ -197,7 +197,7 @@ def test_a_ceiling_that_cannot_be_met_is_refused_before_anything_is_written(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_what_gif_cannot_show_is_refused_before_work(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_rates_too_high_for_gif_are_refused_before_work(tmp_path: Path, upscaler: Upscaler) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=4)
     with pytest.raises(SafaError, match=r"at most 100 frames a second.*--fps 50"):
         upscale(source, tmp_path / "out.gif", rate=11, upscaler=upscaler)

@@ -1,4 +1,4 @@
-"""Which weights a source gets, and how much detail."""
+"""Automatic weights and their detail."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ TEXTURE = np.random.default_rng(1).integers(0, 256, (12, 40, 3), np.uint8).repea
 
 
 def write(path: Path, codec: str, options: dict[str, str], frames: int = 6) -> Path:
-    """A moving texture, 96x128."""
+    """Write a moving texture, 96x128."""
 
     def bit_rate(stream: Any) -> None:
         if codec.startswith("mpeg"):
@@ -36,7 +36,7 @@ def write(path: Path, codec: str, options: dict[str, str], frames: int = 6) -> P
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tiny networks in the place of those that are shipped."""
+    """Tiny networks under the names of the shipped ones."""
     folder = tmp_path / "weights"
     folder.mkdir()
     lines = []
@@ -61,7 +61,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("libx265", "crf", "1", "40"),
     ],
 )
-def test_coarsely_compressed_footage_gets_its_own_weights(
+def test_visibly_compressed_footage_gets_its_own_weights(
     tmp_path: Path, codec: str, options: str, fine: str, coarse: str
 ) -> None:
     chosen = []
@@ -82,7 +82,7 @@ def test_the_quantiser_is_the_encoders(tmp_path: Path) -> None:
     assert look_at(write(tmp_path / "clip.mkv", "ffv1", {})).quantiser is None
 
 
-def test_what_cannot_be_looked_at_gets_the_default(tmp_path: Path) -> None:
+def test_sources_that_cannot_be_examined_get_the_default(tmp_path: Path) -> None:
     (tmp_path / "letter.mp4").write_text("not a film")
     assert [choose_weights(path).name for path in (PIPE, tmp_path, tmp_path / "letter.mp4")] == ["fast"] * 3
 
@@ -110,7 +110,7 @@ def test_detail_is_a_number_from_0_to_1(shipped: Path, name: str) -> None:
         load_checkpoint(name)
 
 
-def test_chosen_weights_are_given_some_detail_unless_told_otherwise(shipped: Path, tmp_path: Path) -> None:
+def test_chosen_weights_have_detail_by_default(shipped: Path, tmp_path: Path) -> None:
     coarse = write(tmp_path / "coarse.mkv", "libx264", {"crf": "34"})
     fine = write(tmp_path / "fine.mkv", "libx264", {"crf": "8"})
     assert Networks().name_for(coarse) == "real@0.3"
@@ -120,7 +120,7 @@ def test_chosen_weights_are_given_some_detail_unless_told_otherwise(shipped: Pat
     assert Networks(WeightsSpec("real")).name_for(coarse) == "real"
 
 
-def test_detail_is_refused_where_nothing_is_sharper(shipped: Path) -> None:
+def test_detail_is_refused_for_other_weights(shipped: Path) -> None:
     with pytest.raises(SafaError, match="cannot be given more detail"):
         WeightsSpec(str(shipped / "real.safetensors"), 0.5)
     with pytest.raises(SafaError, match="from 0"):
@@ -128,7 +128,7 @@ def test_detail_is_refused_where_nothing_is_sharper(shipped: Path) -> None:
     assert shipped != SHIPPED
 
 
-def test_each_file_of_a_batch_gets_what_suits_it(shipped: Path, tmp_path: Path) -> None:
+def test_each_file_of_a_batch_gets_its_own_weights(shipped: Path, tmp_path: Path) -> None:
     clean, coarse = (write(tmp_path / f"{crf}.mkv", "libx264", {"crf": crf}, 3) for crf in ("10", "40"))
     choices: list[WeightsChoice] = []
     networks = Networks(WeightsSpec(detail=0.5), ComputeOptions("cpu", "torch"), choices.append)

@@ -1,4 +1,4 @@
-"""Ceilings: what is counted, and who gets what."""
+"""Memory: measurements, ceilings, and its distribution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def spec(width: int, height: int, codec: str = "h264") -> OutputSpec:
     return OutputSpec(Path("out.mkv"), width, height, Fraction(1, 1000), Fraction(30), Colour(), codec)
 
 
-def test_the_machine_is_read() -> None:
+def test_memory_of_the_machine_is_measured() -> None:
     assert 0 < memory.available() <= memory.total()
     gc.collect()  # or what earlier tests left could be given back in between
     held = memory.resident()
@@ -67,7 +67,7 @@ def test_a_container_s_limit_counts(
 
 
 @given(st.integers(MIB, 1 << 40))
-def test_what_is_named_is_enough_when_typed(count: int) -> None:
+def test_printed_amounts_are_sufficient_as_options(count: int) -> None:
     assert count <= parse_memory(readable(count)) <= 1.11 * count + MIB
 
 
@@ -83,7 +83,7 @@ def test_what_is_named_is_enough_when_typed(count: int) -> None:
     ],
     ids=str,
 )
-def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None:
+def test_the_native_engine_uses_the_estimated_memory(layout: dict[str, object]) -> None:
     network: Safa = lively_network(**layout)
     taken = []
     for side in (64, 192):  # the difference leaves out what does not grow with the frame
@@ -105,7 +105,7 @@ def test_the_native_engine_takes_what_is_said(layout: dict[str, object]) -> None
     height=st.integers(16, 5000),
     codec=st.sampled_from(sorted(CODECS)),
 )
-def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height: int, codec: str) -> None:
+def test_a_lower_ceiling_never_needs_more_memory(ceiling: int, width: int, height: int, codec: str) -> None:
     source = width * height // 16
     plan = plan_memory(ceiling, spec(width, height, codec), 3, source)
     assert plan == plan_memory(ceiling, spec(width, height, codec), 3, source)
@@ -116,7 +116,7 @@ def test_less_memory_never_means_a_hungrier_job(ceiling: int, width: int, height
         assert BASE + plan.reserved < ceiling
 
 
-def test_encoders_are_left_alone_unless_the_machine_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoders_are_only_reduced_on_small_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total", lambda: 64 * GIB)
     assert plan_memory(None, spec(7680, 4320), 3, 2073600).economy == 0
     monkeypatch.setattr(memory, "total", lambda: 8 * GIB)
@@ -124,7 +124,7 @@ def test_encoders_are_left_alone_unless_the_machine_is_too_small(monkeypatch: py
     assert plan_memory(None, spec(7680, 4320), 3, 2073600).economy > 0
 
 
-def test_encoders_take_less_from_level_to_level() -> None:
+def test_each_economy_level_needs_less_memory() -> None:
     for codec in CODECS.values():
         needs = [encoder_memory(codec.encoder, codec.formats[0], "medium", 10**6, k) for k in range(MOST_ECONOMY + 1)]
         assert needs == sorted(needs, reverse=True)

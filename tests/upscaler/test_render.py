@@ -1,4 +1,4 @@
-"""Which frames the pictures are made from: cuts and repeats."""
+"""Rendering of windows: cuts, repeated frames, and flow estimated ahead."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frames(pictures: list[np.ndarray]) -> list[Frame]:
 
 
 def scene(seed: int, count: int) -> list[np.ndarray]:
-    """A textured picture that pans by a pixel a frame; the colour tells which scene it is."""
+    """Return frames of a pan by a pixel per frame, with a colour for each scene."""
     random = np.random.default_rng(seed)
     wide = random.integers(0, 100, (6, 10, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     wide[..., seed % 3] += 150
@@ -53,7 +53,7 @@ def test_no_picture_mixes_two_scenes(upscaler: Upscaler) -> None:
     assert [np.array_equal(across[Fraction(k, 4)], (before, before, after, after)[k]) for k in range(4)] == [True] * 4
 
 
-def test_without_looking_for_cuts_everything_is_interpolated(upscaler: Upscaler) -> None:
+def test_everything_is_interpolated_without_cut_detection(upscaler: Upscaler) -> None:
     pictures = scene(0, 6) + scene(1, 6)
     result = pictures_of(frames(pictures), Timeline(rate=2), upscaler, cuts=False)
     middle = next(picture for picture, moment in result if (moment.index, moment.t) == (5, Fraction(1, 2)))
@@ -69,7 +69,7 @@ def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
     assert all(np.array_equal(picture, want) for (picture, _), want in zip(result, expected, strict=False))
 
 
-def test_what_is_skipped_is_not_computed_and_changes_nothing(upscaler: Upscaler) -> None:
+def test_skipped_frames_are_not_computed(upscaler: Upscaler) -> None:
     pictures = scene(0, 5)
     whole = pictures_of(frames(pictures), Timeline(rate=3), upscaler)
     rest = pictures_of(frames(pictures), Timeline(rate=3), upscaler, wanted=lambda number: number >= 7)
@@ -99,7 +99,7 @@ def test_windows_follow_the_numbers_of_the_source(count: int) -> None:
     assert (7, 7, 0.0) in seen
 
 
-def test_a_window_of_pairs_holds_its_pair_alone() -> None:
+def test_a_window_of_a_pair_holds_two_frames() -> None:
     windows = list(plan_windows(frames(scene(0, 3) + scene(1, 2)), Timeline(rate=2)))
     numbers = [tuple(frame.number for frame in window.frames) for window in windows for _ in window.pictures]
     assert numbers == [(0, 1), (0, 1), (1, 2), (1, 2), (2,), (3,), (3, 4), (3, 4), (3, 4)]
@@ -107,7 +107,7 @@ def test_a_window_of_pairs_holds_its_pair_alone() -> None:
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_can_be_rendered_alone(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.upscaler.upscaler.WINDOW", Span(3, 1))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
@@ -126,7 +126,7 @@ def test_a_picture_can_be_rendered_by_itself(propagation: int, monkeypatch: pyte
 
 
 def windows_of(upscaler: Upscaler, count: int, at_end: Exception | None = None) -> Iterator[Window[OutputTime]]:
-    """Of a pan; after so many frames reading raises ``at_end``."""
+    """Return the windows of a pan; reading raises ``at_end`` after ``count`` frames."""
 
     def source() -> Iterator[Frame]:
         yield from frames(scene(0, count))
@@ -137,7 +137,7 @@ def windows_of(upscaler: Upscaler, count: int, at_end: Exception | None = None) 
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_the_flow_of_the_next_window_is_estimated_meanwhile(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_of_the_next_window_is_estimated_ahead(propagation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1, propagation=propagation)
     upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
     upscaler.span = Span(2, 1) if propagation else upscaler.span
@@ -160,7 +160,7 @@ def test_the_flow_of_the_next_window_is_estimated_meanwhile(propagation: int, mo
     assert not upscaler._cache._started
 
 
-def test_what_comes_before_a_frame_that_cannot_be_read_is_made(upscaler: Upscaler) -> None:
+def test_frames_before_a_read_error_are_made(upscaler: Upscaler) -> None:
     made = []
     with pytest.raises(ValueError, match="damaged"):
         made.extend(upscaler.render(windows_of(upscaler, 4, ValueError("damaged")), ahead=True))
@@ -169,14 +169,14 @@ def test_what_comes_before_a_frame_that_cannot_be_read_is_made(upscaler: Upscale
     assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(made, expected, strict=True))
 
 
-def test_what_is_not_fetched_is_given_up(upscaler: Upscaler) -> None:
+def test_unused_flow_is_cancelled(upscaler: Upscaler) -> None:
     made = upscaler.render(windows_of(upscaler, 4), ahead=True)
     next(made)
     made.close()
     assert not upscaler._cache._started
 
 
-def test_nothing_is_estimated_early_below_a_ceiling(upscaler: Upscaler) -> None:
+def test_no_flow_is_estimated_ahead_under_a_ceiling(upscaler: Upscaler) -> None:
     frugal = Upscaler(upscaler.checkpoint, device="cpu", memory=2 << 30)
     made = frugal.render(windows_of(frugal, 4), ahead=True)
     next(made)
@@ -184,9 +184,7 @@ def test_nothing_is_estimated_early_below_a_ceiling(upscaler: Upscaler) -> None:
     made.close()
 
 
-def test_flow_that_could_not_be_estimated_early_is_estimated_when_it_is_needed(
-    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_flow_is_estimated_again_when_needed(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*pair: Any) -> Any:
         raise MemoryError
 

@@ -109,7 +109,7 @@ def test_sizes(shape: Shape, size: str | None, expected: tuple[int, int, Fractio
         ("320x100", "smaller than the source's 320x180"),
     ],
 )
-def test_sizes_out_of_reach_are_one_sentence(size: str, message: str) -> None:
+def test_sizes_out_of_range_are_one_sentence(size: str, message: str) -> None:
     with pytest.raises(SafaError, match=message):
         output_size(Shape(320, 180), None, size, (2, 2))
 
@@ -119,7 +119,7 @@ def test_a_named_size_below_the_source() -> None:
         output_size(Shape(3840, 2160, turned=True), None, "1080p")
 
 
-def test_words_are_read() -> None:
+def test_sizes_and_scales_are_parsed() -> None:
     assert [parse_scale(word) for word in ("1.5", "9/4", 2.2)] == [Fraction(3, 2), Fraction(9, 4), Fraction(11, 5)]
     assert [parse_size(word) for word in (" 4K", "1920X1080")] == ["4k", "1920x1080"]
 
@@ -146,7 +146,7 @@ def reduced(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("size", "mode"), [((14, 22), "area"), ((28, 22), "area"), ((28, 44), "area"), ((21, 31), "")])
-def test_the_filter_is_the_usual_one(size: tuple[int, int], mode: str) -> None:
+def test_the_filter_equals_pytorch_s(size: tuple[int, int], mode: str) -> None:
     image = torch.rand(1, 3, 56, 88, generator=torch.Generator().manual_seed(0))
     if mode:
         expected = F.interpolate(image, size=size, mode=mode)
@@ -188,7 +188,7 @@ def test_half_of_four_times_is_the_mean_of_four_pixels(upscaler: Upscaler, dtype
     assert np.abs(result / white - mean).max() <= 0.51 / white + 1e-4 * (white == 1) + 2e-5
 
 
-def test_four_times_is_what_nothing_says(upscaler: Upscaler) -> None:
+def test_four_times_is_the_default(upscaler: Upscaler) -> None:
     frames = picture(0), picture(1)
     (plain,) = upscaler.between(*frames, [0.3])
     for asked in ({"scale": 4}, {"size": "52x68"}, {"size": "52x-1"}):
@@ -225,7 +225,7 @@ def test_no_seams_at_any_size(engine: str, size: tuple[int, int]) -> None:
 
 
 def test_tiles_of_one_picture_are_joined_without_a_difference() -> None:
-    """To the last bit: what a pixel is made from, and in what order, is the frame's alone."""
+    """The result is equal to the last bit."""
     height, width, size = 40, 56, (97, 131)
     image = np.random.default_rng(0).random((4 * height, 4 * width, 3), np.float32)
     whole, joined = reduced(image, size), np.full((*size, 3), np.nan, np.float32)
@@ -255,6 +255,6 @@ def test_tiles_of_one_picture_are_joined_without_a_difference() -> None:
         ({"size": "26x34", "scale": 2}, "choose one"),
     ],
 )
-def test_sizes_that_cannot_be(upscaler: Upscaler, asked: dict[str, object], message: str) -> None:
+def test_impossible_sizes_are_refused(upscaler: Upscaler, asked: dict[str, object], message: str) -> None:
     with pytest.raises(SafaError, match=message):
         upscaler.between(picture(0), picture(1), [0.5], **asked)  # type: ignore[arg-type]

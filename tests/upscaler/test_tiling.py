@@ -1,4 +1,4 @@
-"""Frames in tiles are the frames as a whole: geometry, seams, one choice of scales, and what happens without memory."""
+"""Tiles: geometry, seams, one choice of scales, and lack of memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDES = st.integers(1, 60).map(lambda count: 8 * count)
 
 
 def scene(height: int, width: int, shift: int, channels: int = 3) -> np.ndarray:
-    """A soft random picture, moved to the left by ``shift`` pixels; its right half is brighter."""
+    """Return a soft random picture, moved to the left by ``shift`` pixels, with a brighter right half."""
     coarse = np.random.default_rng(0).integers(0, 160, (height // 6 + 2, width // 6 + 6, channels))
     wide = np.kron(coarse, np.ones((6, 6, 1), int))[:height]
     picture = wide[:, shift : shift + width]
@@ -113,7 +113,7 @@ def test_the_selector_decides_for_the_frame(engine: str, monkeypatch: pytest.Mon
 
 
 def undecided_upscaler(engine: str) -> Upscaler:
-    """Its selector looks at brightness: the left of ``scene`` asks for another scale than the right."""
+    """Return an upscaler whose selector chooses by brightness, so that it differs between the halves of ``scene``."""
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis")
     upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu", engine="torch")
     pair = upscaler.pair(*(upscaler.encode(scene(96, 160, shift)) for shift in (0, 2)))
@@ -130,14 +130,12 @@ def undecided_upscaler(engine: str) -> Upscaler:
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(2, 3), st.integers(1, 6))
-def test_agreement_is_one_and_does_not_depend_on_order(
-    source: random.Random, blocks: int, scales: int, count: int
-) -> None:
+def test_tiles_agree_independently_of_their_order(source: random.Random, blocks: int, scales: int, count: int) -> None:
     tiles = [Tile((0, 0, 8, 8 * k), (0, 0, 8, 8 * k)) for k in range(1, count + 1)]
     thoughts = {(tile, k): source.uniform(-1, 1) for tile in tiles for k in range(blocks * (scales - 1) * scales)}
 
     def choose(tile: Tile, settled: object) -> ScaleChoice:
-        """Logits that depend on the tile and on the block before, as a selector's do."""
+        """Return logits that depend on the tile and on the previous block, like a selector's."""
         forced = list(settled) if settled is not None else [None] * blocks  # type: ignore[call-overload]
         chosen: list[int] = []
         logits = []
@@ -164,7 +162,7 @@ def test_agreement_is_one_and_does_not_depend_on_order(
 
 
 def hungry(upscaler: Upscaler, most: int, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on its engine runs out of memory with frames of more than ``most`` pixels."""
+    """Make its engine run out of memory with frames of more than ``most`` pixels."""
     encode = upscaler.engine.encode_frame
 
     def limited(frame: np.ndarray) -> object:
@@ -216,14 +214,14 @@ def test_out_of_memory_for_flow_is_one_sentence(error: Exception, monkeypatch: p
         upscaler.between(scene(80, 128, 0), scene(80, 128, 2), [0.5])
 
 
-def test_other_failures_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_reported_as_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = tiny_upscaler()
     hungry(upscaler, 0, RuntimeError("an illegal memory access was encountered"), monkeypatch)
     with pytest.raises(RuntimeError, match="illegal"):
         upscaler.between(scene(16, 16, 0), scene(16, 16, 2), [0.5])
 
 
-def test_a_ceiling_that_cannot_be_met_names_the_least() -> None:
+def test_a_ceiling_that_cannot_be_met_names_the_minimum() -> None:
     network = tiny_network(grid="input", flow_prior="dis")
     with pytest.raises(
         OutOfMemory, match=r"Frames of 1920x1080 need a memory ceiling of at least [\d.]+[GM] here"

@@ -1,4 +1,4 @@
-"""Arrays in, arrays out."""
+"""The upscaler: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def picture(seed: int, height: int = 17, width: int = 13, channels: int = 3) -> 
 
 
 def with_value(value: float, dtype: type = np.float32) -> np.ndarray:
-    """A picture with one number that may be none."""
+    """Return a picture with one value replaced."""
     frame = np.full((9, 9, 3), 0.5, dtype)
     frame[4, 4, 1] = value
     return frame
@@ -48,7 +48,7 @@ def test_any_size_comes_out_four_times_larger(upscaler: Upscaler, height: int, w
 
 
 @pytest.mark.parametrize(("dtype", "peak"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
-def test_number_type_is_kept_and_means_the_same(upscaler: Upscaler, dtype: type, peak: int) -> None:
+def test_number_type_is_kept(upscaler: Upscaler, dtype: type, peak: int) -> None:
     frames = [picture(seed).astype(np.float64) / 255 for seed in (0, 1)]
     reference = upscaler.between(*(frame.astype(np.float32) for frame in frames), [0.25])[0]
     (result,) = upscaler.between(
@@ -89,7 +89,7 @@ def test_stream_equals_pairs_and_encodes_each_frame_once(upscaler: Upscaler, mon
     assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
-def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_are_processed_in_windows_at_any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safa.upscaler.upscaler.WINDOW", Span(2, 1))
     looking = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
     frames = [picture(seed) for seed in range(5)]
@@ -111,7 +111,7 @@ def test_a_stream_is_done_in_windows_whatever_it_is_asked(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("make", [tiny_network, streaming_network])
 def test_frames_can_be_given_to_two_upscalers(make: Callable[..., Safa]) -> None:
-    """What one has computed of them is of no use to the other."""
+    """Each upscaler computes its own states."""
     one, other = (Upscaler(Checkpoint.of(make(channels=channels), "tiny"), device="cpu") for channels in (8, 16))
     pair = one.pair(one.encode(picture(0)), one.encode(picture(1)))
     first, second = one.at(pair, 0.5), other.at(pair, 0.5)
@@ -120,7 +120,7 @@ def test_frames_can_be_given_to_two_upscalers(make: Callable[..., Safa]) -> None
 
 
 @pytest.mark.parametrize("propagation", [0, 1])
-def test_states_are_dropped_with_the_frames_they_are_of(propagation: int) -> None:
+def test_states_are_freed_with_their_frames(propagation: int) -> None:
     network = streaming_network(propagation=propagation)
     upscaler = Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
     frames = [upscaler.encode(picture(seed)) for seed in (0, 1, 2)]
@@ -152,7 +152,7 @@ def test_an_array_may_be_used_again_for_the_next_frame(upscaler: Upscaler) -> No
     assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
 
 
-def test_numbers_of_any_kind_are_taken(upscaler: Upscaler) -> None:
+def test_numbers_of_any_type_are_accepted(upscaler: Upscaler) -> None:
     frames = [picture(k).astype(np.uint16) << 8 for k in range(2)]
     (expected,) = upscaler.between(*frames, [0.5], scale=2.5)
     (made,) = upscaler.between(*(frame.astype(">u2") for frame in frames), np.array([0.5]), scale=np.float32(2.5))
@@ -249,7 +249,7 @@ def test_engines_agree(upscaler: Upscaler) -> None:
 
 
 def test_motion_that_only_seems_uneven_because_frames_are_missing_is_even() -> None:
-    """At constant speed a longer way in a longer time is no acceleration."""
+    """A longer distance in a longer time at constant speed is not an acceleration."""
     upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
     whole = cv2.resize(np.random.default_rng(0).random((12, 30, 3), np.float32), None, fx=8, fy=8)
     places = [0, 1, 4, 10]
@@ -263,7 +263,7 @@ def test_motion_that_only_seems_uneven_because_frames_are_missing_is_even() -> N
     assert found([0, 1, 2, 3]) == found(None) < -3
 
 
-def test_frames_around_a_pair_tell_how_its_motion_changes() -> None:
+def test_acceleration_follows_from_neighbouring_frames() -> None:
     upscaler = Upscaler(Checkpoint.of(streaming_network(), "tiny"), device="cpu")
     whole = cv2.resize(np.random.default_rng(1).random((12, 30, 3), np.float32), None, fx=8, fy=8)
     seen = [upscaler.encode((255 * whole[:, place : place + 160]).astype(np.uint8)) for place in (0, 2, 6, 12)]

@@ -1,4 +1,4 @@
-"""What commands share: options, and output as text, as a progress bar on terminals, or as JSON lines for programs."""
+"""Shared parts of the commands: options, and output as text, progress bars, or JSON lines for programs."""
 
 from __future__ import annotations
 

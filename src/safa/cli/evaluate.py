@@ -18,7 +18,7 @@ from safa.video.files import atomic_write, check_target
 if TYPE_CHECKING:
     from safa.evaluation.baselines import Method
     from safa.evaluation.datasets import Dataset
-    from safa.evaluation.protocols import Compression
+    from safa.evaluation.protocols import Compression, Variant
     from safa.evaluation.run import EvaluationProgress, Results
 
 # Heights of the output at which the report counts the selector's choices.
@@ -78,6 +78,7 @@ def evaluate_command(
         raise OutputError(f"Both --html and --markdown would become {html}; choose another name for one.")
     if protocol not in ("public", "zooming"):
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
+    variant: Variant = "zooming" if protocol == "zooming" else "public"
     from safa.evaluation.baselines import BASELINES
     from safa.evaluation.datasets import open_dataset
     from safa.evaluation.further import PERCEPTUAL, installed_metrics
@@ -117,7 +118,7 @@ def evaluate_command(
             def show(progress: EvaluationProgress, task: Any = task) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=progress.sequence)
 
-            every.append(run(compared, one, protocol, windows, further, show))  # type: ignore[arg-type]
+            every.append(run(compared, one, variant, windows, further, show))
     if as_json:
         stdout.print_line(json.dumps([to_json(results) for results in every]))
     else:

@@ -29,11 +29,15 @@ def export_command(
             bar.update(task, description=name, completed=done, total=total)
             reporter.event("progress", part=name, done=done, total=total)
 
-        made = export_model(weights, output, format, overwrite, show)
-    found = made.differences
-    figures = {"largest_difference": found.largest, "image_difference": found.image, "runtime": made.runtime}
-    reporter.event("done", output=str(made.folder), files=made.files, bytes=made.bytes, **figures)
+        exported = export_model(weights, output, format, overwrite, show)
+    differences = exported.differences
+    figures = {
+        "largest_difference": differences.largest,
+        "image_difference": differences.image,
+        "runtime": exported.runtime,
+    }
+    reporter.event("done", output=str(exported.folder), files=exported.files, bytes=exported.bytes, **figures)
     reporter.say(
-        f"{made.folder}: {len(made.files)} files, {format_quantity(made.bytes, 'B')}; largest difference from PyTorch "
-        f"{found.largest:.1e} (images {found.image:.1e}) in {made.runtime}"
+        f"{exported.folder}: {len(exported.files)} files, {format_quantity(exported.bytes, 'B')}; largest difference from PyTorch "
+        f"{differences.largest:.1e} (images {differences.image:.1e}) in {exported.runtime}"
     )

@@ -98,11 +98,11 @@ def preview_command(
     reporter = Reporter(as_json)
 
     def report(network: PreviewedNetwork) -> None:
-        reporter.say(f"{network.weights}: {network.told()}")
+        reporter.say(f"{network.weights}: {network.summary()}")
 
     sheet = output or Path(f"{source.stem}-preview.png")
-    made = run(source, sheet, settings, PreviewOptions(begin, weights, overwrite=overwrite), report)
-    reporter.event("preview", **made.to_dict())
-    reporter.say(f"shown: {made.note}")
-    reporter.say(f"{made.sheet}")
-    reporter.say(f"{made.clip}")
+    preview = run(source, sheet, settings, PreviewOptions(begin, weights, overwrite=overwrite), report)
+    reporter.event("preview", **preview.to_dict())
+    reporter.say(f"shown: {preview.note}")
+    reporter.say(f"{preview.sheet}")
+    reporter.say(f"{preview.clip}")

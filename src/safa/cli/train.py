@@ -89,11 +89,11 @@ def pack_command(
         settings = PackSettings(
             size=size, side=side, frames=frames, quality=quality, held_out=held_out, moving=moving, graphics=graphics
         )
-        made = run(source, output, settings, layout, names, _teacher(teacher), show)
+        packed = run(source, output, settings, layout, names, _teacher(teacher), show)
     stdout.print(
-        f"{escape(str(output))}: {made.mebibytes:.1f} MiB, {made.windows} windows and {made.stills} photographs for "
-        f"training, {made.held_out_windows} and {made.held_out_stills} held out"
-        + (f"; {made.moving} windows of moving photographs" if made.moving else "")
+        f"{escape(str(output))}: {packed.mebibytes:.1f} MiB, {packed.windows} windows and {packed.stills} photographs for "
+        f"training, {packed.held_out_windows} and {packed.held_out_stills} held out"
+        + (f"; {packed.moving} windows of moving photographs" if packed.moving else "")
     )
 
 
@@ -190,9 +190,17 @@ def ablate_command(
         def advance(result: AblationResult) -> None:
             bar.advance(task)
 
-        budget = {"minutes": minutes, "steps": steps}
-        where = {"accelerator": accelerator, "devices": _devices(devices)}
-        results = run(rows, data, out, **budget, **where, on_progress=show, on_result=advance)  # type: ignore[arg-type]
+        results = run(
+            rows,
+            data,
+            out,
+            minutes=minutes,
+            steps=steps,
+            accelerator=accelerator,
+            devices=_devices(devices),
+            on_progress=show,
+            on_result=advance,
+        )
     stdout.print(escape(as_table(results)))
 
 

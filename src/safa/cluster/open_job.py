@@ -28,15 +28,15 @@ from safa.video.write.journal import Journal, work_folder
 from safa.video.write.segments import open_journal
 
 TRIES = 3
-"""How often a segment may fail before its job does."""
+"""Failures of a segment after which its job fails."""
 
 LOSSES = 10
-"""How often a segment may lose its worker. The cause is usually the machine, but it may be the segment."""
+"""Lost workers of a segment after which its job fails. The cause is usually the machine, but may be the segment."""
 
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """What is requested for every file of a call.
+    """The request for all files of a call.
 
     Args:
         weights: SHA-256 of the weights.

@@ -37,7 +37,7 @@ LONG_WAIT, SHORT_WAIT = 1.0, 0.1
 """Seconds to wait for events: while all workers are busy, and otherwise."""
 
 FINISH = "--finish instead of --cluster"
-"""How to join finished work, which is done without a cluster."""
+"""Advice for joining finished segments, which is done without a cluster."""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class DecodeMismatch(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the driver reads the source, and every worker too.
+    """Options with which driver and workers read the source.
 
     Args:
         options: of the job.

@@ -82,9 +82,9 @@ def upscale_many(
         if not options.is_batch:
             return Outcome(source, output, run_job(source, output, settings, networks, options, events))
 
-        def keep_record(made: Path) -> None:
+        def keep_record(path: Path) -> None:
             weights = networks.for_source(source).checkpoint.sha256
-            record_finished(made, request_of(source, settings, weights))
+            record_finished(path, request_of(source, settings, weights))
 
         output.parent.mkdir(parents=True, exist_ok=True)
         recorded = replace(events, on_checked=keep_record)
@@ -306,7 +306,7 @@ def _files_below(folder: Path, output: Path) -> list[Path]:
         if path.is_dir():
             is_own = path.name.endswith(WORK_SUFFIX) or path.name == RECORDS
             return not is_own and (holds_results or not has_records(path))
-        # macOS keeps metadata in such files on file systems that have no place for it.
+        # macOS keeps metadata in such files on file systems that have no room for it.
         return not path.name.startswith("._") and path.is_file()
 
     found = []

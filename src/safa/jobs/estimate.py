@@ -86,7 +86,7 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a job will make of its source, and an estimate of the cost.
+    """The result that a job will make, and an estimate of the cost.
 
     Attributes:
         source, output: their paths.
@@ -296,18 +296,18 @@ def _measure_network(
     times = [time for one in windows if one.frames is window.frames for _, time in one.pictures]
     warm_up(upscaler, encoded[:2], size)
     most = job.memory.write_behind + 2  # as many pictures as the job itself holds in memory
-    made: list[np.ndarray] = []
+    pictures: list[np.ndarray] = []
     stamps = [time.perf_counter()]
     for picture in upscaler.pictures(upscaler.window(encoded), times[:most], size=size):
-        made.append(picture)
+        pictures.append(picture)
         stamps.append(time.perf_counter())
-        if len(made) >= MIN_PICTURES and stamps[-1] - stamps[1] > TIME_LIMIT:
+        if len(pictures) >= MIN_PICTURES and stamps[-1] - stamps[1] > TIME_LIMIT:
             break
     spent = [after - before for before, after in itertools.pairwise(stamps)]
     if not upscaler.config.propagation:
         each = sum(spent) / len(spent)
-        return made, UnitCosts(0.0, each, each)
-    return made, UnitCosts.of(spent, [t for _, t in times], len(encoded))
+        return pictures, UnitCosts(0.0, each, each)
+    return pictures, UnitCosts.of(spent, [t for _, t in times], len(encoded))
 
 
 def warm_up(upscaler: Upscaler, frames: Sequence[EncodedFrame], size: tuple[int, int]) -> None:
@@ -458,10 +458,10 @@ def estimate_from_excerpt(
     height, width = excerpt.pictures[0].shape[:2]
     spec = replace(job.spec, height=height, width=width)
     sample = encode_sample(excerpt.pictures[:encoded], excerpt.times, spec)
-    made = len(excerpt.pictures)
+    count = len(excerpt.pictures)
     seconds = StageSeconds(
-        network=excerpt.seconds / made * work_ratio * total,
-        reading=whole.reading * excerpt.source_frames / made * total,
+        network=excerpt.seconds / count * work_ratio * total,
+        reading=whole.reading * excerpt.source_frames / count * total,
         writing=sample.writing * whole.pixel_ratio * total,
         checking=sample.checking * whole.pixel_ratio * total,
     )

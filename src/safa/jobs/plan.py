@@ -1,4 +1,4 @@
-"""From a request to a job: what is possible, decided before anything is made."""
+"""The plan of a job: everything that is decided before anything is made, and the errors of impossible requests."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class PreviewedNetwork:
     seconds: float
     estimate: Estimate | None
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return the estimate as text."""
         if self.estimate is None:
             return "the time for the whole file cannot be estimated"
@@ -168,7 +168,7 @@ def preview(
     for name in options.weights or compared_weights():
         upscaler = load_upscaler(name, settings.compute)
         network, pictures = _try_network(upscaler, frames, job, size, whole)
-        panels.add(network.weights, network.told(), pictures)
+        panels.add(network.weights, network.summary(), pictures)
         tried.append(network)
         if on_tried is not None:
             on_tried(network)
@@ -246,10 +246,10 @@ def _try_network(
     began = time.perf_counter()
     # An excerpt ends at a cut, so there is none within.
     windows = plan_windows(frames, settings.timeline(), False, settings.dedup, upscaler.span)
-    made = list(upscaler.render(windows, size))
+    rendered = list(upscaler.render(windows, size))
     seconds = time.perf_counter() - began
-    pictures = [picture for picture, _ in made]
-    excerpt = RenderedExcerpt(len(frames), pictures, [moment.time for _, moment in made], seconds)
+    pictures = [picture for picture, _ in rendered]
+    excerpt = RenderedExcerpt(len(frames), pictures, [moment.time for _, moment in rendered], seconds)
     estimate = estimate_from_excerpt(job, upscaler, whole, excerpt, ENCODED_FRAMES)
     network = PreviewedNetwork(upscaler.checkpoint.name, seconds, estimate)
     return network, [to_8_bits(picture) for picture in pictures]

@@ -1,4 +1,4 @@
-"""The end of a job: output joined and checked, its report, and the record of it in a batch.
+"""The end of a job: joining and checking the output, its report, and its record in a batch.
 
 A batch keeps its records in a hidden folder beside the outputs:
 
@@ -47,7 +47,7 @@ class Report:
     """Frames kept from an earlier run."""
     seconds: float
     warnings: list[str]
-    """What of the source could not be carried over."""
+    """A sentence for everything in the source that could not be carried over."""
     problems: list[str]
     """Damage found in the source."""
     verification: Verification

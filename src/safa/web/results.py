@@ -140,7 +140,7 @@ def make_trial(
         "frames": info.frames or 0,
         "bytes": made.clip.stat().st_size,
         "note": made.note,
-        "networks": [[name, tried.told()] for name, tried in zip(names, made.tried, strict=True)],
+        "networks": [[name, tried.summary()] for name, tried in zip(names, made.tried, strict=True)],
     }
 
 
