@@ -38,6 +38,6 @@ def export_command(
     }
     reporter.event("done", output=str(exported.folder), files=exported.files, bytes=exported.bytes, **figures)
     reporter.say(
-        f"{exported.folder}: {len(exported.files)} files, {format_quantity(exported.bytes, 'B')}; largest difference from PyTorch "
-        f"{differences.largest:.1e} (images {differences.image:.1e}) in {exported.runtime}"
+        f"{exported.folder}: {len(exported.files)} files, {format_quantity(exported.bytes, 'B')}; largest difference "
+        f"from PyTorch {differences.largest:.1e} (images {differences.image:.1e}) in {exported.runtime}"
     )
