@@ -91,8 +91,8 @@ def pack_command(
         )
         packed = run(source, output, settings, layout, names, _teacher(teacher), show)
     stdout.print(
-        f"{escape(str(output))}: {packed.mebibytes:.1f} MiB, {packed.windows} windows and {packed.stills} photographs to "
-        f"train on, {packed.held_out_windows} and {packed.held_out_stills} held out"
+        f"{escape(str(output))}: {packed.mebibytes:.1f} MiB, {packed.windows} windows and {packed.stills} photographs "
+        f"to train on, {packed.held_out_windows} and {packed.held_out_stills} held out"
         + (f"; {packed.moving} windows of moving photographs" if packed.moving else "")
     )
 
