@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from safa.data.compression import pass_codec
+from safa.data.codec import pass_codec
 from safa.data.degrade import Degradation, degrade, sharpen
 from safa.data.scene import Image
 from safa.data.sequences import Video

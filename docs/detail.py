@@ -20,7 +20,7 @@ import numpy as np
 from safa.checkpoint import with_detail
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Pictures, find_pictures
-from safa.evaluation.baselines import blend
+from safa.evaluation.methods import blend
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import rival_method

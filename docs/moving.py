@@ -17,7 +17,7 @@ from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
 from safa.options import DETAIL
 from safa.upscaler.upscaler import load
-from safa.video.read.pictures import bicubic
+from safa.video.pictures import bicubic
 
 WIDTH, HEIGHT = 576, 320
 MILLISECONDS = 40

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from safa.checkpoint import load_checkpoint
 from safa.data.sequences import Video
-from safa.evaluation.analysis import ScaleCounts, scales_by_height
+from safa.evaluation.inspect import ScaleCounts, scales_by_height
 
 COLOURS = ("#1b6ca8", "#7fb3d5", "#f0a04b")  # 1x, 1/2, 1/4
 WIDTH, ROW, LEFT = 480, 22, 150

@@ -12,7 +12,7 @@ import numpy as np
 import vapoursynth as vs
 
 import safa
-from safa.video.schedule.windows import Span
+from safa.video.windows import Span
 
 
 def upscale(clip: vs.VideoNode, rate: int = 2, weights: str = "fast", device: str = "auto") -> vs.VideoNode:

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
+from safa.data.sequences import folders
 from safa.evaluation.protocols import Compression
 from safa.upscaler.upscaler import load
 

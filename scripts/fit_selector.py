@@ -28,12 +28,12 @@ from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import flows_of_window
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
-from safa.evaluation.metrics import psnr
 from safa.evaluation.protocols import to_tensor
+from safa.metrics import psnr
+from safa.network.flow_block import ScaleSelector, branch_weights, chosen_scale
 from safa.network.safa import Safa
-from safa.network.selector import ScaleSelector, branch_weights, chosen_scale
-from safa.network.states import PairState
-from safa.video.names import VIDEO_SUFFIXES
+from safa.network.synthesis import PairState
+from safa.video.files import VIDEO_SUFFIXES
 
 SIZES = (1.0, 0.5, 0.25)
 """Of the truth, in parts of the clip's own size."""

@@ -23,7 +23,7 @@ import av
 from safa.errors import SafaError
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler, load
-from safa.video.write.journal import work_folder
+from safa.video.journal import work_folder
 
 LIMIT = 60  # seconds for one file
 

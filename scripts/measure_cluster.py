@@ -30,9 +30,9 @@ from safa.jobs.plan import SEGMENT_FRAMES, prepare_job
 from safa.jobs.report import JobRun, conclude
 from safa.network.config import SCALE
 from safa.options import UpscaleSettings
-from safa.video.read.folder import open_reader
-from safa.video.write.journal import work_folder
-from safa.video.write.segments import SegmentEncoder, open_journal
+from safa.video.folder_source import open_reader
+from safa.video.journal import work_folder
+from safa.video.segments import SegmentEncoder, open_journal
 
 
 def run(source: Path, output: Path, weights: str, options: list[str], cores: set[int]) -> dict[str, float]:

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from measure_looks import made_by
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.evaluation.metrics import psnr_y
+from safa.data.sequences import folders
 from safa.evaluation.protocols import Compression, to_tensor
+from safa.metrics import psnr_y
 
 FRAMES = 11
 LEVELS = ("none", "h264:26", "h264:28", "h264:30", "h264:34", "hevc:30", "mpeg2:6", "vp9:40")

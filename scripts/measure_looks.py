@@ -17,15 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.evaluation.baselines import blend
-from safa.evaluation.further import Measured, make_metrics
-from safa.evaluation.metrics import psnr_y
+from safa.data.sequences import folders
+from safa.evaluation.methods import blend
+from safa.evaluation.perceptual import Measured, make_metrics, make_video_metrics
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression, to_tensor
 from safa.evaluation.rivals import RIVALS, rival_method
-from safa.evaluation.video_metrics import make_video_metrics
+from safa.metrics import psnr_y
 from safa.upscaler.upscaler import load
 
 FRAMES = 9

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from safa.data.compression import through_codec
+from safa.data.codec import through_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import Video
 from safa.upscaler.upscaler import load
-from safa.video.names import VIDEO_SUFFIXES
+from safa.video.files import VIDEO_SUFFIXES
 
 FRAMES, SIDE, BLOCK, PERIOD = 5, 256, 64, 4
 LARGEST = (640, 960)

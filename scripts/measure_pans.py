@@ -17,8 +17,8 @@ from PIL import Image as PillowImage
 
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import find_pictures
-from safa.evaluation.metrics import psnr_y
 from safa.evaluation.protocols import to_tensor
+from safa.metrics import psnr_y
 from safa.network.config import SCALE
 from safa.upscaler.upscaler import Upscaler, load
 

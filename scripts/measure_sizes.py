@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.evaluation.metrics import psnr_y
+from safa.data.sequences import folders
 from safa.evaluation.protocols import to_tensor
+from safa.metrics import psnr_y
 from safa.network.operations import SCALE, luma
 from safa.upscaler.resize import Reduction, result_size
 from safa.upscaler.upscaler import Upscaler, load

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
+from safa.data.sequences import folders
 from safa.engine.base import Rendering
-from safa.evaluation.metrics import psnr_y, ssim
 from safa.evaluation.protocols import to_tensor
+from safa.metrics import psnr_y, ssim
 from safa.network.config import SCALE, Region, Scale
 from safa.network.operations import luma
 from safa.upscaler.upscaler import Upscaler, load

@@ -1,4 +1,4 @@
-"""Order the blocks of the teacher BasicVSR by how little it needs them, for ``safa.training.inherit.LEAST_NEEDED``.
+"""Order the blocks of the teacher BasicVSR by how little it needs them, for ``safa.training.initialise.LEAST_NEEDED``.
 
 python scripts/measure_teacher.py basicvsr-reds.safetensors train.pack
 

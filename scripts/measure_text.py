@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from safa.data.layouts import folders
 from safa.data.scene import Image, reduce_quarter
-from safa.evaluation.metrics import psnr_y
+from safa.data.sequences import folders
 from safa.evaluation.protocols import Compression, to_tensor
+from safa.metrics import psnr_y
 from safa.upscaler.upscaler import Upscaler, load
 
 Box = tuple[slice, slice]

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from safa.data.packing import PackSettings, pack
+from safa.data.pack import PackSettings, pack
 from tests.media import write_clip
 
 

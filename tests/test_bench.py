@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from safa.bench import run_bench, usable_engines
-from safa.bench.networks import stream_work
+from safa.bench import run_bench, stream_work, usable_engines
 from safa.checkpoint import save_checkpoint
 from safa.engine.torch import TorchEngine
 from safa.errors import SafaError
@@ -108,7 +107,7 @@ def test_an_engine_that_was_asked_for_must_run(without_native: None, bench: Any)
 
 def test_engines_of_a_graphics_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which need not be here: nothing is computed."""
-    monkeypatch.setattr("safa.bench.networks.pick_device", str)
+    monkeypatch.setattr("safa.bench.pick_device", str)
     monkeypatch.setattr(
         "safa.engine.torch.TorchEngine",
         lambda *given: SimpleNamespace(precision=given[2]),

@@ -20,7 +20,7 @@ from safa.options import (
     parse_rate,
     parse_time,
 )
-from safa.video.write.codecs import USUAL_PRESET, check_quality
+from safa.video.codecs import USUAL_PRESET, check_quality
 from safa.web.options import SMOOTHNESS, Options
 
 

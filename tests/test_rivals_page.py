@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from safa.errors import SafaError
-from safa.evaluation.rival_command import RivalCommand
+from safa.evaluation.rivals import RivalCommand
 
 PAGE = Path(__file__).parents[1] / "docs" / "rivals.md"
 TEXT = PAGE.read_text()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import shipped_names
-from safa.data.compression import through_codec
+from safa.data.codec import through_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.upscaler.upscaler import load
 

@@ -11,14 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from safa.checkpoint import load_checkpoint, save_checkpoint
-from safa.data.dataset import TrainingData, open_material
+from safa.data.dataset import Sample, TrainingData, collate, open_material
 from safa.data.degrade import Degradation
-from safa.data.sample import Sample, collate
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress, train
-from safa.training.pretrained import start_anew
+from safa.training.initialise import start_anew
 from tests.conftest import TINY, tiny_network
 from tests.data_fixtures import write_pack, write_training_data
 

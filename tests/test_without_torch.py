@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safa.engine.choice import native_precision
-from safa.video.read.pictures import save_picture
+from safa.engine.select import native_precision
+from safa.video.pictures import save_picture
 from tests.engine.nets import builds
 from tests.media import write_video
 

@@ -18,8 +18,8 @@ from typing import Any, TypedDict, TypeVar
 from safa.checkpoint import SHARPENED, with_detail
 from safa.errors import SafaError
 from safa.upscaler.resize import ScaleFactor, check_scale_or_size, parse_scale, parse_size
-from safa.video.read.options import ReadOptions as ReadOptions
-from safa.video.schedule.timeline import Timeline
+from safa.video.info import ReadOptions as ReadOptions
+from safa.video.schedule import Timeline
 
 Value = TypeVar("Value")
 
@@ -103,7 +103,7 @@ class UpscaleSettings:
         size: instead of ``scale``: "720p", "1080p", "1440p" or "4k" (the picture is fitted into that box, turned if it
             is higher than wide), or stored pixels as "1920x1080", "1920x-1" or "-1x1080". With neither the result is
             four times as wide and high, or fitted into 4K where that would be more pixels.
-        codec, crf, preset: of the encoder, see ``safa.video.write.encoder``; None means the container's usual codec and
+        codec, crf, preset: of the encoder, see ``safa.video.encoder``; None means the container's usual codec and
             its usual quality.
         audio: keep the sound.
         cuts: do not interpolate across scene cuts and flashes.

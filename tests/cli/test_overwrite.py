@@ -16,7 +16,7 @@ from safa.checkpoint import save_checkpoint
 from safa.cli import common
 from safa.cli.pictures import _distinct_names
 from safa.errors import OutputError
-from safa.export.folder import CARD, _check_output
+from safa.export.export import CARD, _check_output
 from safa.video.files import atomic_write, check_target
 from tests.conftest import tiny_network
 from tests.media import write_clip

@@ -15,8 +15,8 @@ from safa import checkpoint
 from safa.checkpoint import save_checkpoint
 from safa.cli.upscale import EXAMPLES
 from safa.jobs.pipeline import Meter
-from safa.video.look import look_at
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
+from safa.video.probe import look_at
 from tests.cli.test_cli import Shell
 from tests.conftest import tiny_network
 from tests.media import write_clip

@@ -28,8 +28,8 @@ from safa.jobs.upscale import upscale
 from safa.options import ReadOptions, RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, span_of
 from safa.video.files import appearance
-from safa.video.read.pictures import save_picture
-from safa.video.write.journal import work_folder
+from safa.video.journal import work_folder
+from safa.video.pictures import save_picture
 from tests.cluster.local import LocalWorkers, Script
 from tests.conftest import tiny_network
 from tests.media import write_clip, write_video

@@ -22,7 +22,7 @@ from safa.cluster.worker import PROBE, Failed, InputMissing, JobContext, Rendere
 from safa.jobs.plan import prepare_job
 from safa.options import ComputeOptions, UpscaleSettings
 from safa.video.files import appearance
-from safa.video.read.folder import open_reader
+from safa.video.folder_source import open_reader
 from tests.conftest import tiny_network
 from tests.video.making import make_video
 

@@ -10,14 +10,12 @@ import pytest
 import torch
 from tests.data_fixtures import texture, write_training_data
 
-from safa.data.augment import augment, crisp
 from safa.data.clips import Spans
-from safa.data.dataset import SampleSettings, TrainingData, open_material
+from safa.data.dataset import SampleSettings, TrainingData, collate, open_material
 from safa.data.degrade import Degradation
 from safa.data.material import Material
-from safa.data.sample import collate
-from safa.data.scene import Scene, reduce_quarter
-from safa.data.stills import Still, draw_motion
+from safa.data.scene import Scene, augment, crisp, reduce_quarter
+from safa.data.synthetic import Still, draw_motion
 from safa.errors import SafaError
 from safa.network.operations import warp
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from tests.data_fixtures import texture
 
-from safa.data.codec import encode_packets
-from safa.data.compression import pass_codec
+from safa.data.codec import encode_packets, pass_codec
 from safa.data.degrade import Degradation, blur_kernel, degrade, sharpen
 from safa.data.scene import reduce_quarter
 from safa.errors import SafaError

@@ -10,14 +10,12 @@ import pytest
 import torch
 from tests.data_fixtures import texture, write_training_data
 
-from safa.data.augment import augment
 from safa.data.clips import Clip, Spans, draw_window
-from safa.data.dataset import SampleSettings, TrainingData, open_material, validation_settings
+from safa.data.dataset import SampleSettings, TrainingData, collate, open_material, validation_settings
 from safa.data.degrade import Degradation
-from safa.data.films import COARSEST, Film, draw_film
 from safa.data.material import Material, Split
-from safa.data.sample import collate
-from safa.data.stills import Still
+from safa.data.scene import augment
+from safa.data.synthetic import COARSEST, Film, Still, draw_film
 from safa.errors import SafaError
 from safa.network.operations import warp
 

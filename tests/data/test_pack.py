@@ -16,7 +16,7 @@ from tests.data_fixtures import texture, write_frames
 from safa.data.codec import decode_stream
 from safa.data.dataset import SampleSettings, TrainingData, open_material
 from safa.data.material import find_material, held_out_names
-from safa.data.packing import PackSettings, pack
+from safa.data.pack import PackSettings, pack
 from safa.errors import SafaError
 
 SETTINGS = PackSettings(side=64, size=2, held_out=0.25)

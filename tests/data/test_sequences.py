@@ -10,7 +10,7 @@ from tests.evaluation.footage import moving, save_pictures, save_video
 
 from safa.data.sequences import Pictures, Video, find_pictures
 from safa.errors import SafaError
-from safa.video.read.pictures import to_8_bits
+from safa.video.pictures import to_8_bits
 
 
 def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from tests.data_fixtures import texture
 
-from safa.data.paths import CameraPath, transform
-from safa.data.stills import Motion, Still
+from safa.data.synthetic import CameraPath, Motion, Still, transform
 
 STILLS = tuple(Still.from_image(str(k), cv2.GaussianBlur(texture(k, 480, 400), (0, 0), 5)) for k in range(2))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from safa.engine import device
-from safa.engine.peak_memory import peak_bytes
+from safa.engine.device import peak_bytes
 from safa.upscaler.memory_budget import FREE_SHARE, Budget
 
 GIBIBYTE = 2**30

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import resource
-from safa.engine.process_memory import freed_is_kept
+from safa.engine.memory import freed_is_kept
 import numpy as np
 
 def pages():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from safa.errors import SafaError
-from safa.evaluation.analysis import ScaleCounts, cost_by_factor, count_scales, scales_by_height
-from safa.evaluation.baselines import network_method
+from safa.evaluation.inspect import ScaleCounts, cost_by_factor, count_scales, scales_by_height
+from safa.evaluation.methods import network_method
 from safa.network.safa import Safa
 from tests.conftest import tiny_network
 from tests.evaluation.footage import Held, moving
@@ -45,7 +45,7 @@ def test_clips_are_counted_at_the_heights_they_are_large_enough_for() -> None:
 def test_frames_are_brought_to_a_quarter_of_the_height(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(
-        "safa.evaluation.analysis.count_scales",
+        "safa.evaluation.inspect.count_scales",
         lambda network, frame0, frame1, times: seen.append(frame0.shape) or [[0] * 3] * 2,
     )
     scales_by_height(tiny_network(), [Held("x", moving(2, 48, 64))], heights=(64, 128, 192))

@@ -8,17 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from safa.checkpoint import Checkpoint
-from safa.evaluation.baselines import (
-    BASELINES,
-    Method,
-    blend,
-    classical,
-    hold,
-    network_method,
-    stream_method,
-)
-from safa.evaluation.metrics import psnr
+from safa.evaluation.methods import BASELINES, Method, blend, classical, hold, network_method, stream_method
 from safa.evaluation.protocols import EvaluationWindow
+from safa.metrics import psnr
 from safa.network.safa import Safa
 from safa.upscaler.upscaler import Upscaler
 from tests.conftest import streaming_network, tiny_network

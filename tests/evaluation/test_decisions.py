@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from safa.errors import MediaError, SafaError
-from safa.evaluation.baselines import network_method
-from safa.evaluation.decisions import decide, inspect_pair, read_pair
+from safa.evaluation.inspect import decide, inspect_pair, read_pair
+from safa.evaluation.methods import network_method
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import to_tensor
 from safa.network.safa import Safa
-from safa.video.read.pictures import load_picture
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
+from safa.video.pictures import load_picture
 from tests.conftest import tiny_network
 from tests.evaluation.footage import moving, save_video
 from tests.video.making import SIZE, make_video

@@ -13,9 +13,7 @@ import torch
 import safa
 from safa.checkpoint import load_checkpoint
 from safa.errors import SafaError
-from safa.evaluation.baselines import network_method, stream_method
-from safa.evaluation.exported import exported_methods
-from safa.evaluation.models import model_method
+from safa.evaluation.methods import exported_methods, model_method, network_method, stream_method
 from tests.cli.test_cli import Shell
 from tests.media import write_clip
 

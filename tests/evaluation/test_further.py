@@ -12,12 +12,12 @@ from torch import Tensor
 
 from safa.data.scene import Image
 from safa.errors import SafaError
-from safa.evaluation.baselines import BASELINES
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.false_detail import false_detail
-from safa.evaluation.further import PACKAGES, FlowDifference, Measured, installed_metrics, make_metrics
+from safa.evaluation.methods import BASELINES
+from safa.evaluation.perceptual import PACKAGES, FlowDifference, Measured, installed_metrics, make_metrics
 from safa.evaluation.protocols import to_tensor
 from safa.evaluation.run import evaluate
+from safa.metrics import false_detail
 from tests.evaluation.footage import Held, moving
 
 
@@ -54,7 +54,7 @@ def test_tof_leaves_out_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong[8:-8, 16:-16] = 0
     wrong[8, 16] = (3, 4)
     flows = iter([np.zeros_like(wrong), wrong])
-    monkeypatch.setattr("safa.evaluation.further._farneback", lambda first, second: next(flows))
+    monkeypatch.setattr("safa.evaluation.perceptual._farneback", lambda first, second: next(flows))
     image = np.zeros((112, 128, 3), np.uint8)
     metric = FlowDifference()
     metric(frame(0, image, image))

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.evaluation.metrics import measure, psnr, ssim
+from safa.metrics import measure, psnr, ssim
 
 TOLERANCE = 1e-9  # everything is measured in float64, whatever the processor
 

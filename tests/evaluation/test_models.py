@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import blend
-from safa.evaluation.models import model_method
+from safa.evaluation.methods import blend, model_method
 
 
 class Mix(nn.Module):

@@ -14,11 +14,10 @@ import pytest
 
 from safa.data.scene import reduce_quarter
 from safa.errors import SafaError
-from safa.evaluation.analysis import FactorCost, ScaleCounts
-from safa.evaluation.baselines import BASELINES, Method, network_method
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.gallery import before_after, decision_sheets, find_window, worst
-from safa.evaluation.page import html_report
+from safa.evaluation.inspect import FactorCost, ScaleCounts
+from safa.evaluation.methods import BASELINES, Method, network_method
+from safa.evaluation.page import before_after, decision_sheets, find_window, html_report, worst
 from safa.evaluation.pictures import image_of
 from safa.evaluation.protocols import Compression
 from safa.evaluation.run import Results, evaluate
@@ -55,8 +54,8 @@ def test_before_and_after_are_of_the_same_middle_frame(results: Results, dataset
 def test_decisions_are_shown_for_the_inputs_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset("x", (Held("slow", moving(3)),), 2, Compression("h264", 40))
     seen: list[np.ndarray] = []
-    monkeypatch.setattr("safa.evaluation.gallery.decide", lambda network, low0, low1, times: seen.extend((low0, low1)))
-    monkeypatch.setattr("safa.evaluation.gallery.overview", lambda network, decisions: None)
+    monkeypatch.setattr("safa.evaluation.page.decide", lambda network, low0, low1, times: seen.extend((low0, low1)))
+    monkeypatch.setattr("safa.evaluation.page.overview", lambda network, decisions: None)
     decision_sheets(evaluate([HOLD], dataset), dataset, tiny_network())
     expected = find_window(dataset, "slow", 0).inputs()
     assert all(np.array_equal(a, image_of(b)) for a, b in zip(seen, expected, strict=True))

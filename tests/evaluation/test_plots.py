@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from safa.evaluation.plots import HEIGHT, WIDTH, line_plot, share_bars
+from safa.evaluation.page import HEIGHT, WIDTH, line_plot, share_bars
 
 
 def places(plot: str) -> list[list[tuple[float, float]]]:

@@ -8,8 +8,7 @@ from typing import get_args
 import pytest
 
 from safa.evaluation.datasets import LAYOUTS
-from safa.evaluation.protocols import PARTS, Variant
-from safa.evaluation.published import FILE, published_rows
+from safa.evaluation.protocols import FILE, PARTS, Variant, published_rows
 
 
 def test_every_entry_can_be_shown_somewhere() -> None:

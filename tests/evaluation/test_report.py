@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from safa.evaluation.costs import Cost
 from safa.evaluation.report import as_json, markdown, quality_cells, terminal_tables
-from safa.evaluation.run import FrameScore, Results
+from safa.evaluation.run import Cost, FrameScore, Results
 
 
 def results(factor: int = 2, psnr: float = 31.416) -> Results:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import BASELINES, Method
 from safa.evaluation.datasets import Dataset
+from safa.evaluation.methods import BASELINES, Method
 from safa.evaluation.protocols import Compression
 from safa.evaluation.report import as_json, markdown
-from safa.evaluation.rival_command import RivalCommand
+from safa.evaluation.rivals import RivalCommand
 from safa.evaluation.run import evaluate
 from tests.evaluation.footage import Held, moving
 

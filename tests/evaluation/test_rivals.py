@@ -15,8 +15,7 @@ import torch
 
 from safa.errors import SafaError
 from safa.evaluation import rivals
-from safa.evaluation.ncnn_costs import ncnn_costs
-from safa.evaluation.rivals import RIVALS, STREAM_ENLARGERS, rival_method
+from safa.evaluation.rivals import RIVALS, STREAM_ENLARGERS, ncnn_costs, rival_method
 from safa.training.basicvsr import BasicVSR
 
 NETWORK = """

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import BASELINES, Method, along_stream
-from safa.evaluation.costs import count_operations
 from safa.evaluation.datasets import Dataset
+from safa.evaluation.methods import BASELINES, Method, along_stream
 from safa.evaluation.protocols import windows
-from safa.evaluation.run import EvaluationProgress, evaluate, worst_frames
-from safa.video.schedule.windows import Span
+from safa.evaluation.run import EvaluationProgress, count_operations, evaluate, worst_frames
+from safa.video.windows import Span
 from tests.evaluation.footage import Held, moving
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from safa.errors import SafaError
-from safa.evaluation.baselines import BASELINES
 from safa.evaluation.datasets import Dataset
-from safa.evaluation.further import make_metrics
+from safa.evaluation.methods import BASELINES
+from safa.evaluation.perceptual import make_metrics, make_video_metrics
 from safa.evaluation.run import evaluate
-from safa.evaluation.video_metrics import make_video_metrics
 from tests.evaluation.footage import Held, moving
 
 # In ffmpeg's place: the luma difference of each frame's first pixel, read back from the files it is given.

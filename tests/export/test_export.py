@@ -16,11 +16,11 @@ from torch import Tensor
 from safa import cli
 from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.errors import CheckFailed, SafaError
-from safa.export import check, export_model, folder
-from safa.export.archive import ArchiveWriter
+from safa.export import check, export, export_model
 from safa.export.check import compare
-from safa.export.parts import parts_of
-from safa.export.run import Archives, Run, Steps
+from safa.export.export import ArchiveWriter
+from safa.export.standalone_runtime import Archives, Run, Steps
+from safa.export.subgraphs import parts_of
 from safa.network.safa import Safa
 from tests.conftest import tiny_network
 from tests.engine.nets import lively_network, random_pair
@@ -102,7 +102,7 @@ def test_a_part_carries_its_own_weights_only(settings: dict[str, object]) -> Non
 
 
 def test_graphs_take_any_size_and_follow_the_selector(exported_onnx: Path) -> None:
-    from safa.export.onnx import OnnxWriter
+    from safa.export.export import OnnxWriter
 
     network = load_checkpoint(exported_onnx.with_suffix(".safetensors")).network
     run = OnnxWriter().runner(exported_onnx)
@@ -203,7 +203,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace
         return erring
 
     writer.runner = runner
-    monkeypatch.setattr(folder, "_writer", lambda format: writer)
+    monkeypatch.setattr(export, "_writer", lambda format: writer)
     return writer
 
 
@@ -247,7 +247,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(SafaError, match="no folder"):
         export_model("fast", tmp_path / "nowhere" / "x")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "safa.export.onnx", raising=False)
-    monkeypatch.delattr("safa.export.onnx", raising=False)
+    monkeypatch.delitem(sys.modules, "safa.export.export", raising=False)
+    monkeypatch.delattr("safa.export.export", raising=False)
     with pytest.raises(SafaError, match=r"needs onnx; install it with: pip install '\.\[export\]'"):
         export_model("fast", tmp_path / "x")

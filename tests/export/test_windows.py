@@ -15,8 +15,8 @@ import torch
 import safa
 from safa.checkpoint import save_checkpoint
 from safa.export import export_model
-from safa.export.parts import parts_of
-from safa.export.run import Archives, Steps
+from safa.export.standalone_runtime import Archives, Steps
+from safa.export.subgraphs import parts_of
 from tests.conftest import small_stream
 from tests.export.test_export import documented
 from tests.test_examples import picture
@@ -103,7 +103,7 @@ def test_what_a_window_cannot_be_made_of_is_told(exported_stream: Path) -> None:
 
 
 def test_the_exporter_is_quiet_about_a_fixed_scale(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    onnx = pytest.importorskip("safa.export.onnx", reason="the export extra is not installed")
+    onnx = pytest.importorskip("safa.export.export", reason="the export extra is not installed")
     network = small_stream()
     (selector,) = (part for part in parts_of(network) if part.name == "selector")
     with caplog.at_level(logging.WARNING):

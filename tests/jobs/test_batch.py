@@ -20,7 +20,7 @@ from safa.jobs.report import made_from
 from safa.jobs.weights_selection import LoadedNetwork
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
-from safa.video.write.journal import work_folder
+from safa.video.journal import work_folder
 from tests.cluster.local import LocalWorkers
 from tests.conftest import tiny_network
 from tests.media import write_clip

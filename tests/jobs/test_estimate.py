@@ -30,13 +30,11 @@ from safa.jobs.plan import prepare_job
 from safa.jobs.upscale import upscale
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import WINDOW, Upscaler
-from safa.video.read.folder import open_reader
-from safa.video.read.info import Frame
-from safa.video.read.options import ReadOptions
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import Timeline
-from safa.video.write import animation
-from safa.video.write.animation import png_encoder
+from safa.video import animation
+from safa.video.animation import png_encoder
+from safa.video.folder_source import open_reader
+from safa.video.info import Frame, ReadOptions
+from safa.video.schedule import Timeline, plan_windows
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
 

@@ -20,10 +20,9 @@ from safa.jobs.upscale import upscale
 from safa.options import UpscaleSettings
 from safa.upscaler.memory_budget import Budget
 from safa.upscaler.upscaler import Upscaler
-from safa.video.names import unfinished, whole_output
+from safa.video.files import unfinished, whole_output
+from safa.video.journal import JOURNAL, Journal, discard_checked, segment_name, work_folder
 from safa.video.verify import Check, Verification
-from safa.video.write.journal import JOURNAL, Journal, discard_checked, work_folder
-from safa.video.write.segment_record import segment_name
 from tests.conftest import tiny_network
 from tests.media import write_clip
 

@@ -21,8 +21,8 @@ from safa.jobs.preview import PreviewedNetwork, PreviewOptions, preview
 from safa.options import ComputeOptions, UpscaleSettings
 from safa.upscaler.tiling import Tile
 from safa.upscaler.upscaler import Upscaler
-from safa.video.liveliest import liveliest_part, part_at
-from safa.video.read.folder import open_reader
+from safa.video.excerpt import liveliest_part, part_at
+from safa.video.folder_source import open_reader
 from tests.conftest import streaming_network, tiny_network
 from tests.media import HEIGHT, WIDTH, write_clip
 from tests.video.making import make_video

@@ -17,7 +17,7 @@ from safa.jobs.report import join_so_far
 from safa.jobs.upscale import upscale
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
-from safa.video.write.journal import work_folder
+from safa.video.journal import work_folder
 from tests.conftest import tiny_network
 from tests.media import audio_packets, video_frames, write_clip
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint
-from safa.engine import process_memory
+from safa.engine import memory
 from safa.errors import JournalMismatch, OutputError, SafaError
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
@@ -18,8 +18,8 @@ from safa.options import ReadOptions, UpscaleSettings
 from safa.upscaler.memory_budget import FREE_SHARE
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.pictures import save_picture
-from safa.video.remux.mux import mux
+from safa.video.mux import mux
+from safa.video.pictures import save_picture
 from safa.video.verify import Verification
 from tests.conftest import tiny_network
 from tests.media import video_frames, write_clip
@@ -147,7 +147,7 @@ def test_a_resumed_job_needs_the_same_ceiling(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = stopped_job(tmp_path, upscaler, monkeypatch)
-    bounded = Upscaler(upscaler.checkpoint, device="cpu", memory=process_memory.resident() + (1 << 30))
+    bounded = Upscaler(upscaler.checkpoint, device="cpu", memory=memory.resident() + (1 << 30))
     with pytest.raises(JournalMismatch, match="settings"):
         upscale(source, tmp_path / "out.mp4", upscaler=bounded)
 
@@ -158,7 +158,7 @@ def strip_of_film(folder: Path) -> Path:
 
 def with_free(monkeypatch: pytest.MonkeyPatch, network_bytes: float) -> Upscaler:
     """Return an upscaler made while the network may use this many bytes."""
-    monkeypatch.setattr("safa.engine.process_memory.available", lambda: int(network_bytes / FREE_SHARE))
+    monkeypatch.setattr("safa.engine.memory.available", lambda: int(network_bytes / FREE_SHARE))
     network = tiny_network(grid="input", blend_prior=True, flow_prior="dis", blocks=1)
     return Upscaler(Checkpoint.of(network, "tiny"), device="cpu")
 

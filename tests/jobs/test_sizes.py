@@ -26,10 +26,10 @@ from safa.jobs.upscale import upscale
 from safa.jobs.weights_selection import LoadedNetwork
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, span_of
-from safa.video.read.folder import open_reader
-from safa.video.read.options import ReadOptions
-from safa.video.read.pictures import load_picture, save_picture, side_by_side
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import open_reader
+from safa.video.info import ReadOptions
+from safa.video.pictures import load_picture, save_picture, side_by_side
 from tests.cluster.local import LocalWorkers
 from tests.conftest import tiny_network
 from tests.media import HEIGHT, WIDTH, video_frames, write_clip
@@ -257,7 +257,7 @@ def test_equal_sizes_are_stored_in_one_form() -> None:
 
 def test_smaller_results_need_less_memory(tmp_path: Path) -> None:
     from safa.jobs.plan import prepare_job
-    from safa.video.read.folder import open_reader
+    from safa.video.folder_source import open_reader
 
     source = write_clip(tmp_path / "in.mp4", 1, size=(640, 360))
     plans = []

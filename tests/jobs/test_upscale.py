@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from safa.checkpoint import Checkpoint, save_checkpoint
-from safa.engine import process_memory
+from safa.engine import memory
 from safa.errors import SafaError
 from safa.jobs.pipeline import Progress
 from safa.jobs.upscale import upscale
 from safa.options import ReadOptions, UpscaleSettings, WeightsSpec
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.pictures import load_picture, save_picture
+from safa.video.journal import work_folder
+from safa.video.pictures import load_picture, save_picture
 from safa.video.verify import Check, Verification
-from safa.video.write.journal import work_folder
 from tests.conftest import tiny_network
 from tests.media import HEIGHT, WIDTH, audio_packets, video_frames, write_clip, write_video
 
@@ -170,7 +170,7 @@ def test_a_result_that_fails_its_check_does_not_take_the_name(
 
 def roomy() -> int:
     """Return a ceiling one gigabyte above the current memory of this process."""
-    return process_memory.resident() + (1 << 30)
+    return memory.resident() + (1 << 30)
 
 
 def test_a_job_under_a_ceiling_is_done_in_tiles_and_reports_them(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safa.jobs.plan import PIPE
 from safa.jobs.upscale import upscale
 from safa.jobs.weights_selection import Networks, WeightsChoice, choose_weights
 from safa.options import ComputeOptions, UpscaleSettings, WeightsSpec
-from safa.video.look import look_at
+from safa.video.probe import look_at
 from tests.conftest import tiny_network
 from tests.media import write_video
 

@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
+from safa.network.flow_block import branch_weights, sample_straight_through
 from safa.network.operations import bicubic_upsample
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.safa import Safa
-from safa.network.selector import branch_weights, sample_straight_through
 
 FRAMES = torch.rand(2, 3, 3, 16, 24, generator=torch.Generator().manual_seed(1))
 

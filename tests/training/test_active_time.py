@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.training.active_time import LONGEST, TICK, ActiveTime
+from safa.training.trainer import LONGEST, TICK, ActiveTime
 
 
 # Eighths, so that the differences of sums of them are exact.

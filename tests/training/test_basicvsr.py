@@ -16,8 +16,7 @@ from safa.errors import SafaError
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training.basicvsr import BLOCKS, BasicVSR, BasicVSRTeacher, SpyNet, is_basicvsr, load_basicvsr
-from safa.training.inherit import needed_blocks, start_from_teacher
-from safa.training.pretrained import start_anew, start_from
+from safa.training.initialise import needed_blocks, start_anew, start_from, start_from_teacher
 
 HEIR = SafaConfig(
     grid="input",

@@ -16,7 +16,7 @@ from tests.data_fixtures import write_training_data
 
 from safa.network.config import SafaConfig
 from safa.training import TrainConfig, TrainProgress, train
-from safa.training.interrupt import SIGNALS, ignore_in_worker
+from safa.training.trainer import SIGNALS, ignore_in_worker
 
 CONFIG = TrainConfig(
     network=SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis"),  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from tests.conftest import tiny_network
 
 from safa.errors import SafaError
 from safa.network.synthesis import Decoder
-from safa.training.pretrained import load_extractor, start_anew
+from safa.training.initialise import load_extractor, start_anew
 
 
 def resnet() -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from safa.checkpoint import save_checkpoint
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.training import Objective
-from safa.training.pretrained import start_from
+from safa.training.initialise import start_from
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 
 from safa.errors import SafaError
 from safa.training import Objective, TrainConfig
-from safa.training.discriminator import (
+from safa.training.adversarial import (
+    ALONE,
+    RISE,
     Discriminator,
     FeatureDiscriminator,
+    Sharpness,
     penalty,
     relativistic_loss,
     views,
     with_noise,
 )
 from safa.training.losses import Perceptual, charbonnier
-from safa.training.sharpness import ALONE, RISE, Sharpness
 
 
 @pytest.fixture(scope="module")

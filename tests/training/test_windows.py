@@ -32,10 +32,9 @@ from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 from safa.training import Objective, TrainConfig, TrainProgress
 from safa.training.basicvsr import BasicVSR
+from safa.training.initialise import start_anew, start_from
 from safa.training.losses import PIXEL_LOSSES
-from safa.training.objective import fuse_operations
-from safa.training.pretrained import start_anew, start_from
-from safa.training.views import synthesize_all
+from safa.training.objective import fuse_operations, synthesize_all
 
 
 @pytest.fixture(scope="module")

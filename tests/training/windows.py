@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import load_file
 from tests.conftest import TINY
 
-from safa.data.dataset import TrainingData, open_material
-from safa.data.sample import Sample, collate
+from safa.data.dataset import Sample, TrainingData, collate, open_material
 from safa.network.config import SafaConfig
 from safa.network.safa import Safa
 from safa.training import TrainConfig, TrainProgress, train
-from safa.training.pretrained import start_anew
+from safa.training.initialise import start_anew
 
 NETWORK = SafaConfig(**TINY, grid="input", blend_prior=True, flow_prior="dis", propagation=1, fixed_scale=1)  # type: ignore[arg-type]
 SELECTING = dataclasses.replace(NETWORK, fixed_scale=None)

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.engine import process_memory as memory
-from safa.engine.process_memory import GIB, MIB, readable
+from safa.engine import memory as memory
+from safa.engine.memory import GIB, MIB, readable
 from safa.network.safa import Safa
 from safa.options import parse_memory
 from safa.upscaler.memory_budget import BASE, plan_memory
+from safa.video.codecs import CODECS
 from safa.video.colour import Colour
-from safa.video.write.codecs import CODECS
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
+from safa.video.encoder import MOST_ECONOMY, OutputSpec, encoder_memory
 from tests.engine.nets import builds, lively_network, native_engine, random_pair
 
 

@@ -13,10 +13,9 @@ import pytest
 from safa.checkpoint import Checkpoint
 from safa.upscaler import state_cache
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.info import Frame
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import OutputTime, Timeline
-from safa.video.schedule.windows import Interval, Span, Window
+from safa.video.info import Frame
+from safa.video.schedule import OutputTime, Timeline, plan_windows
+from safa.video.windows import Interval, Span, Window
 from tests.conftest import tiny_network
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safa.checkpoint import Checkpoint
 from safa.engine import ENGINES
 from safa.engine.base import ScaleChoice
-from safa.engine.process_memory import MIB
+from safa.engine.memory import MIB
 from safa.errors import OutOfMemory
 from safa.upscaler.tiling import Tile, margin_for, plan_tiles, resolve_scales, smallest_cost
 from safa.upscaler.upscaler import Upscaler

@@ -18,7 +18,7 @@ from safa.checkpoint import Checkpoint
 from safa.errors import SafaError
 from safa.network.safa import Safa
 from safa.upscaler.upscaler import Upscaler
-from safa.video.schedule.windows import Span
+from safa.video.windows import Span
 from tests.conftest import streaming_network, tiny_network
 
 

@@ -10,15 +10,15 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
-from safa.video.read.folder import open_reader
-from safa.video.read.options import ReadOptions
-from safa.video.remux.mux import mux
-from safa.video.remux.stream_plan import StreamPlan, plan_streams
-from safa.video.schedule.timeline import Timeline, output_time_base
+from safa.video.encoder import OutputSpec
+from safa.video.folder_source import open_reader
+from safa.video.info import ReadOptions
+from safa.video.journal import Journal, work_folder
+from safa.video.mux import mux
+from safa.video.schedule import Timeline, output_time_base
+from safa.video.segments import SegmentWriter
+from safa.video.streams import StreamPlan, plan_streams
 from safa.video.verify import Expected
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import Journal, work_folder
-from safa.video.write.segments import SegmentWriter
 from tests.media import write_video
 
 SIZE = (64, 48)

@@ -2,7 +2,7 @@ import av
 import pytest
 
 from safa.errors import MediaError
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
 from tests.video.making import make_video, tone
 
 

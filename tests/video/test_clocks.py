@@ -10,11 +10,11 @@ import pytest
 
 from safa.jobs.plan import expected_frames
 from safa.options import UpscaleSettings
-from safa.video.read.folder import open_reader
-from safa.video.read.options import ReadOptions
-from safa.video.read.reader import VideoReader
-from safa.video.read.splices import find_splices
-from safa.video.remux.streams import PREROLL
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import open_reader
+from safa.video.info import ReadOptions
+from safa.video.streams import PREROLL
+from safa.video.timestamps import find_splices
 from safa.video.verify import verify
 from tests.video.making import convert, make_video, tone
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from safa.errors import OutputError
-from safa.video.hdr import Mastering
+from safa.video.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
+from safa.video.colour import Mastering
+from safa.video.encoder import MOST_ECONOMY, check_encoder
 from safa.video.verify import verify
-from safa.video.write.codecs import AVX_512F, CODECS, HARDWARE, choose_codec, codec_entry
-from safa.video.write.encoder import check_encoder
-from safa.video.write.encoder_memory import MOST_ECONOMY
 from tests.video.making import convert, frame_hashes, make_video, write_frames, write_video
 
 FITTING = [

@@ -6,9 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.colour import Colour, FromRgb, ToRgb
-from safa.video.hdr import Mastering
-from safa.video.read.reader import VideoReader
+from safa.video.colour import Colour, FromRgb, Mastering, ToRgb
+from safa.video.file_source import VideoReader
 from tests.media import write_video
 from tests.video.making import convert
 

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.read.reader import VideoReader
-from safa.video.remux.stream_plan import plan_streams
+from safa.video.encoder import OutputSpec
+from safa.video.file_source import VideoReader
+from safa.video.streams import plan_streams
 from safa.video.verify import verify
-from safa.video.write.encoder import OutputSpec
 from tests.media import write_video
 from tests.video.making import convert, picture
 

@@ -4,11 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from safa.video.read.info import Frame
-from safa.video.schedule.cuts import LOOK, Change, with_changes
-from safa.video.schedule.duplicates import DuplicateDetector
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import Timeline
+from safa.video.cuts import LOOK, Change, with_changes
+from safa.video.info import Frame
+from safa.video.schedule import DuplicateDetector, Timeline, plan_windows
 
 SIZE = (128, 72)
 

@@ -9,8 +9,8 @@ import pytest
 
 from safa.cli import info
 from safa.errors import MediaError
-from safa.video import look, measures
-from safa.video.look import look_at
+from safa.video import probe
+from safa.video.probe import look_at
 from tests.media import write_video
 from tests.video.making import make_interlaced, make_video
 
@@ -50,10 +50,10 @@ def test_blocks_are_found_at_any_phase() -> None:
     luma = moving(0)[..., 1].astype(np.float32)
     averaged = luma.reshape(HEIGHT // 8, 8, WIDTH // 8, 8).mean((1, 3)).repeat(8, 0).repeat(8, 1)
     for dropped in (0, 3):
-        steps = measures.BlockSteps()
+        steps = probe.BlockSteps()
         steps.add((0.7 * luma + 0.3 * averaged)[dropped:, dropped:])
         assert steps.blockiness() > 1.3
-    plain = measures.BlockSteps()
+    plain = probe.BlockSteps()
     plain.add(np.full((4, 4), 9, np.float32))  # smaller than a block
     assert plain.blockiness() == 1
 
@@ -106,7 +106,7 @@ def test_cuts_of_a_short_video_are_counted(tmp_path: Path) -> None:
 def test_a_long_video_is_looked_at_in_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here one of 200 frames counts as long."""
     whole = look_at(long := make_video(tmp_path / "long.mp4", range(200), options={"g": "20"}))
-    monkeypatch.setattr(look, "WHOLE_FRAMES", 100)
+    monkeypatch.setattr(probe, "WHOLE_FRAMES", 100)
     found = look_at(long)
     assert found.frames == 48
     assert found.seconds > 7
@@ -118,7 +118,7 @@ def test_cuts_of_a_long_video_are_told_from_parts_of_it(tmp_path: Path, monkeypa
     """A cut every half second, in one that counts as long."""
     scenes = [255 - moving(k) // 2 if k // 12 % 2 else moving(k) for k in range(200)]
     cut, still = write(tmp_path / "cut.mkv", scenes), write(tmp_path / "still.mkv", [moving(k) for k in range(200)])
-    monkeypatch.setattr(look, "WHOLE_FRAMES", 160)
+    monkeypatch.setattr(probe, "WHOLE_FRAMES", 160)
     found = look_at(cut)
     assert (found.frames, found.cuts) == (48, None)
     assert found.cuts_per_minute == pytest.approx(60 * 25 / 12, rel=0.3)

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.read.reader import VideoReader
+from safa.video.codecs import choose_codec
+from safa.video.file_source import VideoReader
 from safa.video.verify import verify
-from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_interlaced, make_rich, make_video
 
 RATES = (24, 25, 30, 60)

@@ -7,15 +7,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from safa.errors import OutputError
+from safa.video.codecs import choose_codec
 from safa.video.colour import Colour
-from safa.video.remux.mux import mux
-from safa.video.remux.stream_plan import StreamPlan
-from safa.video.remux.streams import payload
-from safa.video.schedule.timeline import OutputTime
+from safa.video.encoder import OutputSpec
+from safa.video.mux import mux
+from safa.video.schedule import OutputTime
+from safa.video.segments import SegmentWriter
+from safa.video.streams import StreamPlan, payload
 from safa.video.verify import verify
-from safa.video.write.codecs import choose_codec
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.segments import SegmentWriter
 from tests.video.making import SIZE, convert, frame_hashes, make_video, picture, write_frames
 
 VFR = (24, 25, 30, 31, 50, 52, 53, 60)
@@ -188,7 +187,7 @@ def test_nothing_appears_under_the_final_name_on_failure(tmp_path, clip, monkeyp
     def full(temporary, final):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safa.video.write.journal.publish", full)
+    monkeypatch.setattr("safa.video.journal.publish", full)
     with pytest.raises(OutputError, match="23 finished frames are kept"):
         mux(journal, spec, plan)
     assert not (tmp_path / "out.mp4").exists()
@@ -202,7 +201,7 @@ def test_sound_that_the_muxer_chokes_on_is_one_sentence(tmp_path, clip, monkeypa
     def choke(*arguments):
         raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
 
-    monkeypatch.setattr("safa.video.remux.mux._write", choke)
+    monkeypatch.setattr("safa.video.mux._write", choke)
     with pytest.raises(OutputError, match=r"try without sound, or write \.mkv; 23 finished frames are kept"):
         mux(journal, spec, plan)
     assert not (tmp_path / "out.mp4").exists()

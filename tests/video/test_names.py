@@ -6,15 +6,15 @@ from pathlib import Path
 import cv2
 import pytest
 
-from safa.data.layouts import footage
+from safa.data.sequences import footage
 from safa.errors import OutputError
 from safa.jobs.batch import plan_batch
-from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from safa.video.read.folder import FolderReader
-from safa.video.read.reader import VideoReader
+from safa.video.encoder import check_output
+from safa.video.file_source import VideoReader
+from safa.video.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from safa.video.folder_source import FolderReader
+from safa.video.journal import work_folder
 from safa.video.verify import verify
-from safa.video.write.encoder import check_output
-from safa.video.write.journal import work_folder
 from tests.video.making import SIZE, convert, make_video, picture
 
 

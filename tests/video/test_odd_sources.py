@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from safa.errors import OutputError
+from safa.video import timestamps
 from safa.video.colour import Colour
+from safa.video.encoder import LONGEST_NAME, OutputSpec, check_encoder, check_output
+from safa.video.file_source import VideoReader
 from safa.video.files import appearance
-from safa.video.read import splices
-from safa.video.read.folder import content_digest
-from safa.video.read.reader import VideoReader
-from safa.video.read.splices import find_splices
+from safa.video.folder_source import content_digest
+from safa.video.timestamps import find_splices
 from safa.video.verify import verify
-from safa.video.write.encoder import LONGEST_NAME, OutputSpec, check_encoder, check_output
 from tests.media import write_video
 from tests.video.making import convert, make_video, picture
 from tests.video.test_streams import texts
@@ -144,14 +144,14 @@ def test_large_recordings_are_read_whole_only_if_their_clock_steps_back(tmp_path
     joined.write_bytes(2 * whole.read_bytes())
     expected = find_splices(joined)
     assert len(expected.offsets) == 2
-    splices._found.cache_clear()
-    monkeypatch.setattr(splices, "READ_WHOLE", 0)
-    monkeypatch.setattr(splices, "PLACES", 8)
-    monkeypatch.setattr(splices, "PIECE", 1 << 14)
+    timestamps._found.cache_clear()
+    monkeypatch.setattr(timestamps, "READ_WHOLE", 0)
+    monkeypatch.setattr(timestamps, "PLACES", 8)
+    monkeypatch.setattr(timestamps, "PIECE", 1 << 14)
     assert find_splices(joined) == expected
-    assert splices.clocks_at(whole.read_bytes()[: 1 << 14])
-    assert not splices.clocks_at(bytes(1 << 14))
-    monkeypatch.setattr(splices, "_Track", None)  # nothing may be read to its end
+    assert timestamps.clocks_at(whole.read_bytes()[: 1 << 14])
+    assert not timestamps.clocks_at(bytes(1 << 14))
+    monkeypatch.setattr(timestamps, "_Track", None)  # nothing may be read to its end
     assert not find_splices(whole)
 
 

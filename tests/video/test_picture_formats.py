@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from safa.errors import MediaError
+from safa.video.animation import measure_webp
+from safa.video.codecs import choose_codec
 from safa.video.colour import Colour, ToRgb
-from safa.video.read.folder import FolderReader, open_reader
-from safa.video.read.reader import VideoReader
-from safa.video.read.source import find_video, open_container
+from safa.video.containers import find_video, open_container
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import FolderReader, open_reader
 from safa.video.verify import verify
-from safa.video.write.animation import measure_webp
-from safa.video.write.codecs import choose_codec
 from tests.media import write_video
 from tests.video.making import convert, make_video, picture
 
@@ -407,7 +407,7 @@ def element(name: str, content: bytes) -> bytes:
 
 def test_edges_that_matroska_hides_are_cut_off(tmp_path):
     """The track's entry is written anew, with the crop and the size of the rest."""
-    from safa.video.ebml import CLUSTER, SEGMENT, TRACK_ENTRY, TRACKS, VIDEO, elements
+    from safa.video.container_patches import CLUSTER, SEGMENT, TRACK_ENTRY, TRACKS, VIDEO, elements
 
     data = bordered(tmp_path / "in.mkv", container_options={"write_crc32": "0"}).read_bytes()
     begin, body = next((at, body) for name, at, body, _ in elements(data, 0, len(data)) if name == SEGMENT)

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from safa.errors import MediaError, OutputError
+from safa.video.codecs import choose_codec
 from safa.video.colour import Colour
-from safa.video.read.folder import FolderReader, open_reader
-from safa.video.read.options import ReadOptions
-from safa.video.read.reader import VideoReader
-from safa.video.schedule.timeline import OutputTime
+from safa.video.encoder import OutputSpec, check_output
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import FolderReader, open_reader
+from safa.video.info import ReadOptions
+from safa.video.journal import work_folder
+from safa.video.schedule import OutputTime
 from safa.video.verify import verify
-from safa.video.write.codecs import choose_codec
-from safa.video.write.encoder import OutputSpec, check_output
-from safa.video.write.journal import work_folder
-from safa.video.write.y4m import Y4mWriter
+from safa.video.y4m import Y4mWriter
 from tests.video.making import convert, make_video, picture, write_frames
 
 FPS = Fraction(24)
@@ -186,7 +186,7 @@ def test_y4m_out_is_read_back(pixel_format):
 
 def test_y4m_in_comes_from_a_pipe():
     script = (
-        "from safa.video.read.folder import open_reader\n"
+        "from safa.video.folder_source import open_reader\n"
         "with open_reader('-') as reader:\n"
         "    print([str(frame.time) for frame in reader.frames()], reader.info.width, reader.problems)\n"
     )
@@ -195,7 +195,7 @@ def test_y4m_in_comes_from_a_pipe():
 
 
 def test_other_things_on_a_pipe_are_refused():
-    script = "from safa.video.read.folder import open_reader; open_reader('-')"
+    script = "from safa.video.folder_source import open_reader; open_reader('-')"
     run = subprocess.run([sys.executable, "-c", script], input=b"hello", capture_output=True, check=False)
     assert b"standard input is not YUV4MPEG2" in run.stderr
 

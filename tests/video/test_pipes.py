@@ -21,7 +21,7 @@ from safa.errors import MediaError, OutputError
 from safa.jobs.pipeline import run_pipeline
 from safa.upscaler.memory_budget import MemoryPlan
 from safa.video import pipes
-from safa.video.read.source import open_container
+from safa.video.containers import open_container
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="waits for pipes cannot be cut short there")
 

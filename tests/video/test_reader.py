@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
 from tests.video.making import make_interlaced, make_video, picture
 
 

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safa.video.hdr import Mastering
-from safa.video.read.folder import FolderReader
-from safa.video.read.reader import VideoReader
-from safa.video.read.side_data import LOST, NEWER, lost_kinds, side_data
-from safa.video.remux.mastering_data import open_mastered
-from safa.video.remux.stream_plan import plan_streams
+from safa.video.codecs import choose_codec
+from safa.video.colour import LOST, NEWER, Mastering, lost_kinds, side_data
+from safa.video.container_patches import open_mastered
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import FolderReader
+from safa.video.streams import plan_streams
 from safa.video.verify import verify
-from safa.video.write.codecs import choose_codec
 from tests.video.making import convert, make_video, picture, write_frames
 from tests.video.test_matrix import master, turned
 

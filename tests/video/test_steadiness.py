@@ -14,12 +14,12 @@ from safa.jobs.upscale import upscale
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import Colour
-from safa.video.read.folder import open_reader
-from safa.video.read.options import ReadOptions
-from safa.video.schedule.constant_rate import uneven_rate
-from safa.video.schedule.timeline import OutputTime
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.y4m import Y4mWriter
+from safa.video.constant_rate import uneven_rate
+from safa.video.encoder import OutputSpec
+from safa.video.folder_source import open_reader
+from safa.video.info import ReadOptions
+from safa.video.schedule import OutputTime
+from safa.video.y4m import Y4mWriter
 from tests.conftest import tiny_network
 from tests.video.making import make_interlaced, make_video, picture
 from tests.video.test_matrix import PHONE, without_timestamps

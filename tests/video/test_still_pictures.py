@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from safa.errors import MediaError
-from safa.video.read.options import ReadOptions
-from safa.video.read.pictures import load_picture, side_by_side
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
+from safa.video.info import ReadOptions
+from safa.video.pictures import load_picture, side_by_side
 from tests.video.making import convert, make_video, picture
 from tests.video.test_matrix import turned
 

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.remux.streams import fill_times
+from safa.video.streams import fill_times
 from safa.video.verify import verify
 from tests.video.making import convert, make_rich, make_video, write_frames
 

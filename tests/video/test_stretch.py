@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from safa.video.remux.stretch import Stretcher, can_stretch
+from safa.video.audio_stretch import Stretcher, can_stretch
 from safa.video.verify import verify
 from tests.video.making import convert, make_video, write_frames
 from tests.video.test_streams import pitch, sound

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.video.schedule.timeline import OutputTime, Timeline, output_time_base
+from safa.video.schedule import OutputTime, Timeline, output_time_base
 
 TIME_BASES = st.sampled_from([Fraction(1, 90000), Fraction(1, 1000), Fraction(1001, 30000), Fraction(1, 24)])
 FPS = st.sampled_from([Fraction(60), Fraction(60000, 1001), Fraction(24000, 1001), Fraction(5, 2), Fraction(144)])

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa.video.read.timestamps import LOOKAHEAD, plausible_times, repair_times
+from safa.video.timestamps import LOOKAHEAD, plausible_times, repair_times
 
 STEP = Fraction(1, 10)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from safa.video.read.reader import VideoReader
+from safa.video.file_source import VideoReader
 from tests.media import write_clip
 
 

@@ -13,11 +13,11 @@ import pytest
 from safa.errors import JournalMismatch, OutputError
 from safa.video import files as disk
 from safa.video.colour import Colour
-from safa.video.remux.mux import mux
-from safa.video.schedule.timeline import OutputTime
-from safa.video.write.encoder import OutputSpec, check_output
-from safa.video.write.journal import Journal, is_published, work_folder
-from safa.video.write.segments import SegmentWriter
+from safa.video.encoder import OutputSpec, check_output
+from safa.video.journal import Journal, is_published, work_folder
+from safa.video.mux import mux
+from safa.video.schedule import OutputTime
+from safa.video.segments import SegmentWriter
 from tests.video.making import convert, frame_hashes, make_video, write_frames
 
 # Windows has no SIGKILL; there SIGTERM ends a process just as suddenly.
@@ -41,7 +41,7 @@ def test_killed_process_leaves_only_whole_segments(tmp_path, clip):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from tests.video.making import write_frames\n"
-        "from safa.video.write.segments import SegmentWriter\n"
+        "from safa.video.segments import SegmentWriter\n"
         "write = SegmentWriter.write\n"
         "def write_19(self, image, moment):\n"
         "    write(self, image, moment)\n"
@@ -176,10 +176,10 @@ def test_full_disk_keeps_finished_segments(tmp_path, monkeypatch):
         def full(temporary, final):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("safa.video.write.segments.publish", full)
+        monkeypatch.setattr("safa.video.segments.publish", full)
         with pytest.raises(OutputError, match=r"no space left.*4 finished frames are kept.*same command again"):
             writer.finish(Fraction(6, 24))
-        monkeypatch.setattr("safa.video.write.segments.publish", real)
+        monkeypatch.setattr("safa.video.segments.publish", real)
     with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=4) as writer:
         assert writer.frames_done == 4
 

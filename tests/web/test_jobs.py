@@ -14,7 +14,7 @@ from PIL import Image
 
 from safa.errors import SafaError
 from safa.jobs import pipeline
-from safa.video.write.journal import work_folder
+from safa.video.journal import work_folder
 from safa.web.jobs import CANCELLED, DONE, DRAFT, DRAFT_AGE, FAILED, QUEUED, RUNNING, JobStore
 from safa.web.options import DETAIL, Options, ResultPlan
 from safa.web.views import Views

@@ -14,7 +14,7 @@ from PIL import Image
 from safa.checkpoint import Checkpoint, arrays_of
 from safa.jobs.upscale import upscale
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read.pictures import load_picture, side_by_side
+from safa.video.pictures import load_picture, side_by_side
 from safa.web.jobs import DONE, JobStore
 from safa.web.results import make_between, save_stills
 from tests.conftest import tiny_network

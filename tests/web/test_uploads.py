@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from safa.errors import SafaError
-from safa.video.read.pictures import load_picture
+from safa.video.pictures import load_picture
 from safa.web.options import Options, ResultPlan
 from safa.web.uploads import describe_upload, display_name
 from tests.media import write_clip

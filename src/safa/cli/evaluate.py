@@ -16,8 +16,8 @@ from safa.errors import OutputError, SafaError, to_install
 from safa.video.files import atomic_write, check_target
 
 if TYPE_CHECKING:
-    from safa.evaluation.baselines import Method
     from safa.evaluation.datasets import Dataset
+    from safa.evaluation.methods import Method
     from safa.evaluation.protocols import Compression, Variant
     from safa.evaluation.run import EvaluationProgress, Results
 
@@ -79,14 +79,13 @@ def evaluate_command(
     if protocol not in ("public", "zooming"):
         raise SafaError(f"There is no protocol '{protocol}'; use public or zooming.")
     variant: Variant = "zooming" if protocol == "zooming" else "public"
-    from safa.evaluation.baselines import BASELINES
     from safa.evaluation.datasets import open_dataset
-    from safa.evaluation.further import PERCEPTUAL, installed_metrics
+    from safa.evaluation.methods import BASELINES
+    from safa.evaluation.perceptual import PERCEPTUAL, installed_metrics
     from safa.evaluation.report import as_json as to_json
     from safa.evaluation.report import markdown as to_markdown
     from safa.evaluation.report import terminal_tables
-    from safa.evaluation.rival_command import RivalCommand
-    from safa.evaluation.rivals import RIVALS, installed_rivals, rival_method
+    from safa.evaluation.rivals import RIVALS, RivalCommand, installed_rivals, rival_method
     from safa.evaluation.run import evaluate as run
     from safa.evaluation.run import find_windows
 
@@ -138,10 +137,9 @@ def evaluate_command(
 
 def _page(every: list[Results], dataset: Dataset, subject: Method, network: Any) -> str:
     """Return the report; scales are only counted for SAFA networks that select them."""
-    from safa.evaluation.analysis import cost_by_factor, scales_by_height
-    from safa.evaluation.baselines import BASELINES
-    from safa.evaluation.gallery import find_window
-    from safa.evaluation.page import html_report
+    from safa.evaluation.inspect import cost_by_factor, scales_by_height
+    from safa.evaluation.methods import BASELINES
+    from safa.evaluation.page import find_window, html_report
 
     counts, costs = [], []
     if network is not None:
@@ -175,9 +173,7 @@ def _compression(text: str | None) -> Compression | None:
 def _methods(name: str, device: str) -> tuple[list[Method], Any]:
     """Return the methods of a subject, the most relevant first, and its network if it is a SAFA network."""
     from safa.checkpoint import shipped_names
-    from safa.evaluation.baselines import network_method, stream_method
-    from safa.evaluation.exported import exported_methods
-    from safa.evaluation.models import model_method
+    from safa.evaluation.methods import exported_methods, model_method, network_method, stream_method
     from safa.upscaler.upscaler import load
 
     if Path(name).is_dir() and name not in shipped_names():
@@ -208,9 +204,9 @@ def inspect_command(
 
     time = parse_optional(parse_time, at)
     from safa.engine.images import to_8_bits
-    from safa.evaluation.decisions import inspect_pair, read_pair
+    from safa.evaluation.inspect import inspect_pair, read_pair
     from safa.upscaler.upscaler import load
-    from safa.video.read.pictures import load_picture
+    from safa.video.pictures import load_picture
 
     if second is None:
         frames = read_pair(first, time)

@@ -16,8 +16,8 @@ from safa.formatting import format_clock, format_quantity
 
 if TYPE_CHECKING:
     from safa.checkpoint import Checkpoint
-    from safa.video.look import Look
-    from safa.video.read.info import StreamInfo, VideoInfo
+    from safa.video.info import StreamInfo, VideoInfo
+    from safa.video.probe import Look
 
 Facts = dict[str, Any]
 Rows = list[tuple[str, str]]
@@ -101,8 +101,8 @@ def _is_weights(name: str) -> bool:
 def _video(path: Path) -> tuple[Facts, Tables]:
     from safa.errors import MediaError
     from safa.jobs.weights_selection import automatic_weights
-    from safa.video.look import look_at
-    from safa.video.read.reader import VideoReader
+    from safa.video.file_source import VideoReader
+    from safa.video.probe import look_at
 
     with VideoReader(path) as reader:
         info = reader.info

@@ -52,7 +52,7 @@ def between_command(
 
     compute = ComputeOptions(device, engine, precision, memory=parse_optional(parse_memory, memory))
     from safa.jobs.weights_selection import load_upscaler
-    from safa.video.read.pictures import load_picture, save_picture
+    from safa.video.pictures import load_picture, save_picture
 
     pictures = load_picture(first), load_picture(second)
     if not output.parent.is_dir():
@@ -95,14 +95,14 @@ def compare_command(
 ) -> None:
     """Write a before/after picture: bicubic enlargement of the source beside the result at the same time."""
     from safa.options import parse_factor, parse_fps, parse_optional, parse_time
-    from safa.video.read.options import ReadOptions
+    from safa.video.info import ReadOptions
 
     moment, factor = parse_optional(parse_time, at), parse_optional(parse_factor, slow) or Fraction(1)
     reading = ReadOptions(parse_optional(parse_fps, source_fps), parse_optional(parse_time, start))
     if output.suffix.lower() != ".png":
         raise OutputError(f"{output}: the picture is a PNG; give it a name that ends in .png.")
     check_target(output, overwrite, [source, result])
-    from safa.video.read.pictures import save_picture, side_by_side
+    from safa.video.pictures import save_picture, side_by_side
 
     save_picture(side_by_side(source, result, moment, factor, reading), output)
     stdout.print(escape(str(output)))

@@ -77,7 +77,7 @@ def preview_command(
         parse_rates,
         parse_time,
     )
-    from safa.video.read.options import ReadOptions
+    from safa.video.info import ReadOptions
 
     rates = parse_rates(rate, fps)
     check_source_fps(source_fps, [source])

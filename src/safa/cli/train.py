@@ -14,7 +14,7 @@ from safa.errors import SafaError, to_install
 from safa.video.files import check_target
 
 if TYPE_CHECKING:
-    from safa.data.packing import PackProgress, Teacher
+    from safa.data.pack import PackProgress, Teacher
     from safa.training import TrainProgress
     from safa.training.ablation import AblationResult, Row
 
@@ -74,8 +74,8 @@ def pack_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Pack footage and photographs into one compact file for training."""
-    from safa.data.packing import PackSettings
-    from safa.data.packing import pack as run
+    from safa.data.pack import PackSettings
+    from safa.data.pack import pack as run
 
     inputs = [path for path in (names, *(teacher or ())) if path is not None]
     check_target(output, overwrite, inputs)

@@ -140,7 +140,7 @@ def upscale_command(
         parse_rates,
         parse_time,
     )
-    from safa.video.read.options import ReadOptions
+    from safa.video.info import ReadOptions
 
     rates = parse_rates(rate, fps)
     factor = parse_optional(parse_factor, slow) or Fraction(1)

@@ -20,12 +20,12 @@ from safa.jobs.plan import Job, check_request, prepare_job, request_of
 from safa.jobs.report import JobRun, Report, conclude, concluded_before, record_finished
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.memory_budget import TileBudget
+from safa.video.file_source import VideoReader
 from safa.video.files import appearance, disk_errors
-from safa.video.read.folder import FolderReader, open_reader
-from safa.video.read.reader import VideoReader
-from safa.video.schedule.windows import PAIR, Span
-from safa.video.write.journal import Journal, work_folder
-from safa.video.write.segments import open_journal
+from safa.video.folder_source import FolderReader, open_reader
+from safa.video.journal import Journal, work_folder
+from safa.video.segments import open_journal
+from safa.video.windows import PAIR, Span
 
 TRIES = 3
 """Failures of a segment after which its job fails."""

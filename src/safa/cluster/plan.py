@@ -11,11 +11,10 @@ import numpy as np
 
 from safa.formatting import format_clock
 from safa.options import UpscaleSettings
-from safa.video.read.info import Frame
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import OutputTime
-from safa.video.schedule.windows import PAIR, Span, Window
-from safa.video.write.segments import ticks_of
+from safa.video.info import Frame
+from safa.video.schedule import OutputTime, plan_windows
+from safa.video.segments import ticks_of
+from safa.video.windows import PAIR, Span, Window
 
 # Frames decoded before the first one that is needed, because the deinterlacing filter uses them.
 PREROLL = 3

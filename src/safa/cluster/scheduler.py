@@ -24,8 +24,8 @@ from safa.jobs.plan import PIPE, check_request, expected_frames, prepare_job
 from safa.jobs.report import interrupted
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.upscaler import span_of
-from safa.video.read.folder import open_reader
-from safa.video.write.journal import discard_checked
+from safa.video.folder_source import open_reader
+from safa.video.journal import discard_checked
 
 PLANNING = 2
 """Files that are read at a time."""

@@ -21,11 +21,10 @@ from pathlib import Path
 from safa.cluster.plan import NeededFrame, SegmentPlan, checksum
 from safa.errors import MediaError, SafaError
 from safa.video.files import appearance, files_of
-from safa.video.read.folder import open_reader
-from safa.video.read.info import Frame
-from safa.video.read.options import ReadOptions
-from safa.video.schedule.timeline import OutputTime
-from safa.video.schedule.windows import Interval, Numbered, Window
+from safa.video.folder_source import open_reader
+from safa.video.info import Frame, ReadOptions
+from safa.video.schedule import OutputTime
+from safa.video.windows import Interval, Numbered, Window
 
 CHUNK = 32 << 20
 """Bytes that are sent to a worker at a time."""

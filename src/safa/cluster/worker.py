@@ -30,18 +30,18 @@ from safa.cluster.segment_source import (
 )
 from safa.engine.device import pick_device
 from safa.engine.images import Array
-from safa.engine.process_memory import total
+from safa.engine.memory import total
 from safa.errors import SafaError
 from safa.jobs.pipeline import run_pipeline
 from safa.options import ComputeOptions
 from safa.upscaler.memory_budget import TOTAL_SHARE, MemoryPlan, TileBudget
 from safa.upscaler.upscaler import Upscaler, engine_of
+from safa.video.encoder import OutputSpec
 from safa.video.files import atomic_write
-from safa.video.schedule.timeline import OutputTime
-from safa.video.schedule.windows import Numbered, Window
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.segment_record import segment_name
-from safa.video.write.segments import SegmentEncoder, encoder_errors
+from safa.video.journal import segment_name
+from safa.video.schedule import OutputTime
+from safa.video.segments import SegmentEncoder, encoder_errors
+from safa.video.windows import Numbered, Window
 
 PROBE = "probe.part"
 """File in the driver's work folder by which a worker recognises that folder."""

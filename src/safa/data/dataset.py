@@ -1,13 +1,10 @@
-"""Training samples: scenes cut, augmented and reduced to what the network sees and what it should answer.
-
-Sample ``i`` is a function of the seed and ``i`` alone, so a resumed training sees what an uninterrupted one sees.
-"""
+"""One training example: the network's inputs and its targets."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,21 +13,104 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
-from safa.data.augment import augment, crisp
 from safa.data.clips import Reel, Spans, draw_window, longest_span
 from safa.data.degrade import Degradation, degrade, sharpen
-from safa.data.films import draw_film
 from safa.data.graphics import draw_graphics
 from safa.data.material import Material, Split, load_folder
 from safa.data.pack import open_pack
-from safa.data.sample import Sample
-from safa.data.scene import Image, Scene, reduce_quarter
-from safa.data.stills import draw_motion
+from safa.data.scene import Image, Scene, augment, crisp, reduce_quarter
+from safa.data.synthetic import draw_film, draw_motion
 from safa.errors import SafaError
 from safa.network.config import SCALE
 from safa.network.dis_flow import flow_both_ways, motion_between
+
+
+@dataclass
+class Sample:
+    """One training example of N input frames; batched by ``collate`` along a first axis."""
+
+    frames: Tensor  # N,3,h,w in [0, 1]
+    truths: Tensor  # N,3,4h,4w: truth at the frames
+    between: Tensor  # 3,4h,4w: truth at the time t after frame `pair`
+    pair: Tensor  # scalar, 0 to N-2
+    t: Tensor  # scalar in (0, 1)
+    prior: Tensor | None
+    """``N-1,2,2,h,w``: classical flow from a frame to the next, and from the next back to it; None for networks that do
+    not start from it."""
+    motion: Tensor | None
+    """``3,2,h,w``: ``dis_flow.motion_between`` of the frames of ``pair``; None without ``prior``."""
+    taught: tuple[Tensor, Tensor] | None
+    """``N,3,4h,4w`` and ``3,4h,4w``: the teacher's pictures of the frames and at the time t; None when they were not
+    asked for."""
+    clean: Tensor | None
+    """``N,3,h,w``: the frames as they were before they were degraded, which teachers look at; None when they were not
+    asked for."""
+    flow: Tensor | None
+    """``3,4,h,w``, for two frames: exact flow from 0, t and 1 to frame 0 (x, y) and frame 1 (x, y) in low-resolution
+    pixels, NaN where it is not known; None when it was not asked for."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        """The same with ``change`` applied to every tensor."""
+        prior, motion, clean, flow = (
+            None if tensor is None else change(tensor) for tensor in (self.prior, self.motion, self.clean, self.flow)
+        )
+        frames, truths, between = change(self.frames), change(self.truths), change(self.between)
+        taught = None if self.taught is None else (change(self.taught[0]), change(self.taught[1]))
+        return Sample(frames, truths, between, change(self.pair), change(self.t), prior, motion, taught, clean, flow)
+
+    def to(self, device: torch.device) -> Sample:
+        """The same on ``device``."""
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Sample:
+        """The same in page-locked memory, from which copies to a GPU do not wait (called by the loader)."""
+        return self.mapped(Tensor.pin_memory)
+
+
+def collate(samples: list[Sample]) -> Sample:
+    """Stack samples along a new first axis."""
+
+    def stacked(tensors: list[Tensor | None]) -> Tensor | None:
+        given = [tensor for tensor in tensors if tensor is not None]
+        return torch.stack(given) if given else None
+
+    return Sample(
+        torch.stack([sample.frames for sample in samples]),
+        torch.stack([sample.truths for sample in samples]),
+        torch.stack([sample.between for sample in samples]),
+        torch.stack([sample.pair for sample in samples]),
+        torch.stack([sample.t for sample in samples]),
+        stacked([sample.prior for sample in samples]),
+        stacked([sample.motion for sample in samples]),
+        _stacked_taught(samples),
+        stacked([sample.clean for sample in samples]),
+        stacked([sample.flow for sample in samples]),
+    )
+
+
+def _stacked_taught(samples: list[Sample]) -> tuple[Tensor, Tensor] | None:
+    taught = [sample.taught for sample in samples if sample.taught is not None]
+    return (torch.stack([one[0] for one in taught]), torch.stack([one[1] for one in taught])) if taught else None
+
+
+class StepSampler(Sampler[list[int]]):
+    """Sample numbers of each step from ``first`` to ``steps`` (excluded), for device ``rank`` of ``world`` devices."""
+
+    def __init__(self, first: int, steps: int, batch: int, rank: int, world: int) -> None:
+        self.range, self.batch, self.rank, self.world = range(first, steps), batch, rank, world
+
+    def __len__(self) -> int:
+        return len(self.range)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.range:
+            start = (step * self.world + self.rank) * self.batch
+            yield list(range(start, start + self.batch))
+
+
+# Training samples: scenes cut, augmented and reduced to what the network sees and what it should answer.
 
 # Low-resolution pixels kept around a patch: so that the classical flow sees what moves in, and the reduction the
 # neighbours of the patch. Neighbouring frames of a window are nearer to each other than the two of a pair.

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from safa.data.codec import CodecName
-from safa.data.compression import pass_codec
+from safa.data.codec import CodecName, pass_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.errors import SafaError
 from safa.network.config import SCALE

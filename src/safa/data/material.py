@@ -16,9 +16,9 @@ from PIL import Image as PillowImage
 
 from safa.data.clips import Reel, load_clip
 from safa.data.sequences import FrameSequence, Pictures, Video, find_pictures
-from safa.data.stills import Still, load_still
+from safa.data.synthetic import Still, load_still
 from safa.errors import SafaError
-from safa.video.names import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from safa.video.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 # From this Exif orientation on, rows and columns are exchanged.
 TURNED = 5

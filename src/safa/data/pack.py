@@ -7,11 +7,13 @@ are decoded when they are drawn; photographs are held in memory.
 
 from __future__ import annotations
 
+import heapq
 import json
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,13 +22,17 @@ import av
 import cv2
 import numpy as np
 
-from safa.data.clips import Reel
+from safa.data.clips import LEAST_FRAMES, Candidate, Reel, find_candidates
 from safa.data.codec import decode_stream, encode_packets
-from safa.data.material import Material, Split, held_out_names
-from safa.data.scene import Image
-from safa.data.stills import Still
+from safa.data.graphics import draw_graphics
+from safa.data.material import Material, Split, find_material, held_out_names
+from safa.data.scene import Image, Scene
+from safa.data.sequences import FrameSequence, folders, read_names, reds, video_inr, vimeo90k
+from safa.data.synthetic import Film, Still, load_still
+from safa.engine.images import to_8_bits
 from safa.errors import SafaError
 from safa.video.files import publish
+from safa.video.pictures import load_picture
 
 FORMAT = "safa-pack/1"
 INDEX = "index.json"
@@ -198,3 +204,207 @@ def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
         file.seek(info.header_offset)
         name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     return info.header_offset + _LOCAL_HEADER.size + name + extra, info.file_size
+
+
+# Making a training pack from a folder with clips and photographs, or from a published data set.
+
+LAYOUTS: dict[str, Callable[[Path, list[str] | None], list[FrameSequence]]] = {
+    "adobe240": partial(video_inr, part="train"),
+    "gopro": partial(video_inr, part="train"),
+    "vimeo90k": partial(vimeo90k, part="train"),
+    "reds": partial(reds, part="train"),
+    "frames": folders,
+}
+"""Published data sets by name; "frames" is any folder of folders of frames."""
+
+MEBIBYTE = 2**20
+STILL_QUALITY = 90
+# What a clip's best windows may take of the memory, in bytes, while they wait to be encoded.
+MOST_WAITING = 2**29
+# x264's rate factor of the teacher's pictures, since a student learns from differences of a few grey levels, and of
+# windows made of photographs, which no codec has touched before.
+FINE_QUALITY = 8
+# Of the windows made of photographs.
+MOVING_SEED = 1
+# Bytes a pixel of a window takes, roughly, at the default quality.
+TYPICAL_BYTES = 0.05
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """Settings of a pack.
+
+    Attributes:
+        size: of the file in MiB, at most.
+        side: of a window in pixels, a multiple of 8; patches of training are cut from windows, so it must hold the
+            patch and a margin of 64 pixels on each side for networks that start from a classical flow.
+        frames: consecutive frames of a window; 9 is what the paper trains on. Windows of N frames in training need
+            2 N - 1, for the times between.
+        quality: x264's constant rate factor of the windows, lower is better.
+        stills: the part of the size that photographs may take, 0..1.
+        held_out: the part of the clips and of the photographs that is kept for validation, 0..1.
+        moving: number of windows made of photographs to train on, set in motion; they do not count for ``size``.
+        graphics: probability of subtitles, titles and logos before such a window.
+        motion_blur: probability of motion blur in such a window.
+    """
+
+    size: float = 56.0
+    side: int = 384
+    frames: int = 9
+    quality: int = 17
+    stills: float = 0.35
+    held_out: float = 0.1
+    moving: int = 0
+    graphics: float = 0.0
+    motion_blur: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.moving < 0 or not (0 <= self.graphics <= 1 and 0 <= self.motion_blur <= 1):
+            raise SafaError("The windows of photographs in motion are 0 or more, and what they show a share up to 1.")
+        if self.side < 32 or self.side % 8:
+            raise SafaError(f"The side of a window is {self.side}; it must be a multiple of 8 and at least 32.")
+        if self.frames < LEAST_FRAMES:
+            raise SafaError(f"A window has {self.frames} frames; it must have at least {LEAST_FRAMES}.")
+        if not (0 <= self.held_out < 1 and 0 <= self.stills <= 1 and self.size > 0 and 0 <= self.quality <= 51):
+            raise SafaError("The size, quality or shares of the pack are out of range; see 'safa pack --help'.")
+
+
+@dataclass(frozen=True)
+class PackProgress:
+    """Reported after every clip and photograph."""
+
+    done: int
+    total: int
+    name: str
+    mebibytes: float
+
+
+@dataclass(frozen=True)
+class PackSummary:
+    """Contents of a finished pack."""
+
+    windows: int
+    held_out_windows: int
+    stills: int
+    held_out_stills: int
+    mebibytes: float
+    moving: int = 0
+
+
+Teacher = Callable[[Sequence[Image]], list[Image]]
+"""Consecutive frames ``H,W,3`` in, its own pictures of them out, made of what a network would be shown of them."""
+
+
+def pack(
+    source: Path,
+    output: Path,
+    settings: PackSettings = PackSettings(),
+    layout: str | None = None,
+    names: Path | None = None,
+    teacher: Teacher | None = None,
+    on_progress: Callable[[PackProgress], None] | None = None,
+) -> PackSummary:
+    """Pack a folder.
+
+    Args:
+        source: folder with videos, folders of frames and photographs in any order; or a data set's root.
+        output: file to write.
+        layout: a name in ``LAYOUTS`` when ``source`` is a published data set.
+        names: list of the sequences to take, one a line, for a ``layout``.
+        teacher: its pictures of all windows are packed too; see ``distillation_loss`` of ``TrainConfig``.
+
+    Raises:
+        SafaError: no such layout or folder, nothing to pack, or a file that cannot be read or written.
+    """
+    sequences, stills = _find(source, layout, names)
+    if not sequences and not stills:
+        raise SafaError(f"The folder {source} holds neither video clips, folders of frames nor photographs.")
+    budget = settings.size * MEBIBYTE
+    # Of more clips than windows fit, an even selection: an equal share for each would be too small for any window.
+    affordable = max(1, int(budget / (TYPICAL_BYTES * settings.frames * settings.side**2)))
+    if len(sequences) > affordable:
+        sequences = [sequences[int((k + 0.5) * len(sequences) / affordable)] for k in range(affordable)]
+    total = len(sequences) + len(stills) + settings.moving
+    with PackWriter(output) as writer:
+
+        def report(done: int, name: str) -> None:
+            if on_progress is not None:
+                on_progress(PackProgress(done, total, name, writer.size / MEBIBYTE))
+
+        spent = 0
+        still_budget = budget * (settings.stills if sequences else 1)
+        kept_stills: dict[str, Path] = {}
+        for index, path in enumerate(stills):
+            data = encode_still(to_8_bits(load_picture(path)), STILL_QUALITY)
+            if writer.size + len(data) <= still_budget * (index + 1) / len(stills):
+                writer.add_still(data, path.name)
+                kept_stills[path.name] = path
+            report(index + 1, path.name)
+        spent = writer.size
+        for index, sequence in enumerate(sequences):
+            # The index and the archive's directory take about 500 bytes a window, which 1 % leaves room for.
+            allowance = (0.99 * budget - spent) / (len(sequences) - index)
+            for candidate, data in _encoded(sequence, settings, allowance):
+                spent += len(data)
+                taught = None if teacher is None else encode_window(teacher(candidate.frames), FINE_QUALITY)
+                facts = {
+                    "start": candidate.start,
+                    "place": [candidate.left, candidate.top],
+                    "sharpness": round(candidate.sharpness, 2),
+                    "change": round(candidate.change, 2),
+                }
+                writer.add_window(data, sequence.name, len(candidate.frames), taught, **facts)
+            report(len(stills) + index + 1, sequence.name)
+        moving = 0
+        if settings.moving:
+            apart = held_out_names(kept_stills, settings.held_out)
+            material = tuple(load_still(path) for name, path in kept_stills.items() if name not in apart)
+            if not material:
+                raise SafaError(f"There are no photographs in {source} to set in motion.")
+            for moving, frames in enumerate(_moving(material, settings), 1):
+                taught = None if teacher is None else encode_window(teacher(frames), FINE_QUALITY)
+                writer.add_moving(encode_window(frames, min(settings.quality, FINE_QUALITY)), taught, len(frames))
+                report(len(stills) + len(sequences) + moving, MOVING)
+        counts = writer.split(settings.held_out)
+        if not counts[0] and not counts[2]:
+            raise SafaError(f"Nothing in {source} is sharp and moves, or fits into {settings.size:g} MiB.")
+    return PackSummary(*counts, mebibytes=output.stat().st_size / MEBIBYTE, moving=moving)
+
+
+def _moving(stills: tuple[Still, ...], settings: PackSettings) -> Iterator[list[Image]]:
+    """Windows of ``settings.frames`` frames, half as far apart in time as the input frames of a film."""
+    for number in range(settings.moving):
+        rng = np.random.Generator(np.random.Philox(key=(MOVING_SEED, number)))
+        film = Film(stills, settings.side, (settings.frames + 1) // 2, rng, settings.motion_blur)
+        frames = [film.frame(k / 2) for k in range(settings.frames)]
+        if rng.random() < settings.graphics:
+            frames = draw_graphics(Scene(frames, frames[0], 0.5), rng).frames
+        yield frames
+
+
+def _find(source: Path, layout: str | None, names: Path | None) -> tuple[list[FrameSequence], list[Path]]:
+    if layout is None:
+        if names is not None:
+            raise SafaError("A list of names needs the layout of the data set, such as --layout adobe240.")
+        return find_material(source)
+    if layout not in LAYOUTS:
+        raise SafaError(f"There is no layout '{layout}'; it must be one of {', '.join(LAYOUTS)}.")
+    if not source.is_dir():
+        raise SafaError(f"There is no folder {source} with training data.")
+    return LAYOUTS[layout](source, read_names(names) if names is not None else None), []
+
+
+def _encoded(sequence: FrameSequence, settings: PackSettings, allowance: float) -> Iterator[tuple[Candidate, bytes]]:
+    """A clip's best windows, the best first, until ``allowance`` bytes are used."""
+    best: list[tuple[float, int, Candidate]] = []
+    most = max(1, MOST_WAITING // (settings.frames * settings.side**2 * 3))
+    for number, candidate in enumerate(find_candidates(sequence, settings.frames, settings.side)):
+        heapq.heappush(best, (candidate.score, -number, candidate))
+        if len(best) > most:
+            heapq.heappop(best)
+    for _, _, candidate in sorted(best, reverse=True):
+        data = encode_window(candidate.frames, settings.quality)
+        if len(data) > allowance:
+            return
+        allowance -= len(data)
+        yield candidate, data

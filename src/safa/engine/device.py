@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from safa.engine.process_memory import CGROUP
+from safa.engine import memory
+from safa.engine.memory import CGROUP
 from safa.errors import SafaError, needs_pytorch
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -151,3 +152,15 @@ def _best() -> str:
     import torch
 
     return next((kind for kind in GPU_KINDS if getattr(torch, kind).is_available()), CPU)
+
+
+def peak_bytes(call: Callable[[], None], device: str) -> int | None:
+    """Peak memory of ``call`` on ``device``; None where the system does not tell (CPUs outside Linux)."""
+    if device != "cpu":
+        return peak_allocated(device, call)
+    if not memory.reset_peak():
+        call()
+        return None
+    before = memory.resident()
+    call()
+    return max(0, memory.peak() - before)

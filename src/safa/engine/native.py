@@ -23,7 +23,7 @@ from safa.engine import library
 from safa.engine.base import Part, Rendering, ScaleChoice
 from safa.engine.device import processor_threads
 from safa.engine.images import Array, store
-from safa.engine.memory_estimate import native_bytes
+from safa.engine.memory import native_bytes
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.dis_flow import Flow

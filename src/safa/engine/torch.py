@@ -13,11 +13,11 @@ from torch import Tensor
 from safa.engine.base import Part, Rendering, ScaleChoice
 from safa.engine.device import device_name, release_cache
 from safa.engine.images import STRIP, Array, max_value
-from safa.engine.memory_estimate import torch_bytes
+from safa.engine.memory import torch_bytes
 from safa.network.config import Region, Scale
 from safa.network.dis_flow import Flow
 from safa.network.safa import Safa
-from safa.network.states import FrameState, PairState
+from safa.network.synthesis import FrameState, PairState
 
 
 class TorchEngine:

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from safa.data.layouts import Names, folders, footage, read_names, require, video_inr, vimeo90k
-from safa.data.sequences import FrameSequence, Pictures
+from safa.data.sequences import (
+    FrameSequence,
+    Names,
+    Pictures,
+    folders,
+    footage,
+    read_names,
+    require,
+    video_inr,
+    vimeo90k,
+)
 from safa.errors import SafaError
 from safa.evaluation.protocols import Compression
 

@@ -11,16 +11,17 @@ sequences. The same network differs by up to 0.7 dB between the two.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args, overload
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from safa.data.codec import ENCODERS, CodecName
-from safa.data.compression import level_of, through_codec
+from safa.data.codec import ENCODERS, CodecName, level_of, through_codec
 from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import FrameSequence
 from safa.errors import SafaError
@@ -196,3 +197,47 @@ def combine(values: dict[str, list[float]], variant: Variant) -> float | None:
 def to_tensor(image: Image) -> Tensor:
     """``H,W,3`` uint8 -> ``1,3,H,W`` float32 in [0, 1]."""
     return torch.tensor(image).permute(2, 0, 1).unsqueeze(0).float() / 255
+
+
+# Results that others have published, from the data file beside this one; nothing in them is measured here.
+
+FILE = Path(__file__).with_name("published.toml")
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One published number."""
+
+    method: str
+    part: FrameGroup
+    psnr_y: float
+    """dB."""
+    ssim_y: float | None
+    parameters: int
+    variant: Variant
+    source: str
+    """Authors, method and place."""
+    remark: str
+    """What makes it not quite comparable; empty if nothing does."""
+
+
+def published_rows(dataset: str, factor: int) -> list[PublishedRow]:
+    """The rows for a data set by its name at a time factor, by part and then in the file's order."""
+    methods: list[dict[str, Any]] = tomllib.loads(FILE.read_text())["method"]
+    rows = [
+        PublishedRow(
+            method["name"],
+            part,
+            values[0],
+            values[1] if len(values) > 1 else None,
+            method["parameters"],
+            result["variant"],
+            method["source"],
+            method.get("remark", ""),
+        )
+        for method in methods
+        for result in method["result"]
+        if (result["dataset"], result["factor"]) == (dataset, factor)
+        for part, values in result["parts"].items()
+    ]
+    return sorted(rows, key=lambda row: row.part, reverse=True)

@@ -10,9 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from safa.engine.process_memory import MIB
-from safa.evaluation.protocols import PARTS, FrameGroup
-from safa.evaluation.published import published_rows
+from safa.engine.memory import MIB
+from safa.evaluation.protocols import PARTS, FrameGroup, published_rows
 from safa.evaluation.run import Results
 
 Cells = tuple[list[str], list[list[str]]]

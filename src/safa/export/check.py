@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safa.export.parts import NetworkPart
-from safa.export.run import Run, Steps
+from safa.export.standalone_runtime import Run, Steps
+from safa.export.subgraphs import NetworkPart
 from safa.network.safa import Safa
-from safa.network.states import FrameState, PairState
+from safa.network.synthesis import FrameState, PairState
 
 LIMIT = 1e-3
 SIZES = ((24, 40), (72, 40), (56, 72))

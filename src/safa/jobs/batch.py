@@ -14,11 +14,11 @@ from safa.jobs.report import RECORDS, Report, has_kept_work, has_records, join_s
 from safa.jobs.upscale import JobEvents, run_job
 from safa.jobs.weights_selection import Networks
 from safa.options import RunOptions, UpscaleSettings
-from safa.video.names import is_numbered
-from safa.video.read.folder import pictures_of
-from safa.video.read.recognise import reason_against
-from safa.video.write.codecs import CONTAINERS, choose_codec
-from safa.video.write.journal import WORK_SUFFIX, discard_checked, is_published
+from safa.video.codecs import CONTAINERS, choose_codec
+from safa.video.containers import reason_against
+from safa.video.files import is_numbered
+from safa.video.folder_source import pictures_of
+from safa.video.journal import WORK_SUFFIX, discard_checked, is_published
 
 MOST_NAMES = 8
 """Most files that a sentence about skipped files names."""

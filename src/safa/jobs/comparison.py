@@ -12,15 +12,13 @@ import numpy as np
 
 from safa.engine.images import Array
 from safa.errors import OutputError
-from safa.video.colour import FromRgb
-from safa.video.files import atomic_write
-from safa.video.hdr import Mastering
-from safa.video.names import for_ffmpeg
-from safa.video.read.info import VideoInfo
-from safa.video.read.pictures import save_picture
-from safa.video.schedule.timeline import OutputTime
-from safa.video.write.encoder import OutputSpec, add_encoder
-from safa.video.write.segments import ticks_of
+from safa.video.colour import FromRgb, Mastering
+from safa.video.encoder import OutputSpec, add_encoder
+from safa.video.files import atomic_write, for_ffmpeg
+from safa.video.info import VideoInfo
+from safa.video.pictures import save_picture
+from safa.video.schedule import OutputTime
+from safa.video.segments import ticks_of
 
 GAP, LINE_HEIGHT = 8, 20
 """Pixels between the panels, and of a line of text."""

@@ -26,19 +26,18 @@ from safa.jobs.plan import PIPE, Job, check_request, prepare_job
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.state_cache import EncodedFrame
 from safa.upscaler.upscaler import Upscaler
-from safa.video.read import source as packets
-from safa.video.read.folder import open_reader
-from safa.video.read.info import VideoInfo
+from safa.video import containers as packets
+from safa.video.animation import convert
+from safa.video.codecs import codec_entry
+from safa.video.cuts import with_changes
+from safa.video.encoder import OutputSpec
+from safa.video.folder_source import open_reader
+from safa.video.info import VideoInfo
+from safa.video.journal import kept_frames, work_folder
 from safa.video.sampling import group_sizes, places_of, seek
-from safa.video.schedule.cuts import with_changes
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import OutputTime
-from safa.video.schedule.windows import PAIR, Span, Window
-from safa.video.write.animation import convert
-from safa.video.write.codecs import codec_entry
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.journal import kept_frames, work_folder
-from safa.video.write.segments import SegmentEncoder, ticks_of
+from safa.video.schedule import OutputTime, plan_windows
+from safa.video.segments import SegmentEncoder, ticks_of
+from safa.video.windows import PAIR, Span, Window
 
 READ_FRAMES = 24
 """Source frames that are read to measure the cost of reading."""

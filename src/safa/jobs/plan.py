@@ -13,16 +13,16 @@ from safa.network.config import SCALE
 from safa.options import UpscaleSettings
 from safa.upscaler.memory_budget import MemoryPlan, plan_memory
 from safa.upscaler.resize import OutputSize, Shape, output_size, parse_scale
-from safa.video.read.folder import FolderReader, content_digest
-from safa.video.read.info import VideoInfo
-from safa.video.read.reader import VideoReader
-from safa.video.remux.stream_plan import StreamPlan, plan_streams
-from safa.video.schedule.constant_rate import one_rate
-from safa.video.schedule.timeline import output_time_base
-from safa.video.write.animation import FASTEST_GIF
-from safa.video.write.codecs import Choice, check_quality, choose_codec, codec_entry, container_of
-from safa.video.write.encoder import OutputSpec, check_encoder, check_output
-from safa.video.write.journal import is_published
+from safa.video.animation import FASTEST_GIF
+from safa.video.codecs import Choice, check_quality, choose_codec, codec_entry, container_of
+from safa.video.constant_rate import one_rate
+from safa.video.encoder import OutputSpec, check_encoder, check_output
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import FolderReader, content_digest
+from safa.video.info import VideoInfo
+from safa.video.journal import is_published
+from safa.video.schedule import output_time_base
+from safa.video.streams import StreamPlan, plan_streams
 
 PIPE = Path("-")
 """Name of standard input as a source, and of standard output as an output."""

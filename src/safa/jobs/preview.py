@@ -30,13 +30,12 @@ from safa.jobs.plan import PIPE, Job, prepare_job
 from safa.jobs.weights_selection import compared_weights, load_upscaler
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler
+from safa.video.excerpt import liveliest_part, part_at
 from safa.video.files import check_target
-from safa.video.liveliest import liveliest_part, part_at
-from safa.video.read.folder import open_reader
-from safa.video.read.info import Frame, VideoInfo
-from safa.video.read.pictures import bicubic
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import OutputTime
+from safa.video.folder_source import open_reader
+from safa.video.info import Frame, VideoInfo
+from safa.video.pictures import bicubic
+from safa.video.schedule import OutputTime, plan_windows
 
 SECONDS = Fraction(5, 2)
 """Most seconds of the source that are shown."""

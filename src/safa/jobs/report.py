@@ -20,15 +20,14 @@ from safa.errors import OutputError
 from safa.jobs.plan import PIPE, Job, prepare_job
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, engine_of
-from safa.video.files import appearance, write_json
-from safa.video.names import is_numbered
-from safa.video.read.folder import open_reader
-from safa.video.remux.mux import mux
+from safa.video.encoder import check_output
+from safa.video.files import appearance, is_numbered, write_json
+from safa.video.folder_source import open_reader
+from safa.video.journal import JOURNAL, Journal, work_folder
+from safa.video.mux import mux
+from safa.video.partial_output import Beginning, beginning_of
+from safa.video.segments import open_journal
 from safa.video.verify import Verification, verify
-from safa.video.write.beginning import Beginning, beginning_of
-from safa.video.write.encoder import check_output
-from safa.video.write.journal import JOURNAL, Journal, work_folder
-from safa.video.write.segments import open_journal
 
 RECORDS = ".safa-finished"
 VERSION = 1

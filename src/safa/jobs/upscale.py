@@ -23,16 +23,15 @@ from safa.options import ComputeOptions, RunOptions, SettingsKeywords, UpscaleSe
 from safa.upscaler.memory_budget import TileBudget
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler, engine_of
+from safa.video.file_source import VideoReader
+from safa.video.folder_source import FolderReader, open_reader
+from safa.video.info import Frame
+from safa.video.journal import Journal, is_of_pipe, work_folder
 from safa.video.pipes import standard_output
-from safa.video.read.folder import FolderReader, open_reader
-from safa.video.read.info import Frame
-from safa.video.read.reader import VideoReader
-from safa.video.schedule.schedule import plan_windows
-from safa.video.schedule.timeline import OutputTime
+from safa.video.schedule import OutputTime, plan_windows
+from safa.video.segments import SegmentWriter
 from safa.video.verify import Verification
-from safa.video.write.journal import Journal, is_of_pipe, work_folder
-from safa.video.write.segments import SegmentWriter
-from safa.video.write.y4m import Y4mWriter
+from safa.video.y4m import Y4mWriter
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from safa.errors import SafaError
 from safa.jobs.plan import PIPE
 from safa.options import DETAIL, ComputeOptions, WeightsSpec
 from safa.upscaler.upscaler import Upscaler, load
-from safa.video.look import Look, look_at
+from safa.video.probe import Look, look_at
 
 VISIBLE_QUANTISER = {"h264": 25.0, "mpeg2video": 4.0, "mpeg1video": 4.0, "mpeg4": 4.0, "vp9": 70.0}
 """Mean quantiser of a codec's frames from which on compression is visible."""

@@ -23,14 +23,20 @@ from torch import Tensor, nn
 from safa.errors import SafaError
 from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.features import FeatureExtractor
-from safa.network.flow import FLOW_CHANNELS, ScaleAdaptiveBlock, block_channels
+from safa.network.flow_block import (
+    FLOW_CHANNELS,
+    ScaleAdaptiveBlock,
+    ScaleSelector,
+    block_channels,
+    branch_weights,
+    chosen_scale,
+    sample_straight_through,
+)
 from safa.network.layers import ConvPReLU
 from safa.network.operations import beyond, bicubic_upsample, resize_bilinear, resize_flow, warp, warp_bicubic
 from safa.network.prior import classical_flow_pair, flow_from_time
 from safa.network.propagation import LARGEST_SEEN, Propagation
-from safa.network.selector import ScaleSelector, branch_weights, chosen_scale, sample_straight_through
-from safa.network.states import FrameState, PairState, Synthesis
-from safa.network.synthesis import Decoder, LightDecoder
+from safa.network.synthesis import Decoder, FrameState, LightDecoder, PairState, Synthesis
 
 # What a frame counts less in the blend mask's logit where flow leads out of it, by a pixel or more.
 OUTSIDE = 6.0

@@ -1,7 +1,7 @@
 """Training: recipes, the objective and the resumable loop."""
 
 from safa.training.config import TrainConfig
-from safa.training.loop import TrainProgress, train
 from safa.training.objective import Objective
+from safa.training.trainer import TrainProgress, train
 
 __all__ = ["Objective", "TrainConfig", "TrainProgress", "train"]

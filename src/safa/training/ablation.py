@@ -26,10 +26,9 @@ from safa.checkpoint import load_checkpoint
 from safa.data.dataset import open_material
 from safa.data.material import Material
 from safa.errors import SafaError
-from safa.training.config import TrainConfig
-from safa.training.loop import TrainProgress, train
-from safa.training.recipes import merge, parse_overrides, read_recipe
-from safa.training.validation import Validator
+from safa.training.config import TrainConfig, merge, parse_overrides, read_recipe
+from safa.training.monitor import Validator
+from safa.training.trainer import TrainProgress, train
 from safa.video.files import appearance
 
 # Size that operations are stated for, in output pixels.

@@ -1,11 +1,12 @@
-"""Settings of a training run, and the recipes (TOML) they are kept in."""
+"""Allowed values of each setting of a training run on its own."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,8 +16,131 @@ from safa.data.dataset import SampleSettings
 from safa.data.degrade import Degradation
 from safa.errors import SafaError
 from safa.network.config import SafaConfig
-from safa.training.ranges import check_ranges
-from safa.training.recipes import given, merge, parse_overrides, read_recipe
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return (_whole(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
+    "a whole number of at least 1": (
+        lambda value: _whole(value) and value >= 1,
+        ("steps", "batch", "patch", "log_every", "save_every", "picture_every", "validate_every"),
+    ),
+    "a whole number of at least 1, or not there": (
+        lambda value: value is None or (_whole(value) and value >= 1),
+        ("epochs",),
+    ),
+    "a whole number of at least 0": (
+        lambda value: _whole(value) and value >= 0,
+        ("warmup", "workers", "seed", "validation_samples"),
+    ),
+    "a number above 0, or not there": (lambda value: value is None or (_number(value) and value > 0), ("hours",)),
+    "a number above 0": (lambda value: _number(value) and value > 0, ("clip",)),
+    "a number of at least 0": (
+        lambda value: _number(value) and value >= 0,
+        (
+            "learning_rate",
+            "final_learning_rate",
+            "weight_decay",
+            "crispness",
+            "fused_loss",
+            "between_loss",
+            "frequency_loss",
+            "perceptual_loss",
+            "perceptual_share",
+            "adversarial_share",
+            "feature_adversarial_share",
+            "lattice_loss",
+            "false_detail_loss",
+            "flow_loss",
+            "truth_loss",
+            "distillation_loss",
+            "scale_cost",
+            "scale_balance",
+        ),
+    ),
+    "a number from 0 to 1": (
+        lambda value: _number(value) and 0 <= value <= 1,
+        ("still_share", "motion_blur", "graphics", "pattern_share"),
+    ),
+    "a number of at least 0 and less than 1": (
+        lambda value: _number(value) and 0 <= value < 1,
+        ("held_out", "average"),
+    ),
+    "true or false": (lambda value: isinstance(value, bool), ("transpose", "compile", "plain_blocks", "checkpointing")),
+    "a name or path, or not there": (
+        lambda value: value is None or isinstance(value, str),
+        ("perceptual_weights", "teacher", "extractor_weights"),
+    ),
+    f"one of {', '.join(PRECISIONS)}": (lambda value: value in PRECISIONS, ("precision",)),
+}
+
+
+def check_ranges(config: Any) -> None:
+    """Raise ``SafaError`` for the first setting of a ``TrainConfig`` that no run can have."""
+    for phrase, (is_possible, names) in _RANGES.items():
+        for name in names:
+            if not is_possible(getattr(config, name)):
+                raise SafaError(f"{name} is {getattr(config, name)!r}; it must be {phrase}.")
+
+
+# Recipes: TOML files of settings that may extend one another, and single settings from the command line.
+
+
+def read_recipe(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's values, on top of those of the recipe it ``extends`` (a name in the same folder).
+
+    Raises:
+        SafaError: a file that cannot be read, is not valid TOML, or extends itself.
+    """
+    if path.resolve() in below:
+        raise SafaError(f"The recipe {path} extends itself.")
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SafaError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SafaError(f"The recipe {path} is not valid TOML: {error}.") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    return merge(read_recipe(path.parent / f"{parent}.toml", (*below, path.resolve())), values)
+
+
+def parse_overrides(lines: Sequence[str]) -> dict[str, Any]:
+    """Values from lines such as ``network.channels = 32``."""
+    values: dict[str, Any] = {}
+    for line in lines:
+        try:
+            values = merge(values, tomllib.loads(line))
+        except tomllib.TOMLDecodeError as error:
+            raise SafaError(f"The setting '{line}' is not valid TOML; write it as network.channels=32.") from error
+    return values
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, table by table."""
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        merged[name] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` without those that are "default", table by table."""
+    kept = {name: value for name, value in values.items() if value != "default"}
+    return {name: given(value) if isinstance(value, dict) else value for name, value in kept.items()}
+
+
+# Settings of a training run, and the recipes (TOML) they are kept in.
 
 Times = Literal["one", "three"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]

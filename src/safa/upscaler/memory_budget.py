@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from safa.engine import process_memory as memory
+from safa.engine import memory as memory
 from safa.engine.device import free_bytes
 from safa.engine.images import Array
-from safa.engine.process_memory import MIB, readable
+from safa.engine.memory import MIB, readable
 from safa.errors import JournalMismatch, OutOfMemory
 from safa.network.config import SCALE
-from safa.video.write.codecs import codec_entry
-from safa.video.write.encoder import OutputSpec
-from safa.video.write.encoder_memory import MOST_ECONOMY, encoder_memory
+from safa.video.codecs import codec_entry
+from safa.video.encoder import MOST_ECONOMY, OutputSpec, encoder_memory
 
 # Without a ceiling: share of the free memory that the network gets, and of all memory that a whole job gets.
 FREE_SHARE, TOTAL_SHARE = 0.6, 0.8

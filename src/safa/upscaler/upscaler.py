@@ -39,7 +39,7 @@ from safa.upscaler.tiling import (
     render_tiles,
     smallest_cost,
 )
-from safa.video.schedule.windows import PAIR, Numbered, Span, Window, WindowGrid
+from safa.video.windows import PAIR, Numbered, Span, Window, WindowGrid
 
 Moment = TypeVar("Moment")
 Item = TypeVar("Item")

@@ -1,17 +1,169 @@
-"""Colour tags, and the two conversions between a stream's pixels and the RGB arrays the network works on.
+"""What decoded frames carry beside their pixels: read in full, and named where the output cannot hold it."""
 
-RGB arrays are H,W,3 (H,W,4 with alpha), uint8 or uint16, always full range (0..255 or 0..65535), in the
-stream's own primaries and transfer: nothing is tone-mapped, the tags travel beside the pixels and come out as
-they went in.
-"""
+from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+# What is lost when a new frame is made, by FFmpeg's name for it. Not listed is what is carried over (display
+# matrix, mastering display, light levels) and what has no meaning for the output: encoders' notes, statistics, hints to
+# decoders, film grain that is in the decoded pixels already.
+LOST = {
+    "DYNAMIC_HDR_PLUS": "HDR10+ dynamic metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid dynamic metadata",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "AMBIENT_VIEWING_ENVIRONMENT": "the ambient viewing environment",
+    "A53_CC": "closed captions inside the pictures",
+    "S12M_TIMECODE": "timecode",
+    "GOP_TIMECODE": "timecode",
+    "STEREO3D": "the layout of a stereoscopic picture",
+    "SPHERICAL": "the projection of a spherical picture",
+    "VIEW_ID": "the number of the view",
+    "3D_REFERENCE_DISPLAYS": "the displays that a stereoscopic picture is made for",
+    "LCEVC": "the LCEVC enhancement layer",
+    "ICC_PROFILE": "the ICC colour profile",
+    "PANSCAN": "pan and scan positions",
+    "AFD": "the active format description",
+    "DETECTION_BBOXES": "marked objects",
+    "EXIF": "Exif data",
+}
+# FFmpeg's kinds that PyAV has no name for.
+NEWER = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
+# Bits of a GOP timecode that are no time: the marker and the way of counting.
+NO_TIME = 1 << 12 | 1 << 24
+# Exif's own and GPS: how and where a photograph was taken. The orientation, which is carried, is in neither.
+EXIF_DIRECTORIES = {0x8769, 0x8825}
+
+
+def _newer(cls: type[Type], value: object) -> Type:
+    member: Any = object.__new__(cls)
+    member._name_ = NEWER.get(value, f"KIND_{value}") if isinstance(value, int) else str(value)
+    member._value_ = value
+    return member  # type: ignore[no-any-return]
+
+
+# Without it one kind that PyAV does not know, such as the Exif data of a photograph, makes all of a frame's side data
+# unreadable: a ValueError.
+Type._missing_ = classmethod(_newer)  # type: ignore[assignment, method-assign]
+
+
+def side_data(frame: av.VideoFrame) -> list[tuple[str, bytes]]:
+    """(FFmpeg's name of the kind, content) of everything that a frame carries."""
+    entries: Any = frame.side_data  # iterating yields the entries themselves, not keys
+    return [(entry.type.name, bytes(entry)) for entry in entries]
+
+
+def lost_kinds(frame: av.VideoFrame) -> tuple[str, ...]:
+    """What of a frame's side data no output can hold, in words."""
+    entries = side_data(frame)
+    words = [LOST[name] for name, data in entries if name in LOST and not _is_empty(name, data)]
+    return tuple(dict.fromkeys(words))
+
+
+def begins_timecode(frame: av.VideoFrame) -> bool:
+    """Return whether groups of pictures count time from 0, as in all MPEG-2 that nobody gave a timecode."""
+    return any(name == "GOP_TIMECODE" and _is_empty(name, data) for name, data in side_data(frame))
+
+
+def _is_empty(name: str, data: bytes) -> bool:
+    """Every MPEG-2 stream has a timecode and a window to pan and scan with, and most set neither; every TIFF file has
+    tags, mostly about its pixels.
+    """
+    if name == "PANSCAN":
+        return not any(data[12:24])  # the three positions behind number, width and height
+    if name == "GOP_TIMECODE":
+        return not int.from_bytes(data[:4], "little") & ~NO_TIME
+    return name == "EXIF" and not EXIF_DIRECTORIES & _tags(data)
+
+
+def _tags(exif: bytes) -> set[int]:
+    """The tags in the first directory of Exif data."""
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+    at = int.from_bytes(exif[4:8], order)
+    count = int.from_bytes(exif[at : at + 2], order)
+    return {int.from_bytes(exif[place : place + 2], order) for place in range(at + 2, at + 2 + 12 * count, 12)}
+
+
+# HDR10 mastering metadata: read from decoded frames, written as the encoders want it.
+
+
+@dataclass(frozen=True)
+class Mastering:
+    """The display a film was graded on (SMPTE ST 2086) and its light levels (CTA 861.3).
+
+    `primaries` are the CIE x, y of red, green, blue and white; `luminance` is (min, max) in cd/m2;
+    `light` is (MaxCLL, MaxFALL) in cd/m2. What the source does not say is None.
+    """
+
+    primaries: tuple[tuple[Fraction, Fraction], ...] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    light: tuple[int, int] | None = None
+
+    @property
+    def has_display(self) -> bool:
+        """Whether the mastering display is described in full."""
+        return self.primaries is not None and self.luminance is not None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only half is said of the display or the light (0 is unknown), which most containers do not take."""
+        half_lit = self.light is not None and any(self.light) and not all(self.light)
+        return (self.primaries is None) != (self.luminance is None) or half_lit
+
+    @staticmethod
+    def of(frame: av.VideoFrame) -> Mastering:
+        """What a frame carries, from FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata."""
+        primaries = luminance = light = None
+        for name, data in side_data(frame):
+            if name == "MASTERING_DISPLAY_METADATA" and len(data) >= 88:
+                words = memoryview(data[:88]).cast("i")
+                values = [Fraction(words[i], words[i + 1] or 1) for i in range(0, 20, 2)]
+                if words[20]:
+                    primaries = tuple(zip(values[0:8:2], values[1:8:2], strict=True))
+                if words[21]:
+                    luminance = (values[8], values[9])
+            elif name == "CONTENT_LIGHT_LEVEL" and len(data) >= 8:
+                words = memoryview(data[:8]).cast("I")
+                light = (words[0], words[1])
+        return Mastering(primaries, luminance, light)
+
+    def x264(self) -> list[str]:
+        """Parameters for x264: the numbers of `x265` under other names."""
+        names = {"master-display": "mastering-display", "max-cll": "cll"}
+        parts = [parameter.partition("=") for parameter in self.x265()]
+        return [f"{names[name]}={value}" for name, _, value in parts]
+
+    def x265(self) -> list[str]:
+        """Parameters for x265: chromaticities in 0.00002, luminances in 0.0001 cd/m2."""
+        parameters = []
+        if self.primaries is not None and self.luminance is not None:
+            red, green, blue, white = (f"({round(x * 50_000)},{round(y * 50_000)})" for x, y in self.primaries)
+            low, high = (round(value * 10_000) for value in self.luminance)
+            parameters.append(f"master-display=G{green}B{blue}R{red}WP{white}L({high},{low})")
+        if self.light is not None:
+            parameters.append(f"max-cll={self.light[0]},{self.light[1]}")
+        return parameters
+
+    def svt_av1(self) -> list[str]:
+        """Parameters for SVT-AV1: plain decimals."""
+        parameters = []
+        if self.primaries is not None and self.luminance is not None:
+            red, green, blue, white = (f"({float(x):.5f},{float(y):.5f})" for x, y in self.primaries)
+            low, high = (f"{float(value):.4f}" for value in self.luminance)
+            parameters.append(f"mastering-display=G{green}B{blue}R{red}WP{white}L({high},{low})")
+        if self.light is not None:
+            parameters.append(f"content-light={self.light[0]},{self.light[1]}")
+        return parameters
+
+
+# Colour tags, and the two conversions between a stream's pixels and the RGB arrays the network works on.
 
 # Code points of ITU-T H.273, which FFmpeg uses as they are.
 UNSPECIFIED = 2
@@ -46,7 +198,7 @@ class Colour:
     matrix: int = UNSPECIFIED
     range: int = 0
 
-    def resolved(self, height: int, rgb: bool = False) -> "Colour":
+    def resolved(self, height: int, rgb: bool = False) -> Colour:
         """The same tags with every gap filled the way players fill it: BT.601 below 720 lines, BT.709 from
         there.
 
@@ -82,7 +234,7 @@ class Colour:
         )
 
     @staticmethod
-    def of(source: Any, pixel_format: str) -> "Colour":
+    def of(source: Any, pixel_format: str) -> Colour:
         """Return the tags of an av video frame. The yuvj formats are full range whatever is tagged."""
         colour_range = FULL if pixel_format.startswith("yuvj") else int(source.color_range)
         return Colour(int(source.color_primaries), int(source.color_trc), int(source.colorspace), colour_range)

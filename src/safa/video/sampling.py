@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from safa.video.read import source
+from safa.video import containers
 
 PLACES = 8
 """Places of a video that frames are taken from; equally many at each, one after the other."""
@@ -24,8 +24,8 @@ GROUP = 300
 
 def places_of(container: InputContainer, stream: av.VideoStream, count: int = PLACES) -> list[Fraction]:
     """Times in the file, seconds, in the middle of ``count`` equal parts."""
-    start = (stream.start_time or 0) * source.time_base(stream)
-    duration = source.stated_duration(container, stream) or Fraction(0)
+    start = (stream.start_time or 0) * containers.time_base(stream)
+    duration = containers.stated_duration(container, stream) or Fraction(0)
     return [start + duration * (2 * number + 1) / (2 * count) for number in range(count)]
 
 
@@ -35,7 +35,7 @@ def runs_at(
     """Up to ``length`` frames in a row from each place on, or from as near to it as is reached from the keyframe
     before. No frame is given twice.
     """
-    tick = source.time_base(stream)
+    tick = containers.time_base(stream)
     most = SKIPPED_PIXELS // max(1, stream.width * stream.height)
     reached: Fraction | None = None
     for place in places:
@@ -79,7 +79,7 @@ def group_sizes(container: InputContainer, stream: av.VideoStream, places: list[
 def seek(container: InputContainer, stream: av.VideoStream, time: Fraction) -> bool:
     """Go to the keyframe at or before a time in the file; False where that is impossible."""
     try:
-        container.seek(int(time / source.time_base(stream)), stream=stream)
+        container.seek(int(time / containers.time_base(stream)), stream=stream)
     except (av.error.FFmpegError, OSError, OverflowError):
         return False
     return True
@@ -99,7 +99,7 @@ def decoded(
 
 def claimed_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
     """How many frames the headers say or suggest that there are."""
-    if stated := source.stated_frames(container, stream, path):
+    if stated := containers.stated_frames(container, stream, path):
         return stated
-    duration = source.stated_duration(container, stream)
-    return round(duration * source.nominal_rate(stream)) if duration else None
+    duration = containers.stated_duration(container, stream)
+    return round(duration * containers.nominal_rate(stream)) if duration else None

@@ -9,11 +9,11 @@ import av
 from av.container import InputContainer
 
 from safa.errors import SafaError
-from safa.video.names import is_numbered
-from safa.video.read.decoding import Damage, decode_frames
-from safa.video.read.source import find_video, open_container, time_base
-from safa.video.remux.streams import CopiedStream, payload
-from safa.video.write.animation import measure_pictures, measure_webp
+from safa.video.animation import measure_pictures, measure_webp
+from safa.video.containers import find_video, open_container, time_base
+from safa.video.decoding import Damage, decode_frames
+from safa.video.files import is_numbered
+from safa.video.streams import CopiedStream, payload
 
 MILLISECOND = Fraction(1, 1000)
 

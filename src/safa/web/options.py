@@ -1,4 +1,4 @@
-"""Options of a job on the page, and what they mean to the library."""
+"""Sizes and lengths of time as text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,32 @@ from safa.jobs.plan import side_multiples
 from safa.network.config import SCALE
 from safa.options import AUTO, UpscaleSettings
 from safa.upscaler.resize import Shape, output_size
-from safa.video.write.animation import FASTEST_GIF
-from safa.video.write.codecs import CODECS
+from safa.video.animation import FASTEST_GIF
+from safa.video.codecs import CODECS
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes as text: 312 KB, 4.1 MB."""
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.0f} GB" if count >= 100 else f"{count:.3g} GB"
+
+
+def time_text(seconds: float) -> str:
+    """Return a length of time as text, rounded as an estimate."""
+    if seconds < 55:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 48:
+        return f"{round(hours / 24)} days"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+# Options of a job on the page, and what they mean to the library.
 
 
 @dataclass(frozen=True)

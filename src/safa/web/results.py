@@ -26,11 +26,11 @@ from safa.jobs.upscale import upscale
 from safa.jobs.weights_selection import compared_weights
 from safa.options import AUTO
 from safa.upscaler.upscaler import Upscaler, engine_of
+from safa.video.file_source import VideoReader
 from safa.video.files import atomic_write
-from safa.video.read.folder import open_reader
-from safa.video.read.pictures import bicubic, load_picture, save_picture, two_moments
-from safa.video.read.reader import VideoReader
-from safa.video.write.journal import kept_segments
+from safa.video.folder_source import open_reader
+from safa.video.journal import kept_segments
+from safa.video.pictures import bicubic, load_picture, save_picture, two_moments
 from safa.web.jobs import WebJob
 from safa.web.options import FORMATS
 

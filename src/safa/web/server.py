@@ -21,10 +21,9 @@ from safa.checkpoint import SHARPENED
 from safa.errors import SafaError
 from safa.options import AUTO
 from safa.web.api import Api, add_error_handlers
-from safa.web.formatting import size_text, time_text
 from safa.web.guard import LOCAL, Guard
 from safa.web.jobs import JobStore
-from safa.web.options import Options, offered_options
+from safa.web.options import Options, offered_options, size_text, time_text
 from safa.web.uploads import MOST_FILES, Limits
 from safa.web.worker import Workers
 

@@ -18,13 +18,13 @@ import av
 from PIL import Image
 
 from safa.errors import MediaError, SafaError
-from safa.video.names import for_ffmpeg
-from safa.video.read.pictures import orientation_of
-from safa.video.read.reader import VideoReader
-from safa.video.read.source import find_video, time_base
-from safa.video.read.splices import PacketClock
-from safa.web.formatting import size_text
+from safa.video.containers import find_video, time_base
+from safa.video.file_source import VideoReader
+from safa.video.files import for_ffmpeg
+from safa.video.pictures import orientation_of
+from safa.video.timestamps import PacketClock
 from safa.web.jobs import DISK_FULL
+from safa.web.options import size_text
 
 # FFmpeg's readers that are allowed. Playlists (concat, hls, dash) are not: they name other files, which FFmpeg would
 # open. Neither are devices, pictures of text and single pictures.

@@ -7,9 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from safa.network.config import SCALE
-from safa.web.formatting import size_text, time_text
 from safa.web.jobs import CANCELLED, DONE, DRAFT, FAILED, QUEUED, RUNNING, JobStore, WebJob
-from safa.web.options import SMOOTHNESS, SPEED, ResultPlan
+from safa.web.options import SMOOTHNESS, SPEED, ResultPlan, size_text, time_text
 from safa.web.worker import Workers
 
 # Codecs and containers that browsers play.

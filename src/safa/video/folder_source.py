@@ -1,0 +1,281 @@
+"""The kinds of pictures in a folder, from their headers: the frames of the film must hold all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from PIL import Image
+
+from safa.errors import MediaError
+from safa.video import containers
+from safa.video.colour import FULL, ToRgb, is_grayscale
+from safa.video.file_source import VideoReader
+from safa.video.files import PICTURE_SUFFIXES, PIPE_DIGEST, for_ffmpeg
+from safa.video.info import EVERYTHING, Frame, ReadOptions, VideoInfo, describe
+
+# Pillow's names of the formats that are looked at, and of its modes without colour and with transparency.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+GRAY = {"1", "L", "LA", "La", "I", "F"}
+ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
+# TIFF's tags of the size.
+IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
+
+
+@dataclass(frozen=True)
+class PictureKind:
+    """What one picture holds. `format` is Pillow's name, "" where it does not know the file."""
+
+    format: str
+    size: tuple[int, int]
+    is_gray: bool
+    is_deep: bool
+    has_alpha: bool
+
+
+def picture_kinds(files: Iterable[Path]) -> dict[Path, PictureKind]:
+    """Return the kinds of the pictures that can be read, by file. The same files are looked at once."""
+    stated = []
+    for file in files:
+        status = file.stat()
+        stated.append((file, status.st_size, status.st_mtime_ns))
+    return _kinds(tuple(stated))
+
+
+@lru_cache(maxsize=4)
+def _kinds(stated: tuple[tuple[Path, int, int], ...]) -> dict[Path, PictureKind]:
+    found = ((file, _by_pillow(file) or _by_ffmpeg(file)) for file, _, _ in stated)
+    return {file: kind for file, kind in found if kind is not None}
+
+
+def _by_pillow(file: Path) -> PictureKind | None:
+    """The kind without decoding the picture."""
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            mode = picture.mode
+            # What the file holds; the mode is what Pillow makes of it, never more than 8 bits a colour.
+            stored = str(picture.tile[0][3]) if picture.tile else ""
+            return PictureKind(
+                "JPEG" if picture.format == "MPO" else str(picture.format),
+                _stored_size(picture),
+                mode in GRAY or mode.startswith("I;16"),
+                ";16" in stored or mode.startswith(("I", "F")),
+                mode in ALPHA or "transparency" in picture.info,
+            )
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height as stored: of TIFF alone Pillow gives those after it is turned."""
+    tags = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+    return int(tags.get(IMAGE_WIDTH, picture.width)), int(tags.get(IMAGE_LENGTH, picture.height))
+
+
+def _by_ffmpeg(file: Path) -> PictureKind | None:
+    """The kind of a picture that Pillow cannot read, such as TIFF in floating point."""
+    try:
+        with av.open(for_ffmpeg(file)) as container:
+            frame = next(container.decode(video=0), None)
+    except (av.error.FFmpegError, OSError, IndexError, ValueError):
+        return None
+    if frame is None:
+        return None
+    components = frame.format.components
+    colours = [component for component in components if not component.is_alpha]
+    return PictureKind(
+        "",
+        (frame.width, frame.height),
+        len(colours) == 1 and not frame.format.has_palette,
+        not frame.format.has_palette and max(component.bits for component in components) > 8,
+        len(colours) < len(components),
+    )
+
+
+# A folder of numbered pictures as a video.
+
+
+class FolderReader:
+    """Reads the pictures of a folder in the order of their numbers; used like `VideoReader`.
+
+    Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first; frames hold what any of them
+    has: colour, more than 8 bits, transparency. Pictures that cannot be decoded, and gaps in the numbers, are filled
+    with the picture before them and listed in `problems`.
+    `start` and `end` select pictures with start <= k / fps < end; the first selected one is shown at 0.
+    """
+
+    def __init__(
+        self, path: str | Path, fps: Fraction, start: Fraction | None = None, end: Fraction | None = None
+    ) -> None:
+        """Look at the headers of the pictures. Raises MediaError in one sentence."""
+        self.path = Path(path)
+        self.problems: list[str] = []
+        self.is_cut = start is not None or end is not None
+        self.origin = Fraction(0)
+        self._fps = fps
+        pictures = numbered_pictures(self.path)
+        if not pictures:
+            raise MediaError(f"{self.path} is a folder without pictures; give one with numbered pictures, or a video.")
+        zero = pictures[0][0]
+        chosen = [
+            (number - zero, file)
+            for number, file in pictures
+            if (start is None or (number - zero) / fps >= start) and (end is None or (number - zero) / fps < end)
+        ]
+        if not chosen:
+            raise MediaError(f"{self.path} has no picture in the chosen range; choose another.")
+        first = _decode(chosen[0][1])
+        if first is None:
+            raise MediaError(f"{chosen[0][1]} cannot be decoded; make it again or take it out of the folder.")
+        if start is not None:
+            self.origin = chosen[0][0] / fps
+        self._pictures = chosen
+        kinds = picture_kinds([file for _, file in chosen])
+        for file, kind in kinds.items():
+            if kind.size != (first.width, first.height):
+                raise MediaError(
+                    f"{file} is {kind.size[0]}x{kind.size[1]}, the first picture {first.width}x{first.height}; "
+                    "all pictures of a folder must have one size."
+                )
+        self.info = self._describe(first, kinds, (chosen[-1][0] + 1) / fps)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open between pictures."""
+
+    def times(self) -> list[Fraction]:
+        """When each selected picture is shown, and the end of the last one, in seconds."""
+        last = self._pictures[-1][0] + 1
+        return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
+
+    def frames(self, alpha: bool = True) -> Iterator[Frame]:
+        """The selected pictures in order. `alpha` off gives three channels throughout."""
+        info = self.info
+        colour = info.colour.resolved(info.height)
+        kind = {"bit_depth": info.bit_depth, "alpha": info.has_alpha and alpha, "gray_range": FULL}
+        to_rgb = ToRgb(colour, **kind)  # type: ignore[arg-type]
+        readable = []
+        for number, file in self._pictures:
+            frame = _decode(file)
+            if frame is None:
+                self.problems.append(f"{file.name} cannot be decoded; the picture before it is shown instead.")
+                continue
+            if (frame.width, frame.height) != (info.width, info.height):  # changed since it was looked at
+                raise MediaError(f"{file} has another size than the first picture; give a folder that stays as it is.")
+            readable.append((number, frame))
+            if len(readable) == 2:
+                yield self._frame(readable[0], readable[1][0], to_rgb)
+                del readable[0]
+        if readable:
+            yield self._frame(readable[0], self._pictures[-1][0] + 1, to_rgb)
+        missing = self._pictures[-1][0] - self._pictures[0][0] + 1 - len(self._pictures)
+        if missing:
+            self.problems.append(
+                f"{missing} numbers are missing in {self.path}; the pictures before them are shown instead."
+            )
+
+    def _frame(self, numbered: tuple[int, av.VideoFrame], following: int, to_rgb: ToRgb) -> Frame:
+        number, frame = numbered
+        return Frame(number / self._fps - self.origin, (following - number) / self._fps, to_rgb(frame))
+
+    def _describe(self, first: av.VideoFrame, kinds: dict[Path, PictureKind], duration: Fraction) -> VideoInfo:
+        """Facts of the first picture in colour, or of the first; depth and transparency of all."""
+        file, frame = self._pictures[0][1], first
+        if is_grayscale(first.format):
+            coloured = (other for other, kind in kinds.items() if not kind.is_gray)
+            decoded = ((other, _decode(other)) for other in coloured)
+            file, frame = next(((other, one) for other, one in decoded if one is not None), (file, first))
+        info = _described(file, frame)
+        formats = {kind.format for kind in kinds.values() if not kind.is_gray}
+        own: dict[str, Any] = {
+            "bit_depth": max(info.bit_depth, *(16 if kind.is_deep else 1 for kind in kinds.values())),
+            "has_alpha": any(kind.has_alpha for kind in kinds.values()),
+            # Colours of several formats have nothing in common but RGB.
+            "is_rgb": info.is_rgb or len(formats) > 1,
+            "path": str(self.path),
+            "container": "pictures",
+            "average_rate": self._fps,
+            "time_base": 1 / self._fps,
+            "start_time": Fraction(0),
+            "clock_zero": Fraction(0),
+            "duration": duration,
+            "frames": len(self._pictures),
+            "streams": (),
+            "metadata": {},
+        }
+        return VideoInfo(**{**vars(info), **own})
+
+
+def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> VideoReader | FolderReader:
+    """The reader for a video file, a folder of pictures (which needs `options.source_fps`), or "-", YUV4MPEG2 on
+    standard input. Raises MediaError in one sentence.
+    """
+    if Path(path).is_dir():
+        fps = options.source_fps
+        if fps is None:
+            raise MediaError(f"{path} is a folder of pictures; give its frames per second, such as --source-fps 24.")
+        return FolderReader(path, fps, options.start, options.end)
+    return VideoReader(path, options.start, options.end, options.deinterlace)
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder by name."""
+    named = (f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
+    return sorted(f for f in named if not f.is_fifo())  # from a pipe nothing can be read twice
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's pictures; "pipe" for a pipe."""
+    if path == Path("-"):
+        return PIPE_DIGEST
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in pictures_of(path):  # other files there, perhaps the output itself, do not count
+        digest.update(os.fsencode(f"{file_path.name} {content_digest(file_path)}\n"))
+    return digest.hexdigest()
+
+
+def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+    """(number, file) of a folder's pictures, by the last number in each name: 2.png comes before 10.png. By name,
+    counted from 0, where some have no number or share one.
+    """
+    files = pictures_of(folder)
+    digits = [re.findall(r"\d+", file.stem) for file in files]
+    numbers = [int(found[-1]) if found else None for found in digits]
+    if None in numbers or len(set(numbers)) < len(files):
+        return list(enumerate(files))
+    return sorted((number, file) for number, file in zip(numbers, files, strict=True) if number is not None)
+
+
+def _described(file: Path, frame: av.VideoFrame) -> VideoInfo:
+    with containers.open_container(file) as container:
+        info = describe(container, containers.find_video(container, file), frame, file, False)
+    if is_grayscale(frame.format) and not info.colour.range:
+        return replace(info, colour=replace(info.colour, range=FULL))
+    return info
+
+
+def _decode(file: Path) -> av.VideoFrame | None:
+    try:
+        with av.open(for_ffmpeg(file)) as container:
+            return next(container.decode(video=0), None)
+    except (av.error.FFmpegError, OSError, IndexError):
+        return None

@@ -1,1 +1,0 @@
-"""Video files, folders of pictures and pipes, as frames with exact times."""

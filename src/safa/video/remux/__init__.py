@@ -1,1 +1,0 @@
-"""The finished segments and the source's other streams, joined into one file."""

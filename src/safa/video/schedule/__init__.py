@@ -1,1 +1,0 @@
-"""When output frames are shown, and which source frames each is made from."""

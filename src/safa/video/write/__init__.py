@@ -1,1 +1,0 @@
-"""Frames to encoded segments, files, animations and pipes."""
