@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from safa.engine.images import Array
 from safa.errors import SafaError
 from safa.network.config import SCALE
 from safa.upscaler.size import ScaleFactor, result_size
+from safa.upscaler.state_cache import EncodedFrame
 from safa.upscaler.upscaler import Upscaler
 from safa.video.colour import UNSPECIFIED, Colour
 from safa.video.schedule.windows import Span
@@ -147,6 +149,9 @@ def _render(clip: vs.VideoNode, upscaler: Upscaler, rate: int, size: tuple[int, 
     blank = vs.core.std.BlankClip(repeated, width=size[1], height=size[0], keep=True)
     encoded, windows, lock = _Recent(2 * span.frames), _Recent(CACHED_WINDOWS), threading.Lock()
 
+    def encode(frame: vs.VideoFrame) -> EncodedFrame:
+        return upscaler.encode(_pixels(frame))
+
     def render(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         number, step = divmod(n, rate)
         begin = _window_of(number, last, span) * span.length - span.margin
@@ -160,7 +165,7 @@ def _render(clip: vs.VideoNode, upscaler: Upscaler, rate: int, size: tuple[int, 
             place, t = place - 1, 1.0
         scene = range(start, end + 1)
         with lock:  # an upscaler serves one thread at a time
-            frames = [encoded.get(k, lambda k=k: upscaler.encode(_pixels(near[k]))) for k in scene]
+            frames = [encoded.get(k, partial(encode, near[k])) for k in scene]
             window = windows.get((start, end), lambda: upscaler.window(frames, _times([near[k] for k in scene])))
             (picture,) = upscaler.pictures(window, [(place, t)], size=size)
         result = f[0].copy()
