@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the bundle in a root that has the C library and nothing else, no Python and no shell: scripts/check_bundle.sh
-# dist/safa. Needs Linux and permission to change the root (unshare); prints megabytes and seconds.
+# Runs the bundle in a root that has the C library and zlib alone, no Python and no shell, and prints megabytes and
+# seconds: scripts/check_bundle.sh dist/safa. Needs Linux and permission to change the root (unshare).
 set -euo pipefail
 bundle=$(realpath "$1")
 cd "$(dirname "$0")/.."
@@ -8,11 +8,13 @@ megabytes=$(du -sm "$bundle" | cut -f1)
 if (( megabytes > 400 )); then echo "The bundle takes $megabytes MB; at most 400 are meant." >&2; exit 1; fi
 
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+server=
+# unshare passes no other signal on.
+trap 'if [[ -n $server ]]; then kill -KILL "$server"; fi; rm -rf "$root"' EXIT
 mkdir "$root/proc" "$root/tmp" "$root/work"
 cp -al "$bundle" "$root/safa" 2> /dev/null || { rm -rf "$root/safa"; cp -a "$bundle" "$root/safa"; }
 cp samples/city.mp4 "$root/work"
-for library in libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libutil.so.1 libresolv.so.2; do
+for library in libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libutil.so.1 libresolv.so.2 libz.so.1; do
   path=$(/sbin/ldconfig -p | awk -v name="$library" '$1 == name && /x86-64|AArch64/ { print $NF; exit }')
   mkdir -p "$root$(dirname "$path")"
   cp -L "$path" "$root$path"
@@ -39,5 +41,4 @@ while [[ -z $address ]] && read -r line <&"$page"; do
   if [[ $line =~ http://[0-9.:]+ ]]; then address=${BASH_REMATCH[0]}; fi
 done
 curl --fail --silent --show-error "$address" | grep --quiet "<html"
-kill "$server"
-echo "The bundle takes $megabytes MB; two frames to four of 2304x1296 took $seconds s; its page answers."
+echo "The bundle takes $megabytes MB; three frames of 2304x1296 took $seconds s; its page answers."
