@@ -58,7 +58,7 @@ bundle: ## one folder, dist/safa, that needs no Python: the command line, the pa
 	$(PYTHON) -m venv build/bundle/venv
 	build/bundle/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .[bundle]
 	build/bundle/venv/bin/pyinstaller --noconfirm --log-level WARN --workpath build/bundle --distpath dist scripts/bundle.spec
-	@du -sm dist/safa
+	@echo "The bundle is dist/safa; scripts/check_bundle.sh dist/safa runs it in a root without Python."
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -4,7 +4,7 @@
 set -euo pipefail
 bundle=$(realpath "$1")
 cd "$(dirname "$0")/.."
-megabytes=$(du -sm "$bundle" | cut -f1)
+megabytes=$(($(du -sk "$bundle" | cut -f1) * 1024 / 1000000))
 if (( megabytes > 400 )); then echo "The bundle takes $megabytes MB; at most 400 are meant." >&2; exit 1; fi
 
 root=$(mktemp -d)
@@ -15,7 +15,7 @@ mkdir "$root/proc" "$root/tmp" "$root/work"
 cp -al "$bundle" "$root/safa" 2> /dev/null || { rm -rf "$root/safa"; cp -a "$bundle" "$root/safa"; }
 cp samples/city.mp4 "$root/work"
 for library in libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libutil.so.1 libresolv.so.2 libz.so.1; do
-  path=$(/sbin/ldconfig -p | awk -v name="$library" '$1 == name && /x86-64|AArch64/ { print $NF; exit }')
+  path=$(/sbin/ldconfig -p | awk -v name="$library" '$1 == name && /x86-64|AArch64/ && !found++ { print $NF }')
   mkdir -p "$root$(dirname "$path")"
   cp -L "$path" "$root$path"
 done
@@ -40,5 +40,6 @@ address=
 while [[ -z $address ]] && read -r line <&"$page"; do
   if [[ $line =~ http://[0-9.:]+ ]]; then address=${BASH_REMATCH[0]}; fi
 done
-curl --fail --silent --show-error "$address" | grep --quiet "<html"
+curl --fail --silent --show-error --output "$root/page.html" "$address"
+grep --quiet "<html" "$root/page.html"
 echo "The bundle takes $megabytes MB; three frames of 2304x1296 took $seconds s; its page answers."
