@@ -38,9 +38,6 @@ except ImportError as error:
         f"safa.vapoursynth needs VapourSynth, which cannot be imported ({error}): pip install vapoursynth."
     ) from error
 
-CACHED_WINDOWS = 2
-"""Requests come from several threads, so that those around the border of two windows arrive in any order."""
-
 
 def upscale(
     clip: vs.VideoNode,
@@ -147,7 +144,11 @@ def _render(clip: vs.VideoNode, upscaler: Upscaler, rate: int, size: tuple[int, 
     span, last = upscaler.span, len(clip) - 1
     repeated = vs.core.std.Interleave([clip] * rate)
     blank = vs.core.std.BlankClip(repeated, width=size[1], height=size[0], keep=True)
-    encoded, windows, lock = _Recent(2 * span.frames), _Recent(CACHED_WINDOWS), threading.Lock()
+    # Requests come from several threads: around the border of two windows in any order.
+    pixels = clip.width * clip.height
+    room = upscaler.budget.pixels(upscaler.engine.bytes_per_pixel(span.frames), pixels)
+    windows = _Recent(2 if room >= 2 * pixels else 1)
+    encoded, lock = _Recent(2 * span.frames), threading.Lock()
 
     def encode(frame: vs.VideoFrame) -> EncodedFrame:
         return upscaler.encode(_pixels(frame))
