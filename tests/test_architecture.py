@@ -15,10 +15,10 @@ SOURCE = Path(safa.__file__).parent
 FLOORS = [
     ["errors", "formatting"],
     ["network"],
-    ["checkpoint", "engine", "video", "data"],
+    ["checkpoint", "metrics", "engine", "video", "data"],
     ["upscaler", "training", "export", "evaluation", "bench"],
     ["options"],
-    ["jobs", "cluster"],
+    ["jobs", "cluster", "vapoursynth"],
     ["cli", "web", "__main__", "__init__"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
@@ -81,9 +81,10 @@ def test_help_does_not_load_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# ``safa.vapoursynth.upscale`` takes clips where ``safa.upscale`` takes files.
 # ``load`` of the engine's shared library is beside ``safa.load``, which gives an upscaler.
 # ``export/run.py`` is copied to where this package is not, and has an ``Array`` of its own.
-SHARED_NAMES = {"load", "Array"}
+SHARED_NAMES = {"load", "Array", "upscale"}
 
 
 def public_names(path: Path) -> set[str]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
-import pytest
 
 import safa
-from tests import vapoursynth_stand_in
 from tests.media import HEIGHT, RATE, WIDTH, video_frames, write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -47,41 +43,3 @@ def test_generator_enlarges_and_smooths_a_file(tmp_path: Path) -> None:
     frames = video_frames(tmp_path / "out.mp4")
     assert [time * 2 * RATE for time, _ in frames] == [0, 1, 2, 3, 4]
     assert {image.shape for _, image in frames} == {(4 * HEIGHT, 4 * WIDTH, 3)}
-
-
-@pytest.fixture
-def vs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """VapourSynth itself where it is installed."""
-    if importlib.util.find_spec("vapoursynth") is None:
-        monkeypatch.setitem(sys.modules, "vapoursynth", vapoursynth_stand_in)
-    return importlib.import_module("vapoursynth")
-
-
-def test_vapoursynth_filter_gives_the_frames_between(vs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    example = importlib.import_module("vapoursynth_filter")
-    height, width = 24, 32
-
-    def draw(n: int, f: object) -> object:
-        result = f.copy()  # type: ignore[attr-defined]
-        for plane in range(3):
-            np.copyto(np.asarray(result[plane]), picture(n, height, width)[:, :, plane])
-        result.props["_SceneChangeNext"] = int(n == 1)
-        return result
-
-    blank = vs.core.std.BlankClip(width=width, height=height, format=vs.RGB24, length=3, fpsnum=25, fpsden=1)
-    output = example.upscale(vs.core.std.ModifyFrame(blank, blank, draw), rate=2)
-    upscaler = safa.load()
-    scenes = [[picture(n, height, width) for n in numbers] for numbers in ((0, 1), (2,))]
-    # Nothing between frames 1 and 2, where a cut is marked; the last frame of a scene is held for its duration.
-    expected = []
-    for scene in scenes:
-        frames = list(upscaler.stream(scene, 2))
-        expected += [*frames, frames[-1]]
-    assert len(output) == len(expected)
-    for n in (3, 0, 1, 2, 5, 4):  # VapourSynth asks in any order
-        frame = output.get_frame(n)
-        assert np.array_equal(example.planes(frame), expected[n])
-        assert (frame.props["_DurationNum"], frame.props["_DurationDen"]) == (1, 50)
-    with pytest.raises(vs.Error, match="must be RGB"):
-        example.upscale(vs.core.std.BlankClip(width=width, height=height, format=vs.YUV420P8))

@@ -1,5 +1,6 @@
 """The errors a user can do something about: one clear sentence each, and the exit code that goes with it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,7 +41,8 @@ def to_install(extra: str) -> str:
 
     The distribution is not on a package index yet; a package of its name there would not be this one.
     """
-    return f"pip install '.[{extra}]' in the folder with safa's source"
+    command = f"pip install '.[{extra}]' in the folder with safa's source"
+    return f"{command} (this bundle cannot be extended)" if getattr(sys, "frozen", False) else command
 
 
 @contextmanager
