@@ -218,8 +218,7 @@ def test_a_run_in_hours_ends_by_the_clock_and_goes_on_where_it_stood(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(10**6))
-    for module in ("loop", "active_time"):
-        monkeypatch.setattr(f"safa.training.{module}.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr("safa.training.trainer.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     config = changed(hours=60 / 3600, warmup=0, log_every=1, validation_samples=0)
     assert (first := run(config, data, tmp_path / "run", minutes=0.5)) > 1
     with safe_open(str(tmp_path / "run" / "state.safetensors"), "pt") as file:

@@ -36,7 +36,7 @@ class MemoryPlan:
 
     Args:
         reserved: bytes for everything but the network and what the process takes at its start.
-        economy: of the encoder, see ``video.write.encoder_memory``.
+        economy: of the encoder, see ``video.encoder``.
         read_ahead, write_behind: frames in the queues before and after the network.
     """
 
