@@ -22,6 +22,9 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 CPU = "cpu"
 
+ONNX_DEVICES = ("webgpu", "dml", "openvino", "coreml", "migraphx")
+"""Devices that ONNX Runtime alone can use (``safa.engine.onnx``)."""
+
 GPU_KINDS = ("cuda", "xpu", "mps")
 """NVIDIA's and AMD's, Intel's, and Apple's GPUs, as PyTorch calls them."""
 # What is there where a GPU may be: NVIDIA's driver, AMD's, and Windows' own under WSL. Intel's driver is everywhere on
@@ -34,7 +37,7 @@ def pick_device(name: str) -> str:
     """The device called ``name``, or the best there is for "auto". Raises ``SafaError`` where it is not available."""
     if name == "auto":
         name = _best()
-    if name == CPU:
+    if name == CPU or _kind(name) in ONNX_DEVICES:
         return name
     with needs_pytorch(f"The device '{name}'"):
         import torch

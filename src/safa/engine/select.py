@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from safa.checkpoint import Checkpoint
 from safa.engine import library
 from safa.engine.base import Engine
-from safa.engine.device import PRECISIONS, is_cuda
+from safa.engine.device import ONNX_DEVICES, PRECISIONS, is_cuda
 from safa.engine.native import NativeEngine
+from safa.engine.onnx import OnnxEngine
 from safa.errors import SafaError, needs_pytorch
 
-ENGINES = ("auto", "torch", "native")
+ENGINES = ("auto", "torch", "native", "onnx")
 
 
 def pick_engine(
@@ -32,6 +33,10 @@ def pick_engine(
         raise SafaError(f"There is no engine '{name}'; use {', '.join(ENGINES)}.")
     if precision not in PRECISIONS:
         raise SafaError(f"There is no precision '{precision}'; use {', '.join(PRECISIONS)}.")
+    if name == "onnx" or (name == "auto" and device.partition(":")[0] in ONNX_DEVICES):
+        if precision not in ("auto", "float32"):
+            raise SafaError(f"The engine 'onnx' computes in float32, not in {precision}.")
+        return OnnxEngine(checkpoint.config, checkpoint.tensors, device, threads)
     obstacle = _obstacle(device, precision)
     if name == "native" and obstacle:
         raise SafaError(f"The native engine cannot be used: {obstacle}")

@@ -64,7 +64,7 @@ class OnnxWriter:
 
     def write(self, part: NetworkPart, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None:
         """Export one part; ``facts`` become the graph's metadata."""
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 part.module,
                 example_inputs(part, config),
@@ -77,7 +77,7 @@ class OnnxWriter:
             )
         assert program is not None
         model = program.model_proto
-        _tidy(model, config)
+        tidy(model, config)
         model.producer_name, model.producer_version = "safa-video", str(facts["safa"])
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
         onnx.helper.set_model_props(model, {**values, "part": part.name})
@@ -94,7 +94,7 @@ class OnnxWriter:
         return run
 
 
-def _tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
+def tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
     """Call sides by plain names and leave out what the exporter notes about the code it came from."""
     graph = model.graph
     for value in (*graph.input, *graph.output):
@@ -114,7 +114,7 @@ def _tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """The exporter tells of packages it would also know, of names of axes, which are set afterwards, and of constants
     that are an output, as a fixed scale is.
     """
