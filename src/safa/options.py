@@ -45,8 +45,9 @@ class ComputeOptions:
     """Device, engine and resources of a network.
 
     Attributes:
-        device: "cpu", "cuda", "cuda:1", "xpu", "mps" or "auto" (the best available).
-        engine: "torch", "native" or "auto".
+        device: "cpu", "cuda", "cuda:1", "xpu", "mps" or "auto" (the best available); "webgpu", "dml", "openvino",
+            "coreml" or "migraphx" by ONNX Runtime.
+        engine: "native", "torch", "onnx" or "auto".
         precision: "float32", "bfloat16", "float16" or "auto".
         threads: processor threads of the native engine; all cores if None.
         memory: bytes that the whole process may use; a share of the free memory if None.

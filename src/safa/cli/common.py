@@ -81,12 +81,19 @@ Detail = Annotated[
     float | None, typer.Option(metavar="D", help=DETAIL_HELP + "By default 0.3 for weights chosen by auto, else 0.")
 ]
 DetailOfWeights = Annotated[float | None, typer.Option("--detail", metavar="D", help=DETAIL_HELP + "0 by default.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, xpu or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:1, xpu or mps; by ONNX Runtime webgpu, dml, openvino, coreml or migraphx."
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(help="auto, float32, bfloat16 or, on GPUs, float16; auto is half precision where that is faster."),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or native (fast on CPUs).")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="auto, native (fast on CPUs), torch or onnx (ONNX Runtime, any GPU).")
+]
 Memory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Most memory to use, such as 2G; by default a share of the free memory."),

@@ -128,6 +128,7 @@ def _installation() -> tuple[Facts, Tables]:
     from safa.checkpoint import DEFAULT, shipped_names
     from safa.engine import availability, usual_precision
     from safa.engine.device import processor_threads
+    from safa.engine.onnx import onnx_availability
 
     facts = {
         "safa_video": version("safa-video"),
@@ -140,6 +141,7 @@ def _installation() -> tuple[Facts, Tables]:
         "cuda": "not available",
         "xpu": "not available",
         "mps": "not available",
+        "onnx": onnx_availability(),
         "weights": ", ".join(shipped_names()),
     }
     with suppress(ModuleNotFoundError):
@@ -243,6 +245,7 @@ def installation_rows(facts: dict[str, Any], default: str) -> Rows:
         ("NVIDIA GPU (cuda)", facts["cuda"]),
         ("Intel GPU (xpu)", facts["xpu"]),
         ("Apple GPU (mps)", facts["mps"]),
+        ("ONNX Runtime", facts["onnx"]),
         ("weights", ", ".join(weights)),
     ]
 

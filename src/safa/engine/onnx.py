@@ -1,7 +1,8 @@
 """The engine for any GPU: ONNX Runtime, with graphs that are shipped for each layout of networks.
 
-The graphs (``graphs/LAYOUT/*.onnx``, written by ``scripts/make_graphs.py``) hold no weights. They get their tensors from
-a weights file when they are loaded, so the same graphs serve every network of the layout and every strength of detail.
+The graphs (``graphs/LAYOUT/*.onnx``, written by ``scripts/make_graphs.py``) hold no weights. They get their tensors
+from a weights file when they are loaded, so the same graphs serve every network of the layout and every strength of
+detail.
 """
 
 from __future__ import annotations
@@ -118,6 +119,28 @@ def plugin_devices(device: str) -> list[Any]:
         return [one for one in onnxruntime.get_ep_devices() if one.ep_name == names]
     except Exception:  # whatever a driver or a loader raises: the device cannot be used
         return []
+
+
+def onnx_availability() -> str:
+    """Return which devices ONNX Runtime can use here, and what is missing for the others, in one line."""
+    if find_spec("onnxruntime") is None:
+        return "not installed (pip install onnxruntime onnxruntime-ep-webgpu)"
+    usable = [f"{name} ({_product(name)})" if name in PLUGINS else name for name in usable_devices()]
+    missing = [
+        f"{name}: {'no GPU or driver that it can use' if find_spec(package) else f'needs the package {package}'}"
+        for name, package in PLUGINS.items()
+        if name not in usable_devices()
+    ]
+    return ", ".join(usable) + (f"; not {'; not '.join(missing)}" if missing else "")
+
+
+def _product(device: str) -> str:
+    """Return the maker of a plug-in's first device and its number, as far as ONNX Runtime knows them."""
+    found = plugin_devices(device)
+    if not found:
+        return "built in"
+    hardware = found[0].device
+    return f"{hardware.vendor or f'vendor {hardware.vendor_id:#06x}'} {hardware.device_id:#06x}"
 
 
 @dataclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import numpy as np
+
 from safa.checkpoint import Checkpoint
 from safa.engine import library
 from safa.engine.base import Engine
@@ -12,6 +14,8 @@ from safa.engine.native import NativeEngine
 from safa.engine.onnx import OnnxEngine
 from safa.errors import SafaError, needs_pytorch
 
+LARGEST_ERROR = 3 / 255
+"""Most that a device's picture may differ from the native engine's."""
 ENGINES = ("auto", "torch", "native", "onnx")
 
 
@@ -36,7 +40,10 @@ def pick_engine(
     if name == "onnx" or (name == "auto" and device.partition(":")[0] in ONNX_DEVICES):
         if precision not in ("auto", "float32"):
             raise SafaError(f"The engine 'onnx' computes in float32, not in {precision}.")
-        return OnnxEngine(checkpoint.config, checkpoint.tensors, device, threads)
+        engine = OnnxEngine(checkpoint.config, checkpoint.tensors, device, threads)
+        if device != "cpu":
+            _check(engine, checkpoint)
+        return engine
     obstacle = _obstacle(device, precision)
     if name == "native" and obstacle:
         raise SafaError(f"The native engine cannot be used: {obstacle}")
@@ -50,6 +57,33 @@ def pick_engine(
     if precision == "auto":
         precision = "float16" if is_cuda(device) else "float32"
     return TorchEngine(checkpoint.network, device, precision, threads)
+
+
+def _check(engine: Engine, checkpoint: Checkpoint) -> None:
+    """Compare a device with the native engine on a small pair of frames, before any work.
+
+    Raises:
+        SafaError: its picture differs by more than ``LARGEST_ERROR``, or it fails.
+    """
+    try:
+        reference = NativeEngine(checkpoint.config, checkpoint.tensors)
+    except SafaError:
+        return  # there is nothing to compare with
+    random = np.random.default_rng(0)
+    frames = [random.random((24, 32, 3), np.float32) for _ in range(2)]
+    flows = tuple(random.normal(0, 1, (24, 32, 2)).astype(np.float32) for _ in range(2))
+    pictures = []
+    for each in (reference, engine):
+        carried = each.encode_window(frames, [(flows[0], flows[1])])
+        first, second = (each.finish_frame(frame) for frame in carried)
+        rendering = each.synthesize(each.encode_pair(first, second, flows), 0.5, scale=0)
+        pictures.append(np.clip(each.array(rendering.image), 0, 1))
+    error = float(np.abs(pictures[0] - pictures[1]).max())
+    if not error <= LARGEST_ERROR:
+        raise SafaError(
+            f"The device '{engine.device}' computes wrongly (by {255 * error:.0f} of 255 in a test picture) and is not "
+            "used; take --device cpu, or try another driver."
+        )
 
 
 def native_precision() -> str:

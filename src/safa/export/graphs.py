@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ _PICK = """
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph, and what it wants: for each of its outside tensors the name in weights files and the shape."""
+    """A graph, and for each of its external tensors the name in weights files and the shape."""
 
     model: onnx.ModelProto
     tensors: dict[str, tuple[str, list[int]]]
@@ -163,8 +163,8 @@ def write_graphs(config: SafaConfig, folder: Path) -> None:
     (folder / LAYOUT).write_text(text + "\n", encoding="utf-8")
 
 
-def graphs_of(config: SafaConfig) -> Iterator[tuple[str, Graph]]:
-    """Every graph of a layout with its name, those of ``COMMON`` included."""
+def graphs_of(config: SafaConfig, names: Collection[str] | None = None) -> Iterator[tuple[str, Graph]]:
+    """Yield the graphs of a layout, ``COMMON`` among them, with their names: those in ``names``, or all."""
     torch.manual_seed(0)
     network = Safa(config).eval()
     with torch.no_grad():
@@ -174,8 +174,11 @@ def graphs_of(config: SafaConfig) -> Iterator[tuple[str, Graph]]:
     tensors = folded(arrays_of(network))
     fold_modules(network, tensors)
     for name, text in COMMON.items():
-        yield name, Graph(_parsed(text), {})
+        if names is None or name in names:
+            yield name, Graph(_parsed(text), {})
     for part in _parts(network):
+        if names is not None and part.name not in names:
+            continue
         model = _exported(part, config)
         if part.name == "selector" and config.selects:
             model = _with_judge(model, network)
@@ -308,7 +311,7 @@ def _with_judge(model: onnx.ModelProto, network: Safa) -> onnx.ModelProto:
 
 
 def _without_weights(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]) -> Graph:
-    """Take the weights out of a graph, which still says their types and shapes; unused ones go altogether."""
+    """Make the weights of a graph external, keeping their types and shapes; drop unused ones."""
     graph = model.graph
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     known = {tensor.tobytes(): name for name, tensor in tensors.items()}

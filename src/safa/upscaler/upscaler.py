@@ -67,7 +67,8 @@ class Upscaler:
         device: "cpu", "cuda", "cuda:1", "xpu", "mps" or "auto" (the best available).
         precision: of the convolutions: "float32", "bfloat16", "float16" (not with the native engine) or "auto" (half
             precision where it is faster). Flow, warps and image fusion are always float32.
-        engine: "torch", "native" (this package's own, for CPUs) or "auto" (native where possible).
+        engine: "native" (this package's own, for CPUs), "torch", "onnx" (ONNX Runtime) or "auto" (native where
+            possible).
         threads: of the native engine; all cores if None.
         memory: bytes that the whole process may use; a share of the free memory if None. Larger frames are computed in
             tiles.
