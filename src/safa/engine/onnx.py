@@ -126,11 +126,11 @@ def onnx_availability() -> str:
     if find_spec("onnxruntime") is None:
         return "not installed (pip install onnxruntime onnxruntime-ep-webgpu)"
     usable = [f"{name} ({_product(name)})" if name in PLUGINS else name for name in usable_devices()]
-    missing = [
-        f"{name}: {'no GPU or driver that it can use' if find_spec(package) else f'needs the package {package.replace("_", "-")}'}"
-        for name, package in PLUGINS.items()
-        if name not in usable_devices()
-    ]
+    missing = []
+    for name, package in PLUGINS.items():
+        if name not in usable_devices():
+            reason = "no GPU or driver that it can use" if find_spec(package) else f"needs {package.replace('_', '-')}"
+            missing.append(f"{name}: {reason}")
     return ", ".join(usable) + (f"; not {'; not '.join(missing)}" if missing else "")
 
 
