@@ -33,7 +33,7 @@ SHARE = 0.7
 
 
 def typical_part(frame: Image) -> tuple[slice, slice]:
-    """Where to look: lines and columns."""
+    """Return lines and columns of a typical part."""
     height, width = min(frame.shape[0], HEIGHT), min(frame.shape[1], WIDTH)
     steps = np.abs(cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     means = cv2.boxFilter(steps, -1, (width, height), borderType=cv2.BORDER_REFLECT)

@@ -51,7 +51,7 @@ STEPS, BATCH = 1000, 128
 
 @dataclass
 class Looks:
-    """What the selector saw of some blocks, and PSNR of the frame with each scale there."""
+    """Inputs of the selector for some blocks, and PSNR of the frame with each scale there."""
 
     seen: Tensor
     """``M,C,h,w`` in half precision: evenly spread pixels of the blocks' inputs."""
@@ -103,8 +103,8 @@ def pair_of(network: Safa, frames: list[Image]) -> PairState:
 @torch.no_grad()
 @torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
 def look(network: Safa, frames: list[Image], target: Image, usual: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """For every block what it sees and PSNR ``1,K`` with each scale; the other blocks take their ``usual`` ones or, in
-    three windows of ten, any.
+    """Return for every block its input and PSNR ``1,K`` with each scale; the other blocks take their ``usual`` ones
+    or, in three windows of ten, any.
     """
     pair, truth, t = pair_of(network, frames), to_tensor(target), torch.tensor([0.5])
     count = len(network.config.scales)

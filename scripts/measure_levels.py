@@ -1,4 +1,4 @@
-"""How much better than bicubic networks are, by codec and strength of compression: the table of the model card `real`.
+"""PSNR of networks over bicubic enlargement, by codec and strength of compression: the table of the model card `real`.
 
 python scripts/measure_levels.py FOLDER real fast [--levels h264:26 hevc:30]
 

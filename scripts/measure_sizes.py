@@ -64,7 +64,7 @@ def sharpness(image: Image) -> float:
 
 
 def ways_of(upscaler: Upscaler, inputs: Sequence[Image], scale: float, size: Size) -> dict[str, Callable[[], object]]:
-    """What is compared at this size: name -> how all frames are made."""
+    """Return what is compared at this size: name -> function that makes all frames."""
 
     def by_network(frames: Sequence[Image], factor: float) -> Callable[[], object]:
         return lambda: list(upscaler.stream(frames, 2, scale=factor))

@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def means(figures: dict[str, list[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """Of the sequences."""
+    """Return the means over the sequences."""
     return {kind: (float(np.mean(values, 0)[0]), float(np.mean(values, 0)[1])) for kind, values in figures.items()}
 
 

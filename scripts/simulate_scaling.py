@@ -1,4 +1,4 @@
-"""What a film costs on 1 to 1,000 GPUs, and what saturates first: the model of docs/scaling.md.
+"""Cost of a film on 1 to 1,000 GPUs, and the first bottleneck: the model of docs/scaling.md.
 
     python scripts/simulate_scaling.py
     python scripts/simulate_scaling.py --synthesis 0.02 --plan 0.004 --segment 48

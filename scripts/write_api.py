@@ -62,7 +62,7 @@ class Bare:
 
 
 def signature(thing: object, name: str) -> list[str]:
-    """How it is called, as a block of code; one argument a line where it is long."""
+    """Return the call as a block of code; one argument a line where it is long."""
     seen = inspect.signature(thing)  # type: ignore[arg-type]
     bare = [one.replace(annotation=Bare(one.annotation)) for one in seen.parameters.values() if one.name != "self"]
     bare = [one for one in bare if one.name != "cls"]

@@ -12,7 +12,7 @@ TARGET = Path(__file__).parents[1] / "docs" / "commands.md"
 
 
 def help_of(*command: str) -> str:
-    """What ``safa COMMAND --help`` prints on a terminal of 100 columns."""
+    """Return the output of ``safa COMMAND --help`` on a terminal of 100 columns."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     arguments = [sys.executable, "-m", "safa", *command, "--help"]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)

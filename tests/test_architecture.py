@@ -104,3 +104,21 @@ def test_no_two_public_things_have_one_name() -> None:
         for name in public_names(path) - SHARED_NAMES:
             places.setdefault(name, []).append(str(path.relative_to(SOURCE)))
     assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
+def docstrings(path: Path) -> list[str]:
+    """Return the docstrings of a module, its classes and its functions."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [ast.get_docstring(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    return [text for text in found if text]
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    odd = re.compile(r"(What|How|Of|As|The same|Whether|When|Where|Those|For|From|In|With)\b")
+    paths = [*SOURCE.rglob("*.py"), *(SOURCE.parents[1] / "scripts").glob("*.py")]
+    wrong = [f"{path.name}: {text.splitlines()[0]}" for path in paths for text in docstrings(path) if odd.match(text)]
+    assert not wrong
+
+
+def test_training_does_not_use_evaluation() -> None:
+    assert not [path.name for path in (SOURCE / "training").glob("*.py") if "evaluation" in imported_parts(path)]

@@ -40,7 +40,7 @@ def engine_called(name: str, checkpoint: Checkpoint, device: str) -> Engine:
 
 
 def usable_engines(device: str) -> tuple[list[str], list[str]]:
-    """Those of ``ENGINES`` that run on ``device`` here, and a sentence for each that does not.
+    """Return the engines of ``ENGINES`` that run on ``device`` here, and a sentence for each that does not.
 
     Raises:
         SafaError: there is no such device here.
@@ -435,7 +435,7 @@ class StreamBench:
         return {**vars(self), "share": self.share}
 
     def sentence(self) -> str:
-        """For people."""
+        """Return the result as a sentence for people."""
         stream, pairs = statistics.median(self.stream), statistics.median(self.pairs)
         return (
             f"{self.weights}, {self.engine}, {self.frames} frames of {self.width}x{self.height} at rate {self.rate}: "

@@ -106,7 +106,7 @@ def _gaussian() -> list[float]:
 
 
 def _double(image: Tensor) -> Tensor:
-    """In float64, on the CPU where the picture's own device has none."""
+    """Convert to float64, on the CPU where the picture's own device lacks it."""
     return (image.cpu() if image.device.type == "mps" else image).double()
 
 

@@ -83,7 +83,7 @@ class WeightsSpec:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the weights are chosen for each source."""
+        """Return whether the weights are chosen for each source."""
         return self.name == AUTO
 
     def load_name(self, name: str) -> str:

@@ -184,7 +184,7 @@ def _window_of(number: int, last: int, span: Span) -> int:
 
 
 def _window_clips(clip: vs.VideoNode, span: Span, rate: int) -> list[vs.VideoNode]:
-    """For each place in a window, a clip with the frame there for each output frame.
+    """Return for each index in a window a clip with the frame there for each output frame.
 
     VapourSynth has to know beforehand which frames an output frame is made from. Places beyond the ends of the clip
     repeat its first or last frame.

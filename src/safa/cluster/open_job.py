@@ -112,7 +112,7 @@ class OpenJob:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no segment is with a worker, nor will be."""
+        """Return whether no segment is with a worker, nor will be."""
         return self.is_planned and not self.rendering and (self.error is not None or not self.ready)
 
     def next_segment(self) -> SegmentPlan | None:

@@ -108,8 +108,9 @@ def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
 
 
 def video_scale(video: Video) -> float:
-    """By how much a compressed clip must shrink: 0.5 below 0.2 bits per pixel, 0.6 below 0.35, else 0.75; more where
-    its longer side would exceed ``LONGEST_SIDE``."""
+    """Return the factor by which a compressed clip must shrink: 0.5 below 0.2 bits per pixel, 0.6 below 0.35, else
+    0.75; more where its longer side would exceed ``LONGEST_SIDE``.
+    """
     with VideoReader(video.path) as reader:
         info = reader.info
     pixels = float(info.duration or 1) * float(info.average_rate or 30) * info.width * info.height

@@ -52,7 +52,7 @@ class Sample:
     pixels, NaN where it is not known; None when it was not asked for."""
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
-        """The same with ``change`` applied to every tensor."""
+        """Return a sample with ``change`` applied to every tensor."""
         prior, motion, clean, flow = (
             None if tensor is None else change(tensor) for tensor in (self.prior, self.motion, self.clean, self.flow)
         )
@@ -61,11 +61,11 @@ class Sample:
         return Sample(frames, truths, between, change(self.pair), change(self.t), prior, motion, taught, clean, flow)
 
     def to(self, device: torch.device) -> Sample:
-        """The same on ``device``."""
+        """Return the sample on ``device``."""
         return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Sample:
-        """The same in page-locked memory, from which copies to a GPU do not wait (called by the loader)."""
+        """Return the sample in page-locked memory, from which copies to a GPU do not wait (called by the loader)."""
         return self.mapped(Tensor.pin_memory)
 
 
@@ -307,12 +307,12 @@ def flows_of_window(lows: Sequence[Image], pair: int) -> tuple[Tensor, Tensor]:
 
 
 def fitting_reels(reels: Sequence[Reel], frames: int) -> tuple[Reel, ...]:
-    """Those of ``reels`` long enough for a window of ``frames`` and a time between each two of them."""
+    """Return the ``reels`` long enough for a window of ``frames`` and a time between each two of them."""
     return tuple(reel for reel in reels if longest_span(reel.count, frames) >= 2)
 
 
 def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSettings:
-    """For the same task without augmentation, on real motion where there is some."""
+    """Return settings for the same task without augmentation, on real motion where there is some."""
     still_share = 0.0 if fitting_reels(held_out.reels, settings.frames) else 1.0
     return dataclasses.replace(
         settings,

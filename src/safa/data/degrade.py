@@ -89,7 +89,7 @@ class Degradation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Degradation:
-        """From plain values; an unknown name is an error, a missing one takes its default."""
+        """Make settings from plain values; an unknown name is an error, a missing one takes its default."""
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise SafaError(f"The degradation settings have unknown names: {', '.join(unknown)}.")

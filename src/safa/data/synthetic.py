@@ -229,7 +229,9 @@ class _Layer:
         return self.path.matrix(time, self.centre, self.anchor, self.side)
 
     def displacement(self, points: NDArray[np.float64], time: float, to: float) -> NDArray[np.float64]:
-        """By how much what this layer shows at ``points`` ``...,2`` at ``time`` has moved at ``to``."""
+        """Return the distance by which the content of this layer at ``points`` ``...,2`` at ``time`` has moved at
+        ``to``.
+        """
         return transform(np.linalg.inv(self._map(to)) @ self._map(time), points) - points
 
     def colour(self, time: float) -> Image:

@@ -54,11 +54,11 @@ class Engine(Protocol):
 
     @property
     def arithmetic(self) -> str:
-        """What else its numbers depend on: two engines that agree in this too give the same."""
+        """Build, libraries and processor that the results depend on: engines equal in these too give equal results."""
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
-        """About what it takes on ``device`` to synthesise between two of so many frames, for each pixel of a frame
-        (``memory_estimate``).
+        """Return the approximate bytes on ``device`` for each pixel of a frame to synthesise between two of so many
+        frames (``memory_estimate``).
         """
 
     def release(self) -> None:

@@ -210,7 +210,7 @@ def sources_digest(folder: Path) -> str:
 
 @cache
 def usable_builds() -> tuple[str, ...]:
-    """Those of ``BUILDS`` that are here and that this processor can run, the fastest first.
+    """Return the ``BUILDS`` that are installed and that this processor can run, the fastest first.
 
     Raises:
         SafaError: there is none, with the reason.

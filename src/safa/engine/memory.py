@@ -157,7 +157,7 @@ def _set_option(option: int, value: int) -> None:
 
 
 def readable(count: int) -> str:
-    """For people, as ``--memory`` takes it, rounded up: "1.4G", "300M"."""
+    """Format bytes as ``--memory`` takes them, rounded up: "1.4G", "300M"."""
     if count >= GIB:
         return f"{-(-count * 10 // GIB) / 10:g}G"
     return f"{-(-count // MIB)}M"

@@ -317,7 +317,9 @@ _ENGINES: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a child: the thread that held an engine's lock does not exist here, and what it was writing is half done."""
+    """Reset locks in a forked child: the thread that held an engine's lock does not exist here, and what it was
+    writing is half done.
+    """
     for engine in _ENGINES:
         engine._is_broken = engine._is_broken or engine._lock.locked()
         engine._lock = threading.Lock()

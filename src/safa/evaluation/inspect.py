@@ -275,7 +275,7 @@ def scales_by_height(
     pairs_per_clip: int = 4,
     times: Sequence[float] = (0.5,),
 ) -> list[ScaleCounts]:
-    """The same pairs of consecutive frames at several sizes: does the selector pick coarser scales on larger frames?
+    """Measure the selector on the same pairs of frames at several sizes: are coarser scales picked on larger frames?
 
     Each frame is reduced (antialiased bicubic) until a quarter of an output ``height`` high. A clip that would have to
     be enlarged for it is left out at that height: enlarged frames hold no finer detail to choose a scale for.

@@ -138,7 +138,7 @@ class Comparison:
 
 
 def before_after(results: Results, dataset: Dataset, subject: Method, other: Method) -> list[Comparison]:
-    """For each measured sequence the frame in the middle of the measured windows, half way between the inputs."""
+    """Return the frame in the middle of each sequence's measured windows, half way between the inputs."""
     index = results.factor // 2
     comparisons = []
     for sequence in results.windows:
@@ -159,7 +159,9 @@ def worst(results: Results, dataset: Dataset, subject: Method, other: Method, co
 def decision_sheets(
     results: Results, dataset: Dataset, network: Safa, times: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
 ) -> dict[str, Image]:
-    """For each measured sequence what the network decides on its first measured window: see ``decisions.overview``."""
+    """Draw for each measured sequence the network's decisions on its first measured window: see
+    ``decisions.overview``.
+    """
     sheets = {}
     for sequence in results.windows:
         start = next(score.start for score in results.scores if score.sequence == sequence)

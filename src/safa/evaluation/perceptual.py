@@ -62,7 +62,7 @@ FrameMetric = Callable[[Measured], float | None]
 
 
 def installed_metrics() -> list[str]:
-    """Those of ``PACKAGES`` that can be computed here."""
+    """Return the metrics of ``PACKAGES`` that can be computed here."""
     return [name for name, package in PACKAGES.items() if importlib.util.find_spec(package) is not None]
 
 

@@ -186,7 +186,7 @@ def installed_rivals() -> list[str]:
 
 
 def _kept(enlarge: Enlarge) -> Enlarge:
-    """The same, each of the last few frames enlarged once: neighbouring windows share one."""
+    """Keep the last few enlarged frames: neighbouring windows share one."""
     known: list[tuple[Tensor, Tensor]] = []
 
     def once(frame: Tensor) -> Tensor:
@@ -313,7 +313,7 @@ class RivalCommand:
 
     @property
     def places(self) -> set[str]:
-        """Those that the command has."""
+        """Return the placeholders that the command has."""
         return _places_in(" ".join(self.words))
 
     def method(self, factor: int) -> Method:

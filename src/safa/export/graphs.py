@@ -251,7 +251,7 @@ class _Judge(nn.Module):
 
 
 def _parts(network: Safa) -> Iterator[NetworkPart]:
-    """What ``safa export`` writes, once for all blocks, and the first frames of a window by themselves."""
+    """Yield the parts that ``safa export`` writes, once for all blocks, and the first steps of both passes."""
     for part in parts_of(network):
         if part.name == "selector":
             inputs = ("hidden", "features0", "features1", "flow", "t")

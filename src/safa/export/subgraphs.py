@@ -241,7 +241,7 @@ def example_inputs(part: NetworkPart, config: SafaConfig) -> tuple[Tensor, ...]:
 
 
 def dynamic_shapes(part: NetworkPart, config: SafaConfig) -> tuple[Any, ...]:
-    """For each input, which axes are free: multiples of the network's multiple, all tied to one height and width."""
+    """Return the free axes of each input: multiples of the network's multiple, all tied to one height and width."""
     assert all(type_of(name) == "float32" for name in part.inputs)
     roots = {
         side: torch.export.Dim(f"{side}_units", min=1, max=LARGEST // config.multiple) for side in ("height", "width")

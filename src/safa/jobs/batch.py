@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether there is an error, or the output failed its check."""
+        """Return whether there is an error, or the output failed its check."""
         return self.error is not None or (self.report is not None and not self.report.verification.ok)
 
 

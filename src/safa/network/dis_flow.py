@@ -77,7 +77,7 @@ def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow
         return cv2.boxFilter(cv2.absdiff(grey0, shown).astype(np.float32), -1, (window, window))  # type: ignore[return-value]
 
     def error_along(flow: Flow, window: int = WINDOW) -> NDArray[np.float32]:
-        """The same to what the second frame shows along ``flow``."""
+        """Return the error to the second frame along ``flow``."""
         warped = cv2.remap(grey1, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return error_of(warped, window)  # type: ignore[arg-type]
 

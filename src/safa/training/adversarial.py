@@ -90,7 +90,7 @@ def views(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
 
 
 def with_noise(values: Tensor) -> Tensor:
-    """The same with the noise of ``penalty``."""
+    """Add the noise of ``penalty``."""
     return values + NOISE * torch.randn_like(values)
 
 
@@ -103,7 +103,8 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
 
 
 def penalty(said: Tensor, of_noisy: Tensor) -> Tensor:
-    """For judging by what hardly differs; a scalar, to be added to the discriminator's loss.
+    """Return a penalty for judging by differences that are hardly visible; a scalar, to be added to the
+    discriminator's loss.
 
     R1 and R2 (Mescheder et al., 2018) by finite differences, which needs no second derivative.
 

@@ -84,7 +84,8 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class Interrupt:
-    """From ``begin`` to ``end`` the first signal is only noted in ``asked``; a second one is handled at once.
+    """Handler of signals: from ``begin`` to ``end`` the first one is only noted in ``asked``; a second one is handled
+    at once.
 
     Signals that are ignored, or end the process without Python's doing, are left alone, and so are all outside the
     main thread.

@@ -234,7 +234,7 @@ class AxisFilter:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the filter is the identity."""
+        """Return whether the filter is the identity."""
         return self.source == self.size
 
     def owned(self, span: PixelRange) -> PixelRange:

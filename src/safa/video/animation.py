@@ -232,7 +232,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _animated(data: bytearray, width: int, height: int) -> bytearray:
-    """The same WebP file as an animation: libwebp makes a plain picture, which has no duration, of equal frames."""
+    """Make an animation of a WebP file: libwebp makes a plain picture, which has no duration, of equal frames."""
     chunks = list(_chunks(data))
     if any(name == b"ANMF" for name, _, _ in chunks):
         return data

@@ -69,7 +69,7 @@ class Stretcher:
         return packets
 
     def finish(self) -> list[Any]:
-        """What is left in the filter and the encoder."""
+        """Return the packets left in the filter and the encoder."""
         packets = self._take_held(None) if self._held is not None else []
         packets += self._drain()
         return packets + list(self._stream.encode(None))
@@ -151,7 +151,7 @@ def stretch_codec(container: str) -> str:
 
 
 def can_stretch(source: Path, index: int, container: str, slow: Fraction) -> bool:
-    """Whether the sound stream of that number can be decoded, stretched and encoded for FFmpeg's `container`.
+    """Return whether the sound stream of that number can be decoded, stretched and encoded for FFmpeg's `container`.
 
     Its first packets are, to memory.
     """

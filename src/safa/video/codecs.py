@@ -81,7 +81,7 @@ def _x264(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
 
 
 def x265_unit(width: int, height: int) -> str:
-    """What x265's parameters must end with for frames of this size.
+    """Return the end of x265's parameters for frames of this size.
 
     Where one coding tree unit holds the whole frame, x265 reads memory that it has not written, and its bytes differ
     from run to run (seen at 64x64, at no other size): such frames get units of half the side.

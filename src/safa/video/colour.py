@@ -1,4 +1,4 @@
-"""What decoded frames carry beside their pixels: read in full, and named where the output cannot hold it."""
+"""Colours: matrices, ranges and transfer, and the side data of decoded frames (mastering display, light levels)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def side_data(frame: av.VideoFrame) -> list[tuple[str, bytes]]:
 
 
 def lost_kinds(frame: av.VideoFrame) -> tuple[str, ...]:
-    """What of a frame's side data no output can hold, in words."""
+    """Name the side data of a frame that no output can hold."""
     entries = side_data(frame)
     words = [LOST[name] for name, data in entries if name in LOST and not _is_empty(name, data)]
     return tuple(dict.fromkeys(words))
@@ -108,18 +108,20 @@ class Mastering:
 
     @property
     def has_display(self) -> bool:
-        """Whether the mastering display is described in full."""
+        """Return whether the mastering display is described in full."""
         return self.primaries is not None and self.luminance is not None
 
     @property
     def is_partial(self) -> bool:
-        """Whether only half is said of the display or the light (0 is unknown), which most containers do not take."""
+        """Return whether the display or the light is only half described (0 is unknown), which most containers do not
+        take.
+        """
         half_lit = self.light is not None and any(self.light) and not all(self.light)
         return (self.primaries is None) != (self.luminance is None) or half_lit
 
     @staticmethod
     def of(frame: av.VideoFrame) -> Mastering:
-        """What a frame carries, from FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata."""
+        """Read mastering data from FFmpeg's AVMasteringDisplayMetadata and AVContentLightMetadata."""
         primaries = luminance = light = None
         for name, data in side_data(frame):
             if name == "MASTERING_DISPLAY_METADATA" and len(data) >= 88:
@@ -199,7 +201,7 @@ class Colour:
     range: int = 0
 
     def resolved(self, height: int, rgb: bool = False) -> Colour:
-        """The same tags with every gap filled the way players fill it: BT.601 below 720 lines, BT.709 from
+        """Return the tags with every gap filled the way players fill it: BT.601 below 720 lines, BT.709 from
         there.
 
         An enlarged video must be tagged with what its *source* meant, or a player would guess from the new
@@ -266,7 +268,7 @@ class _AtLeft:
         self._kind: tuple[int, int, str] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The same pixels, tagged, without a time."""
+        """Convert a frame; the result is tagged and has no time."""
         kind = frame.width, frame.height, frame.format.name
         if self._graph is None or kind != self._kind:
             graph, self._kind = av.filter.Graph(), kind

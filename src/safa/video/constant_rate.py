@@ -1,4 +1,4 @@
-"""Whether a source has one frame rate: as outputs without times (y4m, numbered pictures) need it."""
+"""Constant frame rates, which outputs without times (y4m, numbered pictures) need."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _usual_rate(rate: Fraction) -> Fraction:
 
 
 def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | None) -> list[Fraction]:
-    """When every frame is shown, and the end of the last one, in order; nothing where a frame has no time."""
+    """Return the times of all frames and the end of the last one, in order; nothing where a frame has no time."""
     if str(reader.path) == "-":
         return []  # YUV4MPEG2 has one rate
     with containers.open_container(Path(reader.path)) as container:

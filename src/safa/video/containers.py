@@ -147,7 +147,7 @@ def _film_among(path: Path, indices: tuple[int, ...], changed: int) -> int:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether an open file's stream is one picture that belongs to the whole file."""
+    """Return whether an open file's stream is one picture that belongs to the whole file."""
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
@@ -175,7 +175,7 @@ def nominal_rate(stream: av.VideoStream) -> Fraction:
 
 
 def has_arbitrary_clock(container: InputContainer) -> bool:
-    """Whether the format's clock starts anywhere."""
+    """Return whether the format's clock starts anywhere."""
     return bool(ARBITRARY_CLOCK & set(container.format.name.split(",")))
 
 
@@ -191,14 +191,14 @@ def clock_zero(container: InputContainer, video: av.VideoStream) -> Fraction:
 
 
 def exact_packet_count(container: InputContainer, stream: av.VideoStream) -> int | None:
-    """How many packets the video has, where the container keeps an exact table of them (MP4 and MOV)."""
+    """Return the number of packets of the video, where the container keeps an exact table of them (MP4 and MOV)."""
     # The index, unlike the header's count, leaves out what an edit list cuts away.
     return len(stream.index_entries) or None if "mp4" in container.format.name.split(",") else None
 
 
 def stated_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
-    """How many frames are shown according to the headers, where they say: those of an MP4 file in fragments know the
-    first of them only, and others count what an edit list cuts away.
+    """Return the number of frames shown according to the headers, where they state it: those of an MP4 file in
+    fragments know the first of them only, and others count what an edit list cuts away.
     """
     if exact_packet_count(container, stream) is None:
         return stream.frames or None
@@ -208,7 +208,7 @@ def stated_frames(container: InputContainer, stream: av.VideoStream, path: Path)
 
 
 def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """When the last frame stops being shown (file time), where the container says so apart from its packets.
+    """Return the end of the last frame (file time), where the container states it apart from its packets.
 
     In MP4 and MOV packet durations are distances in decoding order, which with B-frames and a variable rate
     say nothing about the last frame; the track's own length does.
@@ -219,7 +219,7 @@ def track_end(container: InputContainer, stream: av.VideoStream) -> Fraction | N
 
 
 def is_fragmented(container: InputContainer, path: Path) -> bool:
-    """Whether an MP4 file is written in fragments, as live streams are: its index is spread over the file."""
+    """Return whether an MP4 file is written in fragments, as live streams are: its index is spread over the file."""
     if "mp4" not in container.format.name.split(",") or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -256,8 +256,8 @@ def bare_copy(packet: Any) -> Any:
 
 
 def untimed_begin(path: Path, index: int, most: int = 1000) -> Fraction:
-    """When the first picture of a stream is shown whose first packets have no time: before the first that has one, as
-    Matroska's have that lie before 0. 0 where none of `most` packets has a time.
+    """Return the time of the first picture of a stream whose first packets have no time: before the first that has
+    one, as Matroska's have that lie before 0. 0 where none of `most` packets has a time.
     """
     if not path.is_file():
         return Fraction(0)

@@ -35,7 +35,7 @@ BLEACH = 20.0  # change of mean brightness, of 255, that makes a short change a 
 
 
 class Change(Enum):
-    """What lies between a frame and the one before it."""
+    """Change from a frame to the next."""
 
     NONE = "none"
     CUT = "cut"
@@ -70,14 +70,14 @@ class _Thumbnail:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How two frames differ: correlation after warping, histogram overlap, mean difference after warping."""
+    """Difference of two frames: correlation after warping, histogram overlap, mean difference after warping."""
 
     correlation: float
     overlap: float
     distance: float
 
     def is_scene_change(self, neighbours: float) -> bool:
-        """Whether it is one, where the difference in neighbouring intervals is `neighbours`."""
+        """Return whether this is a scene change, where the difference in neighbouring intervals is `neighbours`."""
         return self.correlation < CORRELATION and any(
             self.overlap < overlap and self.distance > prominence * neighbours for overlap, prominence in OVERLAP
         )
@@ -110,7 +110,7 @@ class _Detector:
         return change
 
     def _change(self, number: int) -> Change:
-        """What lies between frames number - 1 and number."""
+        """Return the change from frame number - 1 to number."""
         step = self._steps[number - 1]
         if not step.is_scene_change(0.0):
             return Change.NONE
@@ -123,7 +123,7 @@ class _Detector:
         return Change.CUT if step.is_scene_change(neighbours) else Change.NONE
 
     def _is_flash(self, number: int) -> bool:
-        """Whether the old scene is back soon after frame `number`, or was there shortly before number - 1."""
+        """Return whether the old scene is back soon after frame `number`, or was there shortly before number - 1."""
         before, after = self._frames[number - 1], self._frames[number]
         if abs(float(before.luma.mean()) - float(after.luma.mean())) < BLEACH:
             return False

@@ -23,7 +23,7 @@ WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 @dataclass
 class Damage:
-    """What went wrong while a stream was read. Times are file times in seconds."""
+    """Faults found while a stream was read. Times are file times in seconds."""
 
     undecodable: int = 0
     corrupt: int = 0

@@ -1,4 +1,4 @@
-"""What encoders take in memory, and how they take less.
+"""Encoders: their options, their memory, and settings that need less of it.
 
 Encoders keep frames: to look ahead, to refer back to, one for each thread. Level 0 leaves an encoder as it is, 1 only
 bounds its threads, 2 and 3 shorten all of that, which makes for larger files.

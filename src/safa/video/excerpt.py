@@ -51,7 +51,7 @@ def places_by_motion(path: Path) -> list[Fraction]:
 def liveliest_part(
     path: Path, seconds: Fraction, most: int, cut: Cut, options: ReadOptions = EVERYTHING
 ) -> tuple[Fraction, list[Frame]]:
-    """Where the part begins, in seconds as players show them, and its frames.
+    """Return the start of the liveliest part, in seconds as players show them, and its frames.
 
     Args:
         seconds, most: how long it is, and how many frames it has, at most.

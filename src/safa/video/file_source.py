@@ -233,7 +233,7 @@ class VideoReader:
 
 
 def _lacks_times(container: InputContainer, stream: av.VideoStream) -> bool:
-    """Whether the container knows when frames are decoded, not when they are shown, and the two differ: AVI."""
+    """Return whether the container has decoding times but no presentation times, and the two differ: AVI."""
     reordered = stream.codec_context.name in ("h264", "hevc") and stream.codec_context.has_b_frames
     return container.format.name == "avi" and reordered
 

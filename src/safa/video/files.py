@@ -1,4 +1,4 @@
-"""What the name of an output means: one file, or a folder with a picture for every frame."""
+"""Files and folders: suffixes, numbered names, atomic renames, locks and digests."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NUMBER = re.compile(r"%\d{0,2}d")
 
 
 def number_places(output: Path) -> int:
-    """How many numbers, such as %06d, the name has."""
+    """Return the number of placeholders, such as %06d, in the name."""
     return len(NUMBER.findall(output.name))
 
 
 def is_numbered(output: Path) -> bool:
-    """Whether the output is a folder of pictures, such as frames/%06d.png;
+    """Return whether the output is a folder of pictures, such as frames/%06d.png;
     in the name of a video %06d is plain text."""
     return output.suffix.lower() == ".png" and number_places(output) == 1
 
@@ -48,7 +48,7 @@ def numbered(output: Path, number: int) -> str:
 
 
 def whole_output(output: Path) -> Path:
-    """What appears on the disk by one rename: the file, or the folder of the pictures; what a link points to."""
+    """Return what appears on the disk by one rename: the file, or the folder of the pictures; what a link points to."""
     whole = output.parent if is_numbered(output) else output
     return whole.resolve() if whole.is_symlink() or whole.name in ("", "..") else whole
 
@@ -186,7 +186,7 @@ def _locked_folder(folder: Path) -> int | None:
 
 
 def _named_mutex(folder: Path) -> int | None:
-    """The same on Windows, where folders have no locks: a mutex of that name, which ends with its process."""
+    """Lock a folder on Windows, where folders have no locks: a mutex of that name, which ends with its process."""
     if sys.platform != "win32":
         return None
     exists = 183

@@ -27,7 +27,7 @@ SAMPLE_ENTRY = 78
 
 
 class Crop(NamedTuple):
-    """How many pixels of each edge are not shown."""
+    """Pixels of each edge that are not shown."""
 
     left: int = 0
     right: int = 0
@@ -151,7 +151,7 @@ INTERLACED_ORDERS = {2, 3, 4, 5}
 
 
 def is_interlaced(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
-    """Whether a stream says so in its header or its first frame does."""
+    """Return whether a stream's header or its first frame is marked interlaced."""
     return frame.interlaced_frame or stream.codec_context.field_order in INTERLACED_ORDERS
 
 

@@ -33,7 +33,7 @@ IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
 
 @dataclass(frozen=True)
 class PictureKind:
-    """What one picture holds. `format` is Pillow's name, "" where it does not know the file."""
+    """Kind of a picture. `format` is Pillow's name, "" where it does not know the file."""
 
     format: str
     size: tuple[int, int]
@@ -160,7 +160,7 @@ class FolderReader:
         """Nothing is held open between pictures."""
 
     def times(self) -> list[Fraction]:
-        """When each selected picture is shown, and the end of the last one, in seconds."""
+        """Return the times of the selected pictures and the end of the last one, in seconds."""
         last = self._pictures[-1][0] + 1
         return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
 

@@ -1,4 +1,4 @@
-"""What of a source is read, and how."""
+"""Description of a source, and the options for reading it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from safa.video.filters import Crop
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What of a source is read, and how; `open_reader` takes it.
+    """Options for reading a source; `open_reader` takes them.
 
     Attributes:
         source_fps: frames per second of a folder of pictures; a video has frame times of its own.
@@ -163,7 +163,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds. Times are in seconds on the clock of the *file* (see `VideoReader` for the
+    """Contents of a video file. Times are in seconds on the clock of the *file* (see `VideoReader` for the
     policy).
 
     `width` and `height` are as stored, without edges that are not to be shown, before `rotation` (degrees

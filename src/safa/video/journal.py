@@ -127,26 +127,26 @@ class Journal:
         return self._segments[number]
 
     def has(self, number: int) -> bool:
-        """Whether segment `number` is finished."""
+        """Return whether segment `number` is finished."""
         return number in self._segments
 
     def wants(self, frame: int) -> bool:
-        """Whether output frame `frame`, counted from 0, is still to be made."""
+        """Return whether output frame `frame`, counted from 0, is still to be made."""
         return frame // self.frames_per_segment not in self._segments
 
     @property
     def resumable(self) -> bool:
-        """Whether the same job can go on from here: what came from a pipe is gone."""
+        """Return whether the same job can go on from here: what came from a pipe is gone."""
         return bool(self._fingerprint.get("input") != PIPE_DIGEST)
 
     def kept(self) -> str:
-        """For messages: what is safe."""
+        """Describe the kept work for messages."""
         if not self.resumable:
             return "nothing is kept, as a pipe cannot be read again"
         return f"{self.frames} finished frames are kept in {self.folder}"
 
     def segment_path(self, number: int) -> Path:
-        """Where segment `number` lies once it is finished."""
+        """Return the path of segment `number` once it is finished."""
         return self.folder / segment_name(number)
 
     def add(self, path: Path, times: list[int], reorder: int) -> None:
@@ -194,7 +194,7 @@ class Journal:
             publish(temporary, final)
 
     def has_made(self, kind: str, path: Path) -> bool:
-        """Whether `path` is what this job has put there as `kind`, and nobody has changed it since."""
+        """Return whether `path` is what this job wrote there as `kind`, unchanged since."""
         return kind in self._outputs and os.path.lexists(path) and self._outputs[kind] == _identity(path)
 
     def note_made(self, kind: str, path: Path) -> None:
@@ -226,7 +226,7 @@ class Journal:
         self._save()
 
     def check_of(self, output: Path) -> dict[str, Any] | None:
-        """What was recorded of the output's check, if that is there unchanged: the journal was being removed."""
+        """Return the recorded check of the output, if that is there unchanged: the journal was being removed."""
         return self._checked if self.has_made(PUBLISHED, whole_output(output)) else None
 
     def release(self) -> None:
@@ -311,7 +311,7 @@ def kept_frames(folder: Path) -> int:
 
 
 def kept_segments(output: Path) -> int:
-    """How many finished segments the work folder of an output holds; none are read."""
+    """Count the finished segments in the work folder of an output without reading them."""
     return sum(path.stem.isdigit() for path in work_folder(output).glob("*.json"))
 
 
@@ -322,7 +322,7 @@ def _recorded(folder: Path) -> dict[int, Segment | None]:
 
 
 def is_of_pipe(folder: Path) -> bool:
-    """Whether the kept work in a work folder, if there is any, came from a pipe: nothing can go on from it."""
+    """Return whether kept work in a work folder came from a pipe, so that no job can go on from it."""
     try:
         stored = json.loads((folder / JOURNAL).read_text())
         return bool(stored["fingerprint"]["input"] == PIPE_DIGEST)
@@ -345,7 +345,7 @@ def discard_checked(output: Path) -> None:
 
 
 def is_published(output: Path) -> bool:
-    """Whether the file under the output's name was put there by the job in the work folder beside it.
+    """Return whether the file under the output's name was put there by the job in the work folder beside it.
 
     Such a job was stopped before its check; its output is not finished, and may be replaced.
     """
@@ -368,7 +368,7 @@ def _failed_names(whole: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path) -> list[int]:
-    """What a rename does not change: size and time of the last change."""
+    """Return size and time of the last change, which a rename keeps."""
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns]
 

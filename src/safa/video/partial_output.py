@@ -1,4 +1,4 @@
-"""What a job that was stopped has finished from its first frame on, as something that can be joined and watched."""
+"""The finished beginning of a job that was stopped, as segments that can be joined and watched."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Beginning:
             self.end = (times[-1] + max(1, step)) * time_base
 
     def kept(self) -> str:
-        """For messages: what is safe."""
+        """Describe the kept work for messages."""
         return self._journal.kept()
 
     def publish(self, temporary: Path, output: Path, replace: bool = True) -> None:

@@ -102,7 +102,7 @@ class PipeOutput:
 
 
 def is_stalled(stream: Any) -> bool:
-    """Whether writing to a stream, such as sys.stdout, would wait for another program now."""
+    """Return whether writing to a stream, such as sys.stdout, would wait for another program now."""
     number = _pipe_number(stream)
     return number is not None and not select.select([], [number], [], 0)[1]
 

@@ -78,9 +78,9 @@ def noise(luma: Luma) -> float:
 
 
 def combed(before: Luma, luma: Luma) -> tuple[int, int]:
-    """Of the pixels of a frame, H,W, that moved since the one before: (how many more stand out between the lines above
-    and below, as those of a second field do, than between the columns beside them, as fine patterns do; how many
-    moved).
+    """Count, of the pixels of a frame, H,W, that moved since the one before: (how many more stand out between the
+    lines above and below, as those of a second field do, than between the columns beside them, as fine patterns do;
+    how many moved).
     """
     if min(luma.shape) < 3:
         return 0, 0
@@ -91,7 +91,7 @@ def combed(before: Luma, luma: Luma) -> tuple[int, int]:
 
 
 def _between(luma: Luma) -> NDArray[np.bool_]:
-    """Where a line differs from those above and below, and they do not so much from each other."""
+    """Return where a line differs from those above and below more than these from each other."""
     above, here, below = luma[:-2], luma[1:-1], luma[2:]
     least = np.minimum(np.abs(here - above), np.abs(here - below))
     between: NDArray[np.bool_] = (
@@ -149,7 +149,7 @@ UNEVEN = Fraction(1, 4)
 
 @dataclass(frozen=True)
 class Look:
-    """What the frames looked at have in common.
+    """Properties of the frames that were sampled.
 
     Attributes:
         frames: how many were looked at.
@@ -187,7 +187,7 @@ class Look:
 
     @property
     def interlaced(self) -> bool:
-        """Whether frames are two fields, marked or seen."""
+        """Return whether frames are two fields, marked or seen."""
         return self.marked_interlaced or self.combed > COMBED
 
     def to_dict(self) -> dict[str, Any]:

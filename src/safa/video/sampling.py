@@ -98,7 +98,7 @@ def decoded(
 
 
 def claimed_frames(container: InputContainer, stream: av.VideoStream, path: Path) -> int | None:
-    """How many frames the headers say or suggest that there are."""
+    """Return the number of frames that the headers state or imply."""
     if stated := containers.stated_frames(container, stream, path):
         return stated
     duration = containers.stated_duration(container, stream)

@@ -60,7 +60,7 @@ class SegmentWriter:
         return self.journal.frames
 
     def wants(self, frame: int) -> bool:
-        """Whether output frame `frame`, counted from 0, is to be written; the others are safe already."""
+        """Return whether output frame `frame`, counted from 0, is to be written; the others are kept already."""
         return self.journal.wants(frame)
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ def open_journal(
 
 
 def ticks_of(time: Fraction, time_base: Fraction, last: int | None) -> int:
-    """When a frame is shown, in ticks, after one that is shown at `last`."""
+    """Return the time of a frame in ticks, after one that is shown at `last`."""
     ticks = round(time / time_base)
     # Only where the time base had to be coarser than the timeline.
     return last + 1 if last is not None and ticks <= last else ticks

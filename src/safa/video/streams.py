@@ -99,7 +99,7 @@ TECHNICAL = {
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Which streams of `source` go into the output.
+    """Streams of `source` that go into the output.
 
     `origin` (seconds, file time) is subtracted from all their times: take it from the reader. With `is_cut`,
     only what lies between `origin` and the end of the video is taken; with `is_part`, only what lies before that end.
@@ -125,7 +125,7 @@ class StreamPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of the source but its video is taken, so that it need not be opened again."""
+        """Return whether nothing of the source but its video is taken, so that it need not be opened again."""
         return not (self.copied or self.stretched or self.chapters)
 
 
@@ -274,7 +274,7 @@ def _lost_tags(info: VideoInfo, spec: OutputSpec) -> list[str]:
 
 
 def _fits(source: InputContainer, stream: StreamInfo, spec: OutputSpec) -> bool:
-    """Whether the container takes the stream: its header, and of sound a packet, is written to memory to find out."""
+    """Return whether the container takes the stream: its header, and of sound a packet, is written to memory."""
     original: Any = source.streams[stream.index]
     if stream.kind == "video" and not is_cover(original):
         return False  # a second film; which one is meant cannot be known
@@ -340,7 +340,7 @@ EMPTY_TEXT = b"\0\0"  # what MP4 puts where no subtitle is shown; muxers add and
 
 @dataclass
 class CopiedStream:
-    """What went into one stream: first packet's time on the output's clock, number of packets, their bytes.
+    """Packets of one copied stream: first packet's time on the output's clock, number of packets, their bytes.
 
     `has_packets`: False for PCM, which is one run of samples, and for subtitle pictures of Blu-ray, whose parts are one
     packet in some containers and several in others.

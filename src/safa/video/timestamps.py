@@ -27,7 +27,9 @@ HEADER = 4096  # bytes within which it begins
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a Matroska, WebM or AVI file lacks of the size that it states; 0 if none, or unknown."""
+    """Return the number of bytes that a Matroska, WebM or AVI file lacks of the size that it states; 0 if none, or
+    unknown.
+    """
     return max(0, stated_size(path) - path.stat().st_size) if path.is_file() else 0
 
 
@@ -53,7 +55,7 @@ def rest_of_y4m(head: bytes, total: int, frames: int, content: int) -> int:
 
 
 def _end_of_element(head: bytes, at: int) -> int:
-    """Where the element ends whose size field begins at ``at``; 0 if its size is unknown."""
+    """Return the end of the element whose size field begins at ``at``; 0 if its size is unknown."""
     if at >= len(head) or not head[at]:
         return 0
     length = 9 - head[at].bit_length()
@@ -119,7 +121,7 @@ class PacketClock:
 
 @dataclass(frozen=True)
 class _Break:
-    """Where the clock of one stream is interrupted: number of the packet among those of all streams, and packets of
+    """Interruption of the clock of one stream: number of the packet among those of all streams, and packets of
     each stream before it; its time; when what was before it ends.
     """
 
@@ -137,7 +139,7 @@ class _Break:
 
 @dataclass
 class _Track:
-    """What has been read of one stream. A break counts once the packet after it confirms it: single packets of damaged
+    """Packets read of one stream. A break counts once the packet after it confirms it: single packets of damaged
     files have wild times. Where `is_reordered`, times are those of presentation, and only keyframes tell.
     """
 
@@ -181,7 +183,7 @@ class _Track:
 
 
 def splices_of(container: InputContainer, path: Path) -> Splices:
-    """Those of a file that is open: where its clock cannot step or jump, it is not opened again."""
+    """Return the splices of an open file: where its clock cannot step or jump, it is not opened again."""
     return find_splices(path) if _can_be_joined(container, path) else Splices()
 
 
@@ -225,7 +227,7 @@ def _program_clocks(data: bytes, first: int, step: int) -> dict[int, int]:
 
 
 def _can_be_joined(container: InputContainer, path: Path) -> bool:
-    """Whether the format goes on after a join, and the file is not seen to be of one piece."""
+    """Return whether the format allows joins and the file is not known to be in one piece."""
     if not path.is_file():
         return False
     names = set(container.format.name.split(","))
@@ -235,7 +237,7 @@ def _can_be_joined(container: InputContainer, path: Path) -> bool:
 
 
 def _is_followed(path: Path) -> bool:
-    """Whether another Matroska file begins behind the first one."""
+    """Return whether another Matroska file begins behind the first one."""
     if path.stat().st_size <= len(EBML):
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -243,7 +245,7 @@ def _is_followed(path: Path) -> bool:
 
 
 def _may_be_joined(path: Path, size: int) -> bool:
-    """Whether a large MPEG recording has to be read to its end."""
+    """Return whether a large MPEG recording has to be read to its end."""
     last: dict[int, int] = {}
     known, steps = 0, []
     with path.open("rb") as file:
@@ -286,7 +288,7 @@ def _found(path: Path, size: int, changed: int) -> Splices:
 
 
 def _combined(tracks: dict[int, _Track], video: int, streams: int) -> Splices:
-    """Where pictures and sound are interrupted alike."""
+    """Return the interruptions that pictures and sound have in common."""
     pictures = tracks[video]
     starts: list[list[int]] = [[] for _ in range(streams)]
     offsets = [Fraction(0)]

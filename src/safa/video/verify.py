@@ -34,7 +34,7 @@ class ExpectedStream:
 
 @dataclass(frozen=True)
 class Expected:
-    """What an output must hold. Times in seconds on its own clock; `frame_duration` is the average."""
+    """Required contents of an output. Times in seconds on its own clock; `frame_duration` is the average."""
 
     frames: int
     start: Fraction
@@ -62,7 +62,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
+        """Return whether every check passed."""
         return all(check.ok for check in self.checks.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Verification:
 
     @staticmethod
     def from_dict(stored: dict[str, Any]) -> "Verification":
-        """From what `to_dict` gives."""
+        """Make it from the result of `to_dict`."""
         checks = stored["checks"].items()
         return Verification({name: Check(one["expected"], one["found"], one["ok"]) for name, one in checks})
 
@@ -181,7 +181,7 @@ def _measure(path: Path, kind: str, index: int) -> tuple[CopiedStream, Fraction]
 
 
 def _video_end(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """When the last frame stops being shown, as far as the container stores it."""
+    """Return the end of the last frame, as far as the container stores it."""
     written = stream.metadata.get("DURATION")  # Matroska: the end of this track, "HH:MM:SS.nnnnnnnnn"
     if written:
         hours, minutes, seconds = written.split(":")

@@ -1,4 +1,4 @@
-"""Which frames are looked at together: one grid of windows on the source's frame numbers.
+"""Windows of frames that are processed together: one grid on the source's frame numbers.
 
 A network that carries features along the stream is given N frames at a time, with L more on either side, of one scene.
 Which frames belong to a window follows from their numbers and from where scenes end, never from where a job began or
@@ -19,7 +19,7 @@ Moment_ = TypeVar("Moment_")
 
 @dataclass(frozen=True)
 class Span:
-    """How far a window reaches: pairs that begin with one of ``length`` frames, ``margin`` more frames on each side."""
+    """Extent of a window: pairs that begin with one of ``length`` frames, ``margin`` more frames on each side."""
 
     length: int = 1
     margin: int = 0

@@ -86,7 +86,7 @@ class WebJob:
 
     @property
     def plan(self) -> ResultPlan:
-        """What the upload becomes with these options."""
+        """Return the size and number of results of the upload with these options."""
         return ResultPlan(self.kind, self.facts, self.options)
 
     def to_dict(self) -> dict[str, Any]:

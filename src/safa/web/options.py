@@ -160,7 +160,7 @@ def offered_weights() -> list[str]:
 
 @dataclass(frozen=True)
 class ResultPlan:
-    """What an upload becomes with some options: the size as it is seen, and the number of frames or pictures.
+    """Results of an upload with some options: the size as it is seen, and the number of frames or pictures.
 
     Args:
         kind: video or pictures.
