@@ -41,7 +41,7 @@ NTSC = [*range(40), *range(41, 90)]  # a frame is missing
 def usual_rate(path, start=None, end=None, parts=2, fps=None):
     options = ReadOptions(fps, start, end)
     with open_reader(path, options) as reader:
-        return uneven_rate(reader, options, parts)
+        return uneven_rate(reader, parts)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from safa.jobs.plan import Job, check_request, prepare_job, request_of
 from safa.jobs.report import JobRun, Report, conclude, concluded_before, record_finished
 from safa.options import RunOptions, UpscaleSettings
 from safa.upscaler.memory_budget import TileBudget
-from safa.video.file_source import VideoReader
 from safa.video.files import appearance, disk_errors
-from safa.video.folder_source import FolderReader, open_reader
+from safa.video.folder_source import open_reader
 from safa.video.journal import Journal, work_folder
 from safa.video.segments import open_journal
+from safa.video.source import FrameSource
 from safa.video.windows import PAIR, Span
 
 TRIES = 3
@@ -207,7 +207,7 @@ class OpenJob:
             self._end, self.expected = planner.end, planner.frames
             self.run.problems += reader.problems
 
-    def _context(self, job: Job, journal: Journal, reader: VideoReader | FolderReader) -> JobContext:
+    def _context(self, job: Job, journal: Journal, reader: FrameSource) -> JobContext:
         token = uuid.uuid4().hex
         (journal.folder / PROBE).write_text(token)
         source = self.source.absolute()

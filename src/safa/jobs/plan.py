@@ -17,11 +17,11 @@ from safa.video.animation import FASTEST_GIF
 from safa.video.codecs import Choice, check_quality, choose_codec, codec_entry, container_of
 from safa.video.constant_rate import one_rate
 from safa.video.encoder import OutputSpec, check_encoder, check_output
-from safa.video.file_source import VideoReader
-from safa.video.folder_source import FolderReader, content_digest
+from safa.video.folder_source import content_digest
 from safa.video.info import VideoInfo
 from safa.video.journal import is_published
 from safa.video.schedule import output_time_base
+from safa.video.source import FrameSource
 from safa.video.streams import StreamPlan, plan_streams
 
 PIPE = Path("-")
@@ -104,7 +104,7 @@ def check_request(source: Path, output: Path, settings: UpscaleSettings, overwri
 
 
 def prepare_job(
-    reader: VideoReader | FolderReader,
+    reader: FrameSource,
     source: Path,
     output: Path,
     settings: UpscaleSettings,
@@ -122,7 +122,7 @@ def prepare_job(
     """
     info, notes = reader.info, []
     rate = settings.rate
-    if rate is not None and (found := one_rate(reader, output, settings.reading, rate)):
+    if rate is not None and (found := one_rate(reader, output, rate)):
         settings = replace(settings, rate=None, fps=found / settings.slow)
         notes.append(
             f"the source's frame rate varies, and {output.suffix or 'y4m'} needs a constant one: frames are made "
@@ -160,7 +160,7 @@ def prepare_job(
     )
 
 
-def expected_frames(reader: VideoReader | FolderReader, settings: UpscaleSettings) -> int | None:
+def expected_frames(reader: FrameSource, settings: UpscaleSettings) -> int | None:
     """Return the number of output frames according to the source's headers; None if they do not say."""
     info, reading = reader.info, settings.reading
     duration = info.duration

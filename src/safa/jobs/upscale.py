@@ -23,13 +23,13 @@ from safa.options import ComputeOptions, RunOptions, SettingsKeywords, UpscaleSe
 from safa.upscaler.memory_budget import TileBudget
 from safa.upscaler.tiling import Tiling
 from safa.upscaler.upscaler import Upscaler, engine_of
-from safa.video.file_source import VideoReader
-from safa.video.folder_source import FolderReader, open_reader
+from safa.video.folder_source import open_reader
 from safa.video.info import Frame
 from safa.video.journal import Journal, is_of_pipe, work_folder
 from safa.video.pipes import standard_output
 from safa.video.schedule import OutputTime, plan_windows
 from safa.video.segments import SegmentWriter
+from safa.video.source import FrameSource
 from safa.video.verify import Verification
 from safa.video.y4m import Y4mWriter
 
@@ -185,9 +185,7 @@ def run_job(
                 writer.journal.remove()
 
 
-def _run_to_pipe(
-    job: Job, reader: VideoReader | FolderReader, upscaler: Upscaler, run: JobRun, events: JobEvents
-) -> Report:
+def _run_to_pipe(job: Job, reader: FrameSource, upscaler: Upscaler, run: JobRun, events: JobEvents) -> Report:
     pipe = Y4mWriter(standard_output(), job.spec)
     try:
         with pipe:
@@ -212,7 +210,7 @@ def _fixed_tiles(upscaler: Upscaler, size: tuple[int, int], journal: Journal) ->
 
 def _render(
     job: Job,
-    reader: VideoReader | FolderReader,
+    reader: FrameSource,
     upscaler: Upscaler,
     writer: SegmentWriter | Y4mWriter,
     run: JobRun,

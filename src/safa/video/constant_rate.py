@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-import av
-
-from safa.video import containers
 from safa.video.codecs import container_of
-from safa.video.file_source import VideoReader
-from safa.video.folder_source import FolderReader
-from safa.video.info import ReadOptions
-from safa.video.timestamps import PacketClock
+from safa.video.source import FrameSource
 
 # NTSC's frames a second, and film's there.
 TELEVISION = [Fraction(rate * 1000, 1001) for rate in (12, 15, 24, 30, 48, 60, 120, 240)]
@@ -23,19 +16,19 @@ TELEVISION = [Fraction(rate * 1000, 1001) for rate in (12, 15, 24, 30, 48, 60, 1
 TIMELESS = {"yuv4mpegpipe", "png"}
 
 
-def one_rate(reader: VideoReader | FolderReader, output: Path, options: ReadOptions, rate: int) -> Fraction | None:
+def one_rate(reader: FrameSource, output: Path, rate: int) -> Fraction | None:
     """The one rate, frames per second, that `rate` frames an interval must be made for; None where they may vary."""
-    usual = uneven_rate(reader, options, rate) if container_of(output) in TIMELESS else None
+    usual = uneven_rate(reader, rate) if container_of(output) in TIMELESS else None
     return None if usual is None else usual * rate
 
 
-def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts: int = 1) -> Fraction | None:
+def uneven_rate(reader: FrameSource, parts: int = 1) -> Fraction | None:
     """The usual frames per second of a source whose rate varies; None if it is constant or cannot be read twice.
 
     It varies where even steps of the same number would miss a frame by more than half of one of the `parts` that
     every step is divided into: clocks that only count milliseconds are constant. Packets are read, nothing is decoded.
     """
-    times = reader.times() if isinstance(reader, FolderReader) else _packet_times(reader, options.start, options.end)
+    times = reader.times()
     if len(times) < 3:
         return None
     shown = times[:-1]  # the last one is the end
@@ -52,31 +45,3 @@ def uneven_rate(reader: VideoReader | FolderReader, options: ReadOptions, parts:
 def _usual_rate(rate: Fraction) -> Fraction:
     """The nearest whole number of frames a second, or rate of television as 30000/1001."""
     return min(max(Fraction(round(rate)), Fraction(1)), *TELEVISION, key=lambda known: abs(known - rate))
-
-
-def _packet_times(reader: VideoReader, start: Fraction | None, end: Fraction | None) -> list[Fraction]:
-    """Return the times of all frames and the end of the last one, in order; nothing where a frame has no time."""
-    if str(reader.path) == "-":
-        return []  # YUV4MPEG2 has one rate
-    with containers.open_container(Path(reader.path)) as container:
-        stream = containers.find_video(container, reader.path)
-        zero, tick = containers.clock_zero(container, stream), containers.time_base(stream)
-        clock = PacketClock(container, Path(reader.path))
-        ends: dict[Fraction, Fraction] = {}
-        with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
-            for packet in container.demux(stream):
-                if not packet.size:
-                    continue
-                packet = clock.correct(packet)
-                if packet.is_discard:
-                    continue
-                if packet.pts is None:
-                    return []
-                time = packet.pts * tick - zero
-                if (start is None or time >= start) and (end is None or time < end):
-                    ends[time] = time + (packet.duration or 0) * tick
-        track_end = None if end is not None else containers.track_end(container, stream)
-    if not ends:
-        return []
-    last = max(ends)
-    return [*sorted(ends), max(last, ends[last] if track_end is None else track_end - zero)]

@@ -15,7 +15,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from safa.video import containers
 from safa.video.cuts import HEIGHT, WIDTH, Change, with_changes
-from safa.video.folder_source import FolderReader, open_reader
+from safa.video.folder_source import open_reader
 from safa.video.info import EVERYTHING, Frame, ReadOptions
 from safa.video.sampling import places_of, runs_at
 
@@ -64,7 +64,7 @@ def liveliest_part(
     with open_reader(path, replace(options, start=None, end=None)) as reader:
         duration = reader.info.duration or Fraction(0)
         last = max(Fraction(0), duration - seconds)
-        is_folder = isinstance(reader, FolderReader)
+        is_folder = reader.is_folder
     if last < LITTLE:
         last = Fraction(0)
     starts = [last / 2] if is_folder or not last else [min(time, last) for time in places_by_motion(path)[:TRIED]]

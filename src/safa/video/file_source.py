@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import cv2
@@ -22,6 +21,7 @@ from safa.video.colour import ToRgb, begins_timecode, lost_kinds
 from safa.video.decoding import Damage, decode_frames
 from safa.video.filters import Crop, crop_of, deinterlace, is_interlaced
 from safa.video.info import Frame, describe, gray_range, has_alpha_channel, is_transparent
+from safa.video.source import FrameSource
 from safa.video.timestamps import PacketClock, missing_bytes, plausible_times, repair_times, rest_of_y4m, splices_of
 
 LONG = Fraction(1, 5)
@@ -30,7 +30,7 @@ LONG = Fraction(1, 5)
 TimedFrame = tuple[Fraction, Fraction, av.VideoFrame]  # file time, duration, frame
 
 
-class VideoReader:
+class VideoReader(FrameSource):
     """Reads one video stream from start to end in constant memory. Use as a context manager.
 
     Clock policy, the one place where it is decided: `origin` is the file time that becomes 0, and every
@@ -61,22 +61,14 @@ class VideoReader:
     ) -> None:
         """Open the file and decode its first selected frame. Raises MediaError in one sentence."""
         self.path = Path(path)
-        self._deinterlace = deinterlace
-        self.problems: list[str] = []
+        self._start, self._end, self._deinterlace = start, end, deinterlace
+        self.problems = []
         self._container = containers.open_container(self.path)
         try:
             self._begin(start, end)
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file. Iterating further is an error."""
@@ -123,6 +115,33 @@ class VideoReader:
             self.problems.append("the source ends in the middle of a frame, which is left out.")
         if missing := missing_bytes(self.path):
             self.problems.append(f"the file is cut off: {missing} of the bytes that its header states are missing.")
+
+    def times(self) -> list[Fraction]:
+        """Return the times of the selected frames and the end of the last one, from packets; see `FrameSource`."""
+        if str(self.path) == "-":
+            return []  # YUV4MPEG2 has one rate
+        with containers.open_container(self.path) as container:
+            stream = containers.find_video(container, self.path)
+            zero, tick = containers.clock_zero(container, stream), containers.time_base(stream)
+            clock = PacketClock(container, self.path)
+            ends: dict[Fraction, Fraction] = {}
+            with suppress(av.error.FFmpegError, OSError):  # damage ends the source here; the reader reports it
+                for packet in container.demux(stream):
+                    if not packet.size:
+                        continue
+                    packet = clock.correct(packet)
+                    if packet.is_discard:
+                        continue
+                    if packet.pts is None:
+                        return []
+                    time = packet.pts * tick - zero
+                    if (self._start is None or time >= self._start) and (self._end is None or time < self._end):
+                        ends[time] = time + (packet.duration or 0) * tick
+            track_end = None if self._end is not None else containers.track_end(container, stream)
+        if not ends:
+            return []
+        last = max(ends)
+        return [*sorted(ends), max(last, ends[last] if track_end is None else track_end - zero)]
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
         """The part of a picture that is to be shown, of the first one's size."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 from PIL import Image
@@ -22,6 +21,7 @@ from safa.video.colour import FULL, ToRgb, is_grayscale
 from safa.video.file_source import VideoReader
 from safa.video.files import PICTURE_SUFFIXES, PIPE_DIGEST, for_ffmpeg
 from safa.video.info import EVERYTHING, Frame, ReadOptions, VideoInfo, describe
+from safa.video.source import FrameSource
 
 # Pillow's names of the formats that are looked at, and of its modes without colour and with transparency.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -104,7 +104,7 @@ def _by_ffmpeg(file: Path) -> PictureKind | None:
 # A folder of numbered pictures as a video.
 
 
-class FolderReader:
+class FolderReader(FrameSource):
     """Reads the pictures of a folder in the order of their numbers; used like `VideoReader`.
 
     Picture k is shown from k / fps on, for 1 / fps. All must have the size of the first; frames hold what any of them
@@ -113,12 +113,14 @@ class FolderReader:
     `start` and `end` select pictures with start <= k / fps < end; the first selected one is shown at 0.
     """
 
+    is_folder = True
+
     def __init__(
         self, path: str | Path, fps: Fraction, start: Fraction | None = None, end: Fraction | None = None
     ) -> None:
         """Look at the headers of the pictures. Raises MediaError in one sentence."""
         self.path = Path(path)
-        self.problems: list[str] = []
+        self.problems = []
         self.is_cut = start is not None or end is not None
         self.origin = Fraction(0)
         self._fps = fps
@@ -147,14 +149,6 @@ class FolderReader:
                     "all pictures of a folder must have one size."
                 )
         self.info = self._describe(first, kinds, (chosen[-1][0] + 1) / fps)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open between pictures."""
@@ -222,7 +216,7 @@ class FolderReader:
         return VideoInfo(**{**vars(info), **own})
 
 
-def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> VideoReader | FolderReader:
+def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> FrameSource:
     """The reader for a video file, a folder of pictures (which needs `options.source_fps`), or "-", YUV4MPEG2 on
     standard input. Raises MediaError in one sentence.
     """

@@ -16,8 +16,9 @@ from safa.errors import MediaError, OutputError
 from safa.network.config import SCALE
 from safa.video.file_source import VideoReader
 from safa.video.files import atomic_write
-from safa.video.folder_source import FolderReader, open_reader
+from safa.video.folder_source import open_reader
 from safa.video.info import EVERYTHING, Frame, ReadOptions
+from safa.video.source import FrameSource
 
 # Exif's orientation -> what makes the stored picture upright.
 ORIENTATIONS: dict[int, Callable[[Array], Array]] = {
@@ -112,7 +113,7 @@ def two_moments(
     return bicubic(to_8_bits(before.image), size), to_8_bits(after.image)
 
 
-def _last_until(reader: VideoReader | FolderReader, at: Fraction) -> Frame:
+def _last_until(reader: FrameSource, at: Fraction) -> Frame:
     """The last frame that begins at or before ``at`` seconds on the clock that players show."""
     found = None
     for frame in reader.frames(alpha=False):
