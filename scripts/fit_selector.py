@@ -101,7 +101,7 @@ def pair_of(network: Safa, frames: list[Image]) -> PairState:
 
 
 @torch.no_grad()
-@torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
+@torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[untyped-decorator]
 def look(network: Safa, frames: list[Image], target: Image, usual: list[int]) -> list[tuple[Tensor, Tensor]]:
     """Return for every block its input and PSNR ``1,K`` with each scale; the other blocks take their ``usual`` ones
     or, in three windows of ten, any.

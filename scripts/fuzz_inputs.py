@@ -41,6 +41,7 @@ def remuxed(source: Path, folder: Path) -> list[Path]:
         with av.open(str(source)) as reading, av.open(str(path), "w") as writing:
             options = {"libx265": {"x265-params": "log-level=none"}}.get(codec, {})
             stream = writing.add_stream(codec, rate=25, options=options)
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for number, frame in enumerate(reading.decode(video=0)):
                 if number == 12:

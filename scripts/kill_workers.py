@@ -41,7 +41,7 @@ def frame_hashes(path: Path) -> list[str]:
 
 def children(parent: int) -> dict[int, str]:
     """Processes below ``parent`` and their command lines."""
-    found = {}
+    found: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
@@ -109,7 +109,7 @@ def main() -> int:
             )
         finally:
             ray.shutdown()
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
         report = outcome.report
         assert report is not None
         equal = frame_hashes(alone) == frame_hashes(output)

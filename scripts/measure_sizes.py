@@ -15,6 +15,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,8 @@ from safa.data.scene import Image, reduce_quarter
 from safa.data.sequences import folders
 from safa.evaluation.protocols import to_tensor
 from safa.metrics import psnr_y
-from safa.network.operations import SCALE, luma
+from safa.network.config import SCALE
+from safa.network.operations import luma
 from safa.upscaler.resize import Reduction, result_size
 from safa.upscaler.upscaler import Upscaler, load
 
@@ -38,7 +40,7 @@ def reduced(image: Image, size: Size) -> Image:
     """``H,W,3``, whose sides 4 divides, to ``size`` (height, width) by the filter that results are made with."""
     reduction = Reduction(image.shape[0] // SCALE, image.shape[1] // SCALE, size)
     result = np.empty((*size, 3), np.uint8)
-    reduction.store(np.float32(image) / 255, (0, 0), result, (slice(0, size[0]), slice(0, size[1])))
+    reduction.store(image.astype(np.float32) / np.float32(255), (0, 0), result, (slice(0, size[0]), slice(0, size[1])))
     return result
 
 
@@ -70,7 +72,7 @@ def ways_of(upscaler: Upscaler, inputs: Sequence[Image], scale: float, size: Siz
         return lambda: list(upscaler.stream(frames, 2, scale=factor))
 
     ways: dict[str, Callable[[], object]] = {
-        f"{kernel} + blending": lambda kernel=kernel: blended(inputs, size, kernel) for kernel in FILTERS
+        f"{kernel} + blending": partial(blended, inputs, size, kernel) for kernel in FILTERS
     }
     ways["network"] = by_network(inputs, scale)
     if scale <= SCALE / 2 and not any(side % 2 for side in inputs[0].shape[:2]):
@@ -106,7 +108,8 @@ def main() -> None:
         four_times: list[Image] = []
         list(upscaler.stream(inputs[:2], 2))  # the first time is slower
         for scale in sorted(arguments.scales, reverse=True):
-            size = result_size(*inputs[0].shape[:2], scale)
+            height, width = inputs[0].shape[:2]
+            size = result_size(height, width, scale)
             truths = [reduced(frame, size) for frame in originals]
             told = {"truth": measured(truths, truths) | {"seconds": 0.0, "processor": 0.0}}
             for name, make in ways_of(upscaler, inputs, scale, size).items():

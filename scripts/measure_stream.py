@@ -62,7 +62,7 @@ def main() -> None:
         upscaler = load(name)
         if arguments.scales:
             force(upscaler, arguments.scales)
-        values: list[tuple[list[float], list[float]]] = []
+        values: list[tuple[tuple[float, float], tuple[float, float]]] = []
         told = []
         for sequence in folders(arguments.folder, None):
             truths = [_cropped(frame) for frame in sequence.frames()]
@@ -72,7 +72,7 @@ def main() -> None:
             for picture, truth in zip(made(upscaler, inputs, arguments.pairs), truths[:count], strict=False):
                 images = to_tensor(picture), to_tensor(truth)
                 rows.append((float(psnr_y(*images)), float(ssim(*(luma(image.double()) for image in images)))))
-            values += zip(rows[::2], rows[1::2], strict=True)
+            values += list(zip(rows[::2], rows[1::2], strict=True))
             inputs_psnr, between_psnr = (float(np.mean([row[0] for row in part])) for part in (rows[::2], rows[1::2]))
             told.append(f"{sequence.name} {inputs_psnr:.2f} / {between_psnr:.2f}")
         mean = np.mean(values, axis=0)  # time, metric

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=2, help="of clips, and as many of photographs in motion")
     parser.add_argument("--frames", type=int, default=5, help="frames of a window")
     arguments = parser.parse_args()
-    teacher = load_basicvsr(arguments.teacher).to(memory_format=torch.channels_last)
+    teacher = load_basicvsr(arguments.teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frames = held_out_windows(arguments.data, arguments.windows, arguments.frames)
     whole = pictures(teacher, frames, range(BLOCKS))
     kept = list(range(BLOCKS))
@@ -62,7 +62,7 @@ def pictures(teacher: BasicVSR, frames: Tensor, kept: Sequence[int]) -> Tensor:
         trunk.blocks = nn.ModuleList(all_blocks[k] for k in kept)
     try:
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-            return teacher(frames).clamp(0, 1)  # type: ignore[no-any-return]
+            return teacher(frames).clamp(0, 1)
     finally:
         for trunk, all_blocks in zip(trunks, blocks, strict=True):
             trunk.blocks = all_blocks

@@ -144,7 +144,7 @@ def _gpu_module(device: str) -> ModuleType | None:
         return None
     import torch
 
-    return getattr(torch, _kind(device))  # type: ignore[no-any-return]
+    return getattr(torch, _kind(device))
 
 
 def _best() -> str:

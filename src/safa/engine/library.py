@@ -222,7 +222,7 @@ def usable_builds() -> tuple[str, ...]:
     return tuple(build for build in builds if find(build) is not None)
 
 
-def call(function: ctypes._FuncPointer, *arguments: object) -> None:  # type: ignore[name-defined]
+def call(function: ctypes._FuncPointer, *arguments: object) -> None:
     """Call a function of the library that reports failure through its last two arguments."""
     message = ctypes.create_string_buffer(_MESSAGE)
     status = function(*arguments, message, _MESSAGE)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from safa.checkpoint import Tensors
 from safa.engine import library
 from safa.engine.base import Part, Rendering, ScaleChoice
 from safa.engine.device import processor_threads
@@ -27,6 +26,7 @@ from safa.engine.memory import native_bytes
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, Region, SafaConfig, Scale
 from safa.network.dis_flow import Flow
+from safa.network.parameters import Tensors
 
 CHANNEL_STEP = 16
 ALIGNMENT = 64

@@ -221,7 +221,7 @@ def model_method(path: Path, multiple: int = 32) -> Method:
 
 def _torchscript(path: Path) -> tuple[FrameBetween, bool, int | None]:
     try:
-        model = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        model = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
         raise SafaError(f"{path} is not a TorchScript model (a plain state dict cannot be run).") from error
     arguments = model.forward.schema.arguments[1:]

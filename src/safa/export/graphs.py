@@ -209,7 +209,7 @@ class _PlainResidual(nn.Module):
         self.conv2, self.act = block.conv2, block.act
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(x + self.conv2(self.conv1(x)))  # type: ignore[no-any-return]
+        return self.act(x + self.conv2(self.conv1(x)))
 
 
 class _FirstBackward(nn.Module):

@@ -127,7 +127,7 @@ class Graphs:
             self._sessions[name] = self._session(str(self._folder / f"{name}.onnx"), providers=self._providers)
         session = self._sessions[name]
         names = [one.name for one in session.get_inputs()]
-        return session.run(None, dict(zip(names, inputs, strict=True)))  # type: ignore[no-any-return]
+        return session.run(None, dict(zip(names, inputs, strict=True)))
 
     def put(self, array: Array) -> Array:
         return array
@@ -151,13 +151,13 @@ class Archives:
             program = self._torch.export.load(self._folder / f"{name}.pt2")
             self._modules[name] = self._move(program, self._device).module()
         with self._torch.no_grad():
-            return self._modules[name](*inputs)  # type: ignore[no-any-return]
+            return self._modules[name](*inputs)
 
     def put(self, array: Array) -> Any:
         return self._torch.from_numpy(array).to(self._device)
 
     def get(self, tensor: Any) -> Array:
-        return tensor.cpu().numpy()  # type: ignore[no-any-return]
+        return tensor.cpu().numpy()
 
 
 class Network:

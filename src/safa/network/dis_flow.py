@@ -55,7 +55,7 @@ def _estimator() -> cv2.DISOpticalFlow:
         estimator.setPatchStride(4)
         estimator.setGradientDescentIterations(12)
         _estimators.estimator = estimator
-    return estimator  # type: ignore[no-any-return]
+    return estimator
 
 
 def classical_flow(frame0: NDArray[np.uint8], frame1: NDArray[np.uint8]) -> Flow:
@@ -154,7 +154,7 @@ def _leads_back(flow: Flow, back: Flow) -> NDArray[np.bool_]:
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     returned = flow + cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     astray, way = (one[..., 0] ** 2 + one[..., 1] ** 2 for one in (returned, flow))
-    return inside & (astray <= np.maximum(ASTRAY**2, ASTRAY_SHARE**2 * way))  # type: ignore[no-any-return]
+    return inside & (astray <= np.maximum(ASTRAY**2, ASTRAY_SHARE**2 * way))
 
 
 def shared_shifts(frame0: Grey, frame1: Grey) -> list[tuple[int, int]]:
@@ -198,7 +198,7 @@ def _dis(fine0: Grey, fine1: Grey) -> Flow:
     """DIS between frames enlarged twice, ``2H,2W``; the flow is ``H,W,2`` in pixels of the frames themselves."""
     height, width = fine0.shape
     flow = _estimator().calc(fine0, fine1, None)  # type: ignore[call-overload]
-    return cv2.resize(flow, (width // 2, height // 2), interpolation=cv2.INTER_AREA) / 2  # type: ignore[return-value]
+    return cv2.resize(flow, (width // 2, height // 2), interpolation=cv2.INTER_AREA) / 2
 
 
 def _shifted(grey: Grey, shift: tuple[int, int]) -> Grey:

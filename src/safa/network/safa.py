@@ -109,7 +109,7 @@ class Safa(nn.Module):
             raise SafaError("This network looks at two frames only; take weights with propagation.")
         for frame in frames:
             self._check(frame)
-        return self.propagation([self.extractor(frame) for frame in frames], flows)  # type: ignore[no-any-return]
+        return self.propagation([self.extractor(frame) for frame in frames], flows)
 
     def finish_frame(self, frame: Tensor, features: Tensor) -> FrameState:
         """A frame ``B,3,h,w`` of a window with the features that propagation gave it, and its enlargement."""

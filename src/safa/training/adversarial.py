@@ -44,7 +44,7 @@ class Discriminator(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """See the class."""
-        return self.layers(frames).float()  # type: ignore[no-any-return]
+        return self.layers(frames).float()
 
 
 class FeatureDiscriminator(nn.Module):

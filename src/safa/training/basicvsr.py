@@ -58,7 +58,7 @@ class FlowLevel(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             x = F.relu(layer(x))
-        return last(x)  # type: ignore[no-any-return]
+        return last(x)
 
 
 class SpyNet(nn.Module):

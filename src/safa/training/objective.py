@@ -241,7 +241,7 @@ class Objective(nn.Module):
             return None
         if float(torch.rand(())) < config.pattern_share:
             return config.scale_pattern
-        return torch.randint(len(network.scales), (network.blocks,)).tolist()  # type: ignore[no-any-return]
+        return torch.randint(len(network.scales), (network.blocks,)).tolist()
 
     @torch.no_grad()
     def _guide(self, sample: Sample) -> PairState | None:

@@ -486,7 +486,7 @@ def _objective(network: Safa, config: TrainConfig, device: torch.device) -> Obje
         for path in config.picture_teachers
     ]
     objective = Objective(network, config, teacher, perceptual, picture_teachers).to(device)
-    return objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _is_of_step(path: Path, step: int) -> bool:

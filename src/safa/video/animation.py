@@ -123,7 +123,7 @@ def convert(frames: Iterable[av.VideoFrame], spec: OutputSpec) -> None:
         for frame in frames:
             encoder, decoder = encoder or png_encoder(frame), decoder or av.CodecContext.create("png", "r")
             for packet in encoder.encode(frame.reformat(format=encoder.pix_fmt)):
-                decoder.decode(packet)  # type: ignore[attr-defined]
+                decoder.decode(packet)
     elif spec.container == "gif":
         _encode_gif(io.BytesIO(), ((10 * k, 10, frame) for k, frame in enumerate(frames)), spec)
     elif spec.container == "webp":

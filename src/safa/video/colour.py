@@ -46,7 +46,7 @@ def _newer(cls: type[Type], value: object) -> Type:
     member: Any = object.__new__(cls)
     member._name_ = NEWER.get(value, f"KIND_{value}") if isinstance(value, int) else str(value)
     member._value_ = value
-    return member  # type: ignore[no-any-return]
+    return member
 
 
 # Without it one kind that PyAV does not know, such as the Exif data of a photograph, makes all of a frame's side data
