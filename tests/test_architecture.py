@@ -122,3 +122,19 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
 
 def test_training_does_not_use_evaluation() -> None:
     assert not [path.name for path in (SOURCE / "training").glob("*.py") if "evaluation" in imported_parts(path)]
+
+
+def test_video_files_import_only_those_listed_above_them() -> None:
+    folder = SOURCE / "video"
+    listed = re.findall(r"^    (\w+) ", ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "", re.M)
+    assert sorted(listed) == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    wrong = []
+    for number, name in enumerate(listed):
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            package, _, module = node.module.removeprefix("safa.").partition(".")
+            if package == "video":
+                used = {module} if module else {alias.name for alias in node.names}
+                wrong += [f"{name} imports {other}" for other in used if other not in listed[:number]]
+    assert not wrong
