@@ -175,8 +175,8 @@ def report(selector: ScaleSelector, looks: Looks, scales: tuple[float, ...], kep
     for name, members in groups:
         values = [chosen[members].mean(), *gains[members].mean(dim=0), gains[members].amax(dim=1).mean()]
         shares = torch.bincount(choice[members], minlength=len(scales)) / members.sum()
-        told = " ".join(f"{100 * float(share):.0f} %" for share in shares)
-        print(f"| {name} | " + " | ".join(f"{float(value):+.3f}" for value in values) + f" | {told} |")
+        reported = " ".join(f"{100 * float(share):.0f} %" for share in shares)
+        print(f"| {name} | " + " | ".join(f"{float(value):+.3f}" for value in values) + f" | {reported} |")
 
 
 def main() -> None:

@@ -62,14 +62,14 @@ def main() -> None:
                 measured = Measured(name, sequence.name, number, to_tensor(picture), to_tensor(truth))
                 values = {metric: value(measured) for metric, value in metrics.items()}
                 rows.append({"psnr_y": float(psnr_y(measured.image, measured.truth)), **values})
-            told: dict[str, object] = {"sequence": sequence.name, "method": name}
+            reported: dict[str, object] = {"sequence": sequence.name, "method": name}
             for metric in rows[0]:
                 for part, some in (("inputs", rows[::2]), ("between", rows[1::2])):
                     found = [value for row in some if (value := row[metric]) is not None]
-                    told[f"{metric}_{part}"] = float(np.mean(found))
+                    reported[f"{metric}_{part}"] = float(np.mean(found))
             for metric, of_video in of_videos.items():
-                told[metric] = float(np.mean(of_video(np.stack(pictures), np.stack(truths))))
-            print(json.dumps(told), flush=True)
+                reported[metric] = float(np.mean(of_video(np.stack(pictures), np.stack(truths))))
+            print(json.dumps(reported), flush=True)
 
 
 if __name__ == "__main__":

@@ -111,20 +111,20 @@ def main() -> None:
             height, width = inputs[0].shape[:2]
             size = result_size(height, width, scale)
             truths = [reduced(frame, size) for frame in originals]
-            told = {"truth": measured(truths, truths) | {"seconds": 0.0, "processor": 0.0}}
+            reported = {"truth": measured(truths, truths) | {"seconds": 0.0, "processor": 0.0}}
             for name, make in ways_of(upscaler, inputs, scale, size).items():
                 began = time.perf_counter(), time.process_time()
                 pictures: list[Image] = make()  # type: ignore[assignment]
                 spent = time.perf_counter() - began[0], time.process_time() - began[1]
                 each = dict(zip(METRICS[-2:], (one / len(pictures) for one in spent), strict=True))
-                told[name] = measured(pictures, truths) | each
+                reported[name] = measured(pictures, truths) | each
                 if name == "network" and scale == SCALE:
                     four_times = pictures
             if four_times and scale < SCALE:
-                told["network x4 in 8 bits, then reduced"] = measured(
+                reported["network x4 in 8 bits, then reduced"] = measured(
                     [reduced(picture, size) for picture in four_times], truths
                 )
-            for name, values in told.items():
+            for name, values in reported.items():
                 print(json.dumps({"sequence": sequence.name, "scale": scale, "way": name, **values}), flush=True)
                 rows.setdefault((scale, name), []).append(values)
     print("| scale | way | " + " | ".join(METRICS) + " |")

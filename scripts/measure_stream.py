@@ -63,7 +63,7 @@ def main() -> None:
         if arguments.scales:
             force(upscaler, arguments.scales)
         values: list[tuple[tuple[float, float], tuple[float, float]]] = []
-        told = []
+        reported = []
         for sequence in folders(arguments.folder, None):
             truths = [_cropped(frame) for frame in sequence.frames()]
             inputs = [reduce_quarter(frame) for frame in truths[::2]][: arguments.first]
@@ -74,11 +74,11 @@ def main() -> None:
                 rows.append((float(psnr_y(*images)), float(ssim(*(luma(image.double()) for image in images)))))
             values += list(zip(rows[::2], rows[1::2], strict=True))
             inputs_psnr, between_psnr = (float(np.mean([row[0] for row in part])) for part in (rows[::2], rows[1::2]))
-            told.append(f"{sequence.name} {inputs_psnr:.2f} / {between_psnr:.2f}")
+            reported.append(f"{sequence.name} {inputs_psnr:.2f} / {between_psnr:.2f}")
         mean = np.mean(values, axis=0)  # time, metric
         three = [*mean, mean.mean(axis=0)]
         print(f"{name}, {len(values)} windows: " + " | ".join(f"{psnr:.3f} / {ssim:.4f}" for psnr, ssim in three))
-        print("  " + ", ".join(told), flush=True)
+        print("  " + ", ".join(reported), flush=True)
 
 
 def _cropped(frame: Image) -> Image:

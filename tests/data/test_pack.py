@@ -66,6 +66,16 @@ def test_whole_clips_are_held_out(packed: Path) -> None:
     assert len(material.held_out.stills) == 1
 
 
+def test_named_clips_are_held_out(source: Path, tmp_path: Path) -> None:
+    pack(source, tmp_path / "named.pack", PackSettings(side=64, hold_out=("moving2", "ing3")))
+    material = open_material(tmp_path / "named.pack", held_out=0.0)
+    assert {reel.name for reel in material.held_out.reels} == {"moving2", "moving3"}
+    assert {reel.name for reel in material.train.reels} == {"moving0", "moving1"}
+    with pytest.raises(SafaError, match="'nowhere' in its name"):
+        pack(source, tmp_path / "none.pack", PackSettings(side=64, hold_out=("moving2", "nowhere")))
+    assert not (tmp_path / "none.pack").exists()
+
+
 def test_windows_come_back_as_they_were(packed: Path, source: Path) -> None:
     reel = open_material(packed, 0.0).train.reels[0]
     entry = next(entry for entry in index_of(packed)["windows"] if entry["name"] == reel.name)

@@ -56,6 +56,13 @@ def pack_command(
         int, typer.Option(help="Frames of a window; training on windows of 5 needs 9, of 9 needs 17.")
     ] = 9,
     held_out: Annotated[float, typer.Option(help="Share of the clips that is kept for validation.")] = 0.1,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Keep the clips with NAME in their names for validation, not a share of all; may be given again.",
+        ),
+    ] = None,
     layout: Annotated[
         str | None, typer.Option(help="adobe240, gopro, vimeo90k, reds or frames: DIR is this data set.")
     ] = None,
@@ -87,7 +94,14 @@ def pack_command(
             bar.update(task, completed=progress.done, total=progress.total, description=description)
 
         settings = PackSettings(
-            size=size, side=side, frames=frames, quality=quality, held_out=held_out, moving=moving, graphics=graphics
+            size=size,
+            side=side,
+            frames=frames,
+            quality=quality,
+            held_out=held_out,
+            hold_out=tuple(hold_out or ()),
+            moving=moving,
+            graphics=graphics,
         )
         packed = run(source, output, settings, layout, names, _teacher(teacher), show)
     stdout.print(

@@ -160,15 +160,22 @@ class PackWriter:
         """Add an encoded window of photographs in motion to those to train on."""
         self.add_window(data, MOVING, frames, taught, moving=True, split="train")
 
-    def split(self, held_out: float) -> tuple[int, int, int, int]:
+    def split(self, held_out: float, hold_out: Sequence[str] = ()) -> tuple[int, int, int, int]:
         """Keep a part of the clips and of the photographs for validation.
+
+        Args:
+            held_out, hold_out: as in ``PackSettings``.
 
         Returns:
             Windows to train on and held out, photographs to train on and held out.
         """
         counts = []
         for entries in ([entry for entry in self._windows if not entry.get("moving")], self._stills):
-            kept = held_out_names((entry["name"] for entry in entries), held_out)
+            names = {entry["name"] for entry in entries}
+            if hold_out and entries is not self._stills:
+                kept = {name for name in names if any(part in name for part in hold_out)}
+            else:
+                kept = held_out_names(names, held_out)
             for entry in entries:
                 entry["split"] = "held out" if entry["name"] in kept else "train"
             apart = sum(entry["name"] in kept for entry in entries)
@@ -243,6 +250,8 @@ class PackSettings:
         quality: x264's constant rate factor of the windows, lower is better.
         stills: the part of the size that photographs may take, 0..1.
         held_out: the part of the clips and of the photographs that is kept for validation, 0..1.
+        hold_out: the clips whose names contain one of these are kept for validation instead of a part drawn
+            by name, so that they stay the same from one pack to the next.
         moving: number of windows made of photographs to train on, set in motion; they do not count for ``size``.
         graphics: probability of subtitles, titles and logos before such a window.
         motion_blur: probability of motion blur in such a window.
@@ -254,11 +263,14 @@ class PackSettings:
     quality: int = 17
     stills: float = 0.35
     held_out: float = 0.1
+    hold_out: tuple[str, ...] = ()
     moving: int = 0
     graphics: float = 0.0
     motion_blur: float = 0.0
 
     def __post_init__(self) -> None:
+        if not all(self.hold_out):
+            raise SafaError("A name to hold out is empty, which every clip contains; give a part of a clip's name.")
         if self.moving < 0 or not (0 <= self.graphics <= 1 and 0 <= self.motion_blur <= 1):
             raise SafaError("The windows of photographs in motion are 0 or more, and what they show a share up to 1.")
         if self.side < 32 or self.side % 8:
@@ -319,11 +331,19 @@ def pack(
     sequences, stills = _find(source, layout, names)
     if not sequences and not stills:
         raise SafaError(f"The folder {source} holds neither video clips, folders of frames nor photographs.")
+    for part in settings.hold_out:
+        if not any(part in sequence.name for sequence in sequences):
+            raise SafaError(f"No clip of {source} has '{part}' in its name, so it cannot be held out.")
     budget = settings.size * MEBIBYTE
     # Of more clips than windows fit, an even selection: an equal share for each would be too small for any window.
     affordable = max(1, int(budget / (TYPICAL_BYTES * settings.frames * settings.side**2)))
     if len(sequences) > affordable:
-        sequences = [sequences[int((k + 0.5) * len(sequences) / affordable)] for k in range(affordable)]
+        chosen = {int((k + 0.5) * len(sequences) / affordable) for k in range(affordable)}
+        sequences = [
+            sequence
+            for index, sequence in enumerate(sequences)
+            if index in chosen or any(part in sequence.name for part in settings.hold_out)
+        ]
     total = len(sequences) + len(stills) + settings.moving
     with PackWriter(output) as writer:
 
@@ -365,7 +385,7 @@ def pack(
                 taught = None if teacher is None else encode_window(teacher(frames), FINE_QUALITY)
                 writer.add_moving(encode_window(frames, min(settings.quality, FINE_QUALITY)), taught, len(frames))
                 report(len(stills) + len(sequences) + moving, MOVING)
-        counts = writer.split(settings.held_out)
+        counts = writer.split(settings.held_out, settings.hold_out)
         if not counts[0] and not counts[2]:
             raise SafaError(f"Nothing in {source} is sharp and moves, or fits into {settings.size:g} MiB.")
     return PackSummary(*counts, mebibytes=output.stat().st_size / MEBIBYTE, moving=moving)

@@ -80,13 +80,13 @@ class Video:
 
     def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
         """The frames of each of ``windows``, in one pass over the file."""
-        wanted = deque(windows)
+        expected = deque(windows)
         recent: deque[Image] = deque(maxlen=max((len(window) for window in windows), default=0))
         for index, frame in enumerate(self.frames()):
             recent.append(frame)
-            while wanted and index == wanted[0][-1]:
-                yield tuple(recent)[-len(wanted.popleft()) :]
-            if not wanted:
+            while expected and index == expected[0][-1]:
+                yield tuple(recent)[-len(expected.popleft()) :]
+            if not expected:
                 return
 
     def frames(self) -> Iterator[Image]:

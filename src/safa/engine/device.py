@@ -102,9 +102,9 @@ def processor_threads() -> int:
 
     Two threads of one core share its arithmetic units, so each core counts once. A container may be allowed less.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked):
-        return int(asked)
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if requested.isdigit() and int(requested):
+        return int(requested)
     try:
         own = os.sched_getaffinity(0)
     except AttributeError:  # not on this system

@@ -314,8 +314,8 @@ def exported_methods(folder: Path) -> list[Method]:
     if not config.propagation:
         return [Method(name, interpolate, None)]
 
-    def pictures(window: FrameWindow, asks: Sequence[tuple[int, float]]) -> Iterator[Array]:
-        return (window.at(place, t) for place, t in asks)
+    def pictures(window: FrameWindow, requests: Sequence[tuple[int, float]]) -> Iterator[Array]:
+        return (window.at(place, t) for place, t in requests)
 
     stream = along_stream(span, network.window, pictures)
     return [

@@ -261,8 +261,8 @@ def _vmaf() -> VideoMetric:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode or not (folder / "vmaf.json").is_file():
                 raise SafaError(f"VMAF could not be measured: {done.stderr.strip() or 'ffmpeg wrote nothing'}.")
-            told = json.loads((folder / "vmaf.json").read_text())
-        return [float(frame["metrics"]["vmaf"]) for frame in told["frames"]]
+            reported = json.loads((folder / "vmaf.json").read_text())
+        return [float(frame["metrics"]["vmaf"]) for frame in reported["frames"]]
 
     return values
 

@@ -301,12 +301,12 @@ class RivalCommand:
             words = tuple(shlex.split(command))
         except ValueError as error:
             raise SafaError(f"--rival '{text}' cannot be read as a command: {error}.") from error
-        wanted = f"--rival '{text}': give NAME=COMMAND with the places {{input}} or {{input_video}}, and {{output}}"
+        expected = f"--rival '{text}': give NAME=COMMAND with the places {{input}} or {{input_video}}, and {{output}}"
         places = _places_in(command)
         if not name.strip() or not words or "output" not in places or not places & {"input", "input_video"}:
-            raise SafaError(f"{wanted}.")
+            raise SafaError(f"{expected}.")
         if places - set(PLACES):
-            raise SafaError(f"{wanted}; there is no place {{{min(places - set(PLACES))}}}.")
+            raise SafaError(f"{expected}; there is no place {{{min(places - set(PLACES))}}}.")
         if shutil.which(words[0]) is None:
             raise SafaError(f"--rival {name.strip()}: there is no program '{words[0]}' that can be run.")
         return cls(name.strip(), words, timeout)

@@ -55,8 +55,8 @@ def compare(network: Safa, parts: Sequence[NetworkPart], run: Run) -> Difference
         frames, flows, change = _material(height, width, number, FRAMES if network.propagation is not None else 2)
         states, pair = _encoded(network, frames, flows, change)
         settings, place = network.config.to_dict(), len(frames) - 2
-        asked = flows.__getitem__, {place: (*flows[place], change)}.__getitem__
-        steps, there = (Steps(one, settings, frames, *asked) for one in (both, run))
+        requested = flows.__getitem__, {place: (*flows[place], change)}.__getitem__
+        steps, there = (Steps(one, settings, frames, *requested) for one in (both, run))
         for at, state in enumerate(states):
             expected = state.enlarged
             for images in (steps, there):

@@ -315,7 +315,7 @@ def _without_weights(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]
     graph = model.graph
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     known = {tensor.tobytes(): name for name, tensor in tensors.items()}
-    wanted: dict[str, tuple[str, list[int]]] = {}
+    expected: dict[str, tuple[str, list[int]]] = {}
     renamed: dict[str, str] = {}
     kept = []
     for initializer in graph.initializer:
@@ -325,8 +325,8 @@ def _without_weights(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]
         name = known.get(np.ascontiguousarray(value).tobytes()) if value.dtype == np.float32 else None
         if name is not None:
             name = name.replace("blocks.0.", BLOCK)
-            place = name if name not in wanted else f"{name}/{len(wanted)}"
-            wanted[place], renamed[initializer.name] = (name, list(value.shape)), place
+            place = name if name not in expected else f"{name}/{len(expected)}"
+            expected[place], renamed[initializer.name] = (name, list(value.shape)), place
             initializer.ClearField("raw_data")
             initializer.data_location = onnx.TensorProto.EXTERNAL
             for key, text in (("location", "weights"), ("offset", "0"), ("length", str(value.nbytes))):
@@ -348,7 +348,7 @@ def _without_weights(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]
     del graph.metadata_props[:], model.metadata_props[:], graph.value_info[:]
     model.producer_name, model.producer_version = "safa-video", ""
     model.ir_version = IR_VERSION
-    return Graph(model, wanted)
+    return Graph(model, expected)
 
 
 def _parsed(text: str) -> onnx.ModelProto:

@@ -45,9 +45,9 @@ def fill(network: Safa, tensors: Tensors, source: str) -> None:
     """Give a module its parameters; raises SafaError naming all that are missing, left over or of another shape."""
     import torch
 
-    wanted = persistent(network)
-    missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    wrong = sorted(name for name in set(wanted) & set(tensors) if wanted[name].shape != tensors[name].shape)
+    expected = persistent(network)
+    missing, surplus = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    wrong = sorted(name for name in set(expected) & set(tensors) if expected[name].shape != tensors[name].shape)
     problems = [
         f"{what} {', '.join(names)}"
         for what, names in (("missing:", missing), ("left over:", surplus), ("of another shape:", wrong))

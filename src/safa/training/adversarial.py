@@ -171,11 +171,11 @@ class Sharpness(nn.Module):
         """
         pictures = results.detach().float().requires_grad_()
         truths = truths.float()
-        flat, wanted = pictures.flatten(0, 1), truths.flatten(0, 1)
+        flat, expected = pictures.flatten(0, 1), truths.flatten(0, 1)
         terms: dict[str, Tensor] = {}
         against: list[Tensor] = []
         with torch.enable_grad():
-            pixels = charbonnier(flat, wanted)
+            pixels = charbonnier(flat, expected)
             perceptual = self._fixed[0]
             if perceptual is not None:
                 # One of the two at the inputs is enough at a time: the features cost most of all.
@@ -208,9 +208,9 @@ class Sharpness(nn.Module):
         weights = self.shares[0], rise * self.shares[1], rise * self.shares[2]
         wanted_gradient = torch.stack([w * s * g for w, s, g in zip(weights, scale[1:], gradients[1:], strict=True)])
         self.steps += 1
-        told = (results.float() * wanted_gradient.sum(dim=0)).sum()
+        reported = (results.float() * wanted_gradient.sum(dim=0)).sum()
         values = {name: term.detach() for name, term in terms.items()}
-        values["sharpness"] = told - told.detach()
+        values["sharpness"] = reported - reported.detach()
         if against:
             values["discriminator"] = torch.stack(against).sum()
         return values

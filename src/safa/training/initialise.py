@@ -244,13 +244,13 @@ def load_extractor(network: Safa, path: Path) -> None:
         raise SafaError(f"The extractor weights {path} are not a readable safetensors file.") from error
     named = {_our_name(name): tensor.float() for name, tensor in tensors.items()}
     state = network.extractor.state_dict()
-    wanted = [n for n in state if n.startswith(("stem.", "stages.")) and not n.endswith("num_batches_tracked")]
-    wrong = [name for name in wanted if name not in named or named[name].shape != state[name].shape]
+    expected = [n for n in state if n.startswith(("stem.", "stages.")) and not n.endswith("num_batches_tracked")]
+    wrong = [name for name in expected if name not in named or named[name].shape != state[name].shape]
     if wrong:
         raise SafaError(
             f"The extractor weights {path} do not fit the network: {wrong[0]} is missing or differs in shape."
         )
-    network.extractor.load_state_dict({name: named[name] for name in wanted}, strict=False)
+    network.extractor.load_state_dict({name: named[name] for name in expected}, strict=False)
 
 
 def _our_name(name: str) -> str:

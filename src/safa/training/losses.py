@@ -106,7 +106,7 @@ def to_low_resolution(flow: Tensor, width: int) -> Tensor:
     return flow if factor == 1 else F.avg_pool2d(flow, factor) / factor
 
 
-def imbalance(share: Tensor, wanted: Tensor) -> Tensor:
+def imbalance(share: Tensor, expected: Tensor) -> Tensor:
     """Divergence of the scales that blocks choose from the wanted shares; 0 is ideal.
 
     Blocks are looked at one by one and over many samples: a block that takes one scale for everything is far from it
@@ -114,9 +114,9 @@ def imbalance(share: Tensor, wanted: Tensor) -> Tensor:
 
     Args:
         share: ``N,K``: how often each of N blocks takes each of K scales, rows sum to 1.
-        wanted: ``K``, sums to 1, none 0.
+        expected: ``K``, sums to 1, none 0.
     """
-    return (share * (share / wanted + 1e-6).log()).sum(dim=1).mean()
+    return (share * (share / expected + 1e-6).log()).sum(dim=1).mean()
 
 
 class Perceptual(nn.Module):
@@ -160,8 +160,8 @@ class Perceptual(nn.Module):
     def forward(self, image: Tensor, truth: Tensor) -> Tensor:
         """The distance; its gradient reaches ``image`` alone."""
         with torch.no_grad():
-            wanted = self.features(truth)
-        return torch.stack([l1(a, b) for a, b in zip(self.features(image), wanted, strict=True)]).mean()
+            expected = self.features(truth)
+        return torch.stack([l1(a, b) for a, b in zip(self.features(image), expected, strict=True)]).mean()
 
     def widths(self) -> list[int]:
         """Channels of each of ``features``."""

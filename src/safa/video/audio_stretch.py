@@ -177,16 +177,16 @@ def _codec(container: str) -> str:
     return "libopus" if container == "webm" else "aac"
 
 
-def _rate(codec: str, wanted: int) -> int:
+def _rate(codec: str, expected: int) -> int:
     """The lowest rate of the encoder that loses nothing, or its highest."""
-    rates = av.codec.Codec(codec, "w").audio_rates or [wanted]
-    return max(rates) if codec == "libopus" else min((rate for rate in rates if rate >= wanted), default=max(rates))
+    rates = av.codec.Codec(codec, "w").audio_rates or [expected]
+    return max(rates) if codec == "libopus" else min((rate for rate in rates if rate >= expected), default=max(rates))
 
 
-def _layout(codec: str, rate: int, wanted: Any) -> str:
+def _layout(codec: str, rate: int, expected: Any) -> str:
     """The source's channels as the encoder takes them; PCM in Matroska does not even say which they are."""
-    taken = (name for name in (str(wanted.name), *LAYOUTS.get(wanted.nb_channels, ())) if _opens(codec, rate, name))
-    return next(taken, str(wanted.name))
+    taken = (name for name in (str(expected.name), *LAYOUTS.get(expected.nb_channels, ())) if _opens(codec, rate, name))
+    return next(taken, str(expected.name))
 
 
 def _opens(codec: str, rate: int, layout: str) -> bool:

@@ -203,13 +203,13 @@ def _choice(codec: str, bit_depth: int, alpha: bool) -> Choice:
     entry = codec_entry(codec)
     deep = bit_depth > 8
     available = {pixel.name for pixel in av.codec.Codec(entry.encoder, "w").video_formats or ()}
-    wanted = [
+    expected = [
         entry.formats[2 * alpha + deep],
         entry.formats[2 * alpha],
         entry.formats[deep],
         entry.formats[0],
     ]
-    pixel_format = next((name for name in wanted if name and (not available or name in available)), None)
+    pixel_format = next((name for name in expected if name and (not available or name in available)), None)
     if pixel_format is None:
         raise OutputError(f"encoder {entry.encoder} takes no pixel format that we can make; use another codec.")
     components = av.VideoFormat(pixel_format).components

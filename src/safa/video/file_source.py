@@ -88,12 +88,12 @@ class VideoReader(FrameSource):
             codec=info.codec,
             gray_range=gray_range(self._container, self._stream),
         )
-        told = {*info.not_carried, *(("timecode",) if self._counts_from_zero else ())}
+        reported = {*info.not_carried, *(("timecode",) if self._counts_from_zero else ())}
         size, may_turn_transparent = self._size, not info.has_alpha
         for time, duration, frame in self._selected:
             for kind in lost_kinds(frame):
-                if kind not in told:
-                    told.add(kind)
+                if kind not in reported:
+                    reported.add(kind)
                     self.problems.append(f"frames from {float(time):.3f} s on carry {kind}, which cannot be kept.")
             if may_turn_transparent and has_alpha_channel(frame) and is_transparent(frame):
                 may_turn_transparent = False
@@ -190,16 +190,16 @@ class VideoReader(FrameSource):
         self.is_cut = start is not None or end is not None
         self._selected = _until(selected, last_time)
 
-    def _decode_from(self, wanted: Fraction | None) -> Iterator[TimedFrame]:
+    def _decode_from(self, expected: Fraction | None) -> Iterator[TimedFrame]:
         """Decode from a keyframe at or before `wanted` (file time), or from the beginning."""
         self._splices = splices_of(self._container, self.path)
         # Times say nothing about places where the clock steps back, nor where the container has decoding times alone.
-        is_sought = wanted is not None and not self._splices and str(self.path) != "-"
+        is_sought = expected is not None and not self._splices and str(self.path) != "-"
         if is_sought and not _lacks_times(self._container, containers.find_video(self._container, self.path)):
-            assert wanted is not None
-            timed = self._decode(seek=wanted)
+            assert expected is not None
+            timed = self._decode(seek=expected)
             first = next(timed, None)
-            if first is not None and first[0] <= wanted:
+            if first is not None and first[0] <= expected:
                 return chain([first], timed)
             # The seek landed late (some formats have no index) or failed: read from the beginning instead.
             self._container.close()

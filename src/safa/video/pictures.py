@@ -95,13 +95,13 @@ def two_moments(
             at = (options.start or 0) + (made.info.duration or Fraction(0)) / 2 / slow
         with open_reader(source, options) as reader:
             before = _last_until(reader, at)
-        wanted, after = before.time * slow, None
+        expected, after = before.time * slow, None
         for frame in made.frames(alpha=False):
-            if after is not None and abs(frame.time - wanted) > abs(after.time - wanted):
+            if after is not None and abs(frame.time - expected) > abs(after.time - expected):
                 break
             after = frame
     assert after is not None
-    if wanted > after.time + max(after.duration, before.duration * slow):
+    if expected > after.time + max(after.duration, before.duration * slow):
         raise MediaError(
             f"{result} ends before {float(at):g} s of {source} are reached; give an earlier time, and the --slow and "
             "--start that it was made with."

@@ -261,9 +261,9 @@ class _Gathered:
         self._size = size
         luma = _luma(frame)
         self.frames += 1
-        told = quantiser(frame)
-        if told is not None:
-            self._quantisers.append(told)
+        reported = quantiser(frame)
+        if reported is not None:
+            self._quantisers.append(reported)
         self._marked += bool(frame.interlaced_frame)
         if frame.pts is not None:
             self._run_times[-1].append(frame.pts * self._tick)

@@ -395,19 +395,19 @@ class StreamCopier:
     def packets(self) -> Iterator[TimedPacket]:
         """All packets, in the source's order, on the output's clock."""
         source = self._source
-        wanted = [
+        expected = [
             source.streams[index]
             for index in self._records
             if source.streams[index].type != "attachment" and index not in self._covers
         ]
         for stream in source.streams:
-            if stream not in wanted:
+            if stream not in expected:
                 stream.discard = Discard.all
         last_dts: dict[int, int] = {}
         clock = PacketClock(source, self._plan.source)
         with source:
             packet: Any
-            for packet in played(source.demux(wanted) if wanted else (), clock):
+            for packet in played(source.demux(expected) if expected else (), clock):
                 index = packet.stream_index
                 fill_times(packet, last_dts.get(index), self._may_repeat or packet.stream.type == "subtitle")
                 last_dts[index] = packet.dts
