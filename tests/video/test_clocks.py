@@ -115,6 +115,7 @@ def test_frames_before_0_come_before_the_others(tmp_path):
     with VideoReader(source) as reader:
         assert reader.info.start_time >= 0  # the header does not know of them
         times = [frame.time for frame in reader.frames()]
+        assert reader.problems == []
     # Without times they are as far apart as their durations say, in whole milliseconds.
     assert times == pytest.approx([k / RATE for k in range(60)], abs=0.03)
     verification = verify(tmp_path / "out.mkv", convert(source, tmp_path / "out.mkv", rate=1))

@@ -1,4 +1,4 @@
-"""Outputs that are pictures in the end: animated GIF and WebP, and folders of PNG files.
+"""Outputs that are pictures: animated GIF and WebP, and folders of PNG files.
 
 Their frames wait in lossless segments like those of any other output; here they are decoded again, one by one, and
 made into pictures.

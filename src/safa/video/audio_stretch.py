@@ -16,18 +16,18 @@ from safa.video.containers import open_container
 
 # Bits per second and channel: transparent for either codec.
 BIT_RATE = 96_000
-# What so many channels usually are, FFmpeg's choice first and Opus's last.
+# Usual layouts by number of channels, FFmpeg's choice first and Opus's last.
 LAYOUTS = {1: ("mono",), 2: ("stereo",), 3: ("2.1", "3.0"), 4: ("4.0", "quad"), 5: ("5.0",), 6: ("5.1",)}
 LAYOUTS |= {7: ("6.1",), 8: ("7.1",)}
 # Packets at the beginning that show whether sound can be stretched.
 TRIED = 8
-# Seconds by which a sound frame may miss the end of the one before it: more is a gap, or not to be believed.
+# Seconds by which a sound frame may miss the end of the one before it: more is a gap or a wrong timestamp.
 GAP = 1
 # How FFmpeg's resampler keeps the sound at its times, in seconds: a deviation of `min_comp` is corrected by a change of
 # speed of at most `max_soft_comp`, one of `min_hard_comp` by silence, or by leaving samples out.
 IN_TIME = "min_comp=0.005:max_soft_comp=0.01:comp_duration=1:min_hard_comp=0.04"
-# By how much of its window atempo's output leads where it slows down, measured at 8 to 48 kHz: so much, and so much for
-# every time as long; and so much in each further stage, whose input is slow already.
+# Lead of atempo's output where it slows down, in parts of its window, measured at 8 to 48 kHz: a constant, and a part that
+# grows with the factor; then the lead of each further stage, whose input is slow already.
 LEAD, LEAD_PER_FACTOR, FURTHER_LEAD = 0.186, 0.142, 0.22
 
 

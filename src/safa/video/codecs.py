@@ -120,7 +120,7 @@ def _ffv1(crf: float | None, preset: str, mastering: Mastering) -> dict[str, str
     return {"level": "3", "slicecrc": "1"}
 
 
-# With shorter sides x265 and SVT-AV1 write beyond their memory: seen with glibc's checks, and never from 64 pixels on.
+# With shorter sides x265 and SVT-AV1 overrun their buffers: seen with glibc's checks, and never from 64 pixels on.
 CODECS = {
     "h264": Codec("libx264", ("yuv420p", "yuv420p10le", None, None), 17, _x264),
     "h265": Codec("libx265", ("yuv420p", "yuv420p10le", None, None), 19, _x265, "hvc1", least=64),

@@ -1,4 +1,4 @@
-"""Colours: matrices, ranges and transfer, and the side data of decoded frames (mastering display, light levels)."""
+"""Side data of frames, HDR10 mastering metadata, and colour tags with the conversions between pixels and RGB arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-# What is lost when a new frame is made, by FFmpeg's name for it. Not listed is what is carried over (display
+# Side data that is lost when a new frame is made, by FFmpeg's names. Not listed is what is carried over (display
 # matrix, mastering display, light levels) and what has no meaning for the output: encoders' notes, statistics, hints to
 # decoders, film grain that is in the decoded pixels already.
 LOST = {
@@ -34,7 +34,7 @@ LOST = {
     "DETECTION_BBOXES": "marked objects",
     "EXIF": "Exif data",
 }
-# FFmpeg's kinds that PyAV has no name for.
+# Kinds of FFmpeg's that PyAV does not name.
 NEWER = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
 # Bits of a GOP timecode that are no time: the marker and the way of counting.
 NO_TIME = 1 << 12 | 1 << 24
@@ -187,7 +187,7 @@ ACCURATE = (
 # Between YUV and 16-bit RGB swscale counts white as 255 * 256, not 65535; full-range input is merely shifted up.
 WHITE_16 = 255 << 8
 
-# Codecs whose decoders do not say where colour samples lie.
+# Codecs whose decoders do not report the siting of chroma samples.
 UNTAGGED = {"vp8", "vp9", "av1", "ffv1"}
 
 
@@ -361,7 +361,7 @@ class ToRgb:
         return self._table[image]
 
     def _from_ycgco(self, frame: av.VideoFrame) -> np.ndarray:
-        """ITU-T H.273, matrix 8, by hand: swscale does not know it."""
+        """ITU-T H.273, matrix 8, computed here: swscale does not support it."""
         deep = self._bits > 8
         name = "yuv444p16le" if deep else "yuv444p"
         kept = {"src_colorspace": 1, "dst_colorspace": 1}

@@ -1,4 +1,4 @@
-"""The elements of Matroska files."""
+"""Matroska elements, and HDR10 mastering data added to containers after encoding."""
 
 from __future__ import annotations
 

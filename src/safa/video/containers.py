@@ -1,4 +1,4 @@
-"""Opening a video file, or one sentence on why it cannot be read; its streams and its clock."""
+"""Opening video files, their streams and clock, and detection of videos by content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REORDERED = 16
 HEAD = 4096
 # Packets of a file with several video streams that are read to see which of them move.
 MOST_PACKETS = 2000
-# FFmpeg reads these as pictures of text, which is not what is meant.
+# FFmpeg renders these as pictures of text.
 NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
 
 

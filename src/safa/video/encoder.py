@@ -1,8 +1,4 @@
-"""Encoders: their options, their memory, and settings that need less of it.
-
-Encoders keep frames: to look ahead, to refer back to, one for each thread. Level 0 leaves an encoder as it is, 1 only
-bounds its threads, 2 and 3 shorten all of that, which makes for larger files.
-"""
+"""Memory of encoders and settings that reduce it; the specification of an output and its encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders: suffixes, numbered names, atomic renames, locks and digests."""
+"""Kinds of output names; atomic writes, locks and digests of files; errors for a full disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from safa.errors import OutputError
 
-# What counts as a video, and as a picture, by its name alone.
+# Suffixes of videos and of pictures.
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts"),
     *(".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".y4m", ".asf", ".3g2", ".f4v", ".m2v", ".m1v", ".mpe", ".m2p"),

@@ -1,8 +1,4 @@
-"""The edges of the picture that a container says are not to be shown: PixelCrop of Matroska, clap of MP4 and MOV.
-
-Cameras and encoders whose pictures must have sides of whole blocks write them, and so do people who hide black bars.
-FFmpeg reads them, but PyAV does not hand them on.
-"""
+"""Edges that a container declares as hidden (PixelCrop, clap), and deinterlacing by FFmpeg's bwdif."""
 
 from __future__ import annotations
 

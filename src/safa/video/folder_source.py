@@ -1,4 +1,4 @@
-"""The kinds of pictures in a folder, from their headers: the frames of the film must hold all of them."""
+"""Formats of pictures by their headers, and a folder of numbered pictures as a source of frames."""
 
 from __future__ import annotations
 

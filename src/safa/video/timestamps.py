@@ -385,8 +385,11 @@ def repair_times(
         room = previous is None or time is None or time - previous >= tick * (len(held) + 1)
         if time is None or (previous is not None and time <= previous) or not room:
             held.append((step, item))
-            repaired += 1
-            if first_bad is None:
+            is_before_zero = (
+                begin < 0 and not good
+            )  # Matroska cannot store such times; nothing is wrong with the frames
+            repaired += not is_before_zero
+            if first_bad is None and not is_before_zero:
                 first_bad = previous if previous is not None else Fraction(0)
             if len(held) == LOOKAHEAD:
                 placed = _continue(previous, held, tick, begin)
