@@ -26,8 +26,8 @@ GAP = 1
 # How FFmpeg's resampler keeps the sound at its times, in seconds: a deviation of `min_comp` is corrected by a change of
 # speed of at most `max_soft_comp`, one of `min_hard_comp` by silence, or by leaving samples out.
 IN_TIME = "min_comp=0.005:max_soft_comp=0.01:comp_duration=1:min_hard_comp=0.04"
-# Lead of atempo's output where it slows down, in parts of its window, measured at 8 to 48 kHz: a constant, and a part that
-# grows with the factor; then the lead of each further stage, whose input is slow already.
+# Lead of atempo's output where it slows down, in parts of its window, measured at 8 to 48 kHz: a constant, and a part
+# that grows with the factor; then the lead of each further stage, whose input is slow already.
 LEAD, LEAD_PER_FACTOR, FURTHER_LEAD = 0.186, 0.142, 0.22
 
 
