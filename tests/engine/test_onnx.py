@@ -66,6 +66,7 @@ def test_details_and_forced_scales() -> None:
             results.append(upscaler.details(upscaler.pair(*map(upscaler.encode, frames)), 0.25, scale))
         native, own = results
         assert own.choice.scales == native.choice.scales
+        assert [len(logits) for logits in own.choice.logits] == [len(logits) for logits in native.choice.logits]
         np.testing.assert_allclose(own.choice.logits[1], native.choice.logits[1], atol=1e-3)
         np.testing.assert_allclose(own.flow, native.flow, atol=2e-3)
         np.testing.assert_allclose(own.mask, native.mask, atol=2e-3)

@@ -48,7 +48,11 @@ PROVIDERS = {
 """Execution providers of ONNX Runtime by the names of devices."""
 PLUGINS = {"webgpu": "onnxruntime_ep_webgpu", "openvino": "onnxruntime_ep_openvino"}
 """Packages that add a provider to ONNX Runtime."""
-KEPT_ON_DEVICE = ("cpu", "cuda", "dml")
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|failed to allocate|bad_alloc|(not enough|insufficient) memory", re.IGNORECASE
+)
+"""Messages of providers for a lack of memory."""
+KEPT_ON_DEVICE = ("cpu", "cuda", "dml", "webgpu")
 """Devices that results can stay on from one graph to the next."""
 
 
@@ -191,6 +195,9 @@ class OnnxEngine:
         self._runtime, self._threads = onnxruntime, threads
         self._kind, _, number = device.partition(":")
         self._number = int(number or 0)
+        plugged = plugin_devices(self._kind)
+        if plugged and self._number >= len(plugged):
+            raise SafaError(f"There is no device '{device}' here: the last one is {self._kind}:{len(plugged) - 1}.")
         if self._kind not in usable_devices():
             found = ", ".join(usable_devices()) or "none"
             raise SafaError(f"ONNX Runtime cannot use the device '{device}' here; it can use: {found}.")
@@ -269,7 +276,9 @@ class OnnxEngine:
         seen = {name: self._put(value) for name, value in edges.items()}
         features = {"features0": pair.frame0.features, "features1": pair.frame1.features}
         scales, logits = [], []
-        for block, index in enumerate(self.config.forced_scales(scale)):
+        forced = self.config.forced_scales(scale)
+        choices = len(self.config.scales) - 1 if None in forced else 0
+        for block, index in enumerate(forced):
             x, logit = self._run("selector", hidden=hidden, flow=flow, t=time, **features, **seen)
             chosen = index
             if chosen is None:
@@ -277,7 +286,7 @@ class OnnxEngine:
                 chosen = int(max((values <= 0) * np.arange(1, len(values) + 1)))
                 logits.append(tuple(map(float, values)))
             else:
-                logits.append((float("nan"),) * (len(self.config.scales) - 1 if scale is None else 0))
+                logits.append((float("nan"),) * choices)
             scales.append(chosen)
             hidden, flow = self._run(f"block_scale{chosen}", block, x=x, flow=flow)
         enlarged = {"enlarged0": pair.frame0.enlarged, "enlarged1": pair.frame1.enlarged}
@@ -351,7 +360,7 @@ class OnnxEngine:
             try:
                 session.run_with_iobinding(binding)
             except Exception as error:
-                if re.search(r"alloc|memory", str(error), re.IGNORECASE):
+                if OUT_OF_MEMORY.search(str(error)):
                     raise OutOfMemory(f"The device '{self.device}' has too little memory for these frames.") from error
                 raise SafaError(
                     f"The device '{self.device}' failed ({str(error).splitlines()[0][:200]}); the same command goes on "
@@ -381,7 +390,7 @@ class OnnxEngine:
         model = path.read_bytes()
         try:
             if found:
-                options.add_provider_for_devices([found[min(self._number, len(found) - 1)]], {})
+                options.add_provider_for_devices([found[self._number]], {})
                 return self._runtime.InferenceSession(model, options)
             settings = {"device_id": str(self._number)} if self._kind in ("cuda", "dml", "migraphx") else {}
             return self._runtime.InferenceSession(model, options, providers=[(PROVIDERS[self._kind], settings)])
