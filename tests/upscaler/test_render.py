@@ -71,7 +71,7 @@ def test_motion_is_spread_over_repeats(upscaler: Upscaler) -> None:
 def test_skipped_frames_are_not_computed(upscaler: Upscaler) -> None:
     pictures = scene(0, 5)
     whole = pictures_of(frames(pictures), Timeline(rate=3), upscaler)
-    rest = pictures_of(frames(pictures), Timeline(rate=3), upscaler, wanted=lambda number: number >= 7)
+    rest = pictures_of(frames(pictures), Timeline(rate=3), upscaler, is_needed=lambda number: number >= 7)
     assert len(rest) == len(whole) - 7
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(rest, whole[7:], strict=True))
 

@@ -214,7 +214,7 @@ def plan_windows(
     cuts: bool = True,
     dedup: bool = False,
     span: Span = PAIR,
-    expected: Callable[[int], bool] | None = None,
+    is_needed: Callable[[int], bool] | None = None,
 ) -> Iterator[Window[OutputTime]]:
     """The windows that all moments of the timeline are made from, as soon as they are settled; about `span.frames`
     source frames are held.
@@ -222,7 +222,7 @@ def plan_windows(
     Args:
         cuts: next to scene cuts and flashes the nearer frame stands by itself, as there is no motion to follow.
         dedup: frames that repeat the one before are left out and the motion is spread over their time.
-        expected: whether the output frame with this number is to be made; all of them if None.
+        is_needed: whether the output frame with this number is to be made; all of them if None.
     """
     repeats = DuplicateDetector() if dedup else None
     grid: WindowGrid[OutputTime] = WindowGrid(span)
@@ -230,7 +230,7 @@ def plan_windows(
     begun = Fraction(0)  # when the last frame that repeats none was shown
 
     def chosen(moments: list[OutputTime]) -> list[OutputTime]:
-        return moments if expected is None else [moment for moment in moments if expected(moment.number)]
+        return moments if is_needed is None else [moment for moment in moments if is_needed(moment.number)]
 
     watched = with_changes(frames, attrgetter("image")) if cuts else ((frame, Change.NONE) for frame in frames)
     for number, (frame, change) in enumerate(watched):
