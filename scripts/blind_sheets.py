@@ -29,7 +29,7 @@ from safa.upscaler.upscaler import load
 
 FRAMES, HEIGHT, WIDTH, ZOOM = 7, 170, 240, 3
 SHARE = 0.7
-"""Of all places, how many have less detail than the one that is shown."""
+"""Share of all places that have less detail than the one that is shown."""
 
 
 def typical_part(frame: Image) -> tuple[slice, slice]:

@@ -36,7 +36,7 @@ from safa.network.synthesis import PairState
 from safa.video.files import VIDEO_SUFFIXES
 
 SIZES = (1.0, 0.5, 0.25)
-"""Of the truth, in parts of the clip's own size."""
+"""Sizes of the truth in parts of the clip's own size."""
 LARGEST = (384, 640)
 """Height and width of what is cut out of a larger frame."""
 FRAMES = 4

@@ -2,9 +2,10 @@
 
 python scripts/try_cases.py CASES [NAME ...] [-o table.md]
 
-Each script CASES/NAME.py makes an input (`python NAME.py OUT`; names that begin with "_" are no inputs). It is upscaled
-its own size and rate to MP4 and to Matroska. The table has the exit code, what was said, and of the result its streams,
-the time of the first frame, the lengths of picture and sound, and where the brightest frame and the first click are.
+Each script CASES/NAME.py makes an input (`python NAME.py OUT`; names that begin with "_" are no inputs). Inputs are
+upscaled at their own size and rate to MP4 and to Matroska. The table has the exit code, the messages, and of the result
+its streams, the time of the first frame, the lengths of picture and sound, and the times of the brightest frame and of
+the first click.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -107,10 +108,16 @@ def test_no_two_public_things_have_one_name() -> None:
 
 
 def docstrings(path: Path) -> list[str]:
-    """Return the docstrings of a module, its classes and its functions."""
+    """Return the docstrings of a module, its classes, its functions and its attributes."""
+    tree = ast.parse(path.read_text())
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [ast.get_docstring(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
-    return [text for text in found if text]
+    found = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for attribute, text in itertools.pairwise(node.body):
+                if isinstance(attribute, ast.Assign | ast.AnnAssign) and isinstance(text, ast.Expr):
+                    found.append(text.value.value if isinstance(text.value, ast.Constant) else None)
+    return [text for text in found if isinstance(text, str)]
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:

@@ -29,7 +29,7 @@ def fine_detail(weights: str) -> float:
 
 
 def test_grass_is_not_sharpened_into_dots_by_itself() -> None:
-    """With detail 0.8 a mesh of dots can be seen there, with 0.5 faint ones, with 0.3 none (docs/log.md)."""
+    """With detail 0.8 a mesh of dots can be seen there, with 0.5 faint ones, with 0.3 hardly a trace (docs/log.md)."""
     result = CliRunner().invoke(app, ["info", str(SAMPLE), "--json"])
     chosen = json.loads(result.stdout)["weights"]
     plain, chosen_detail, dotted = (fine_detail(weights) for weights in ("fast", chosen, "fast@0.8"))

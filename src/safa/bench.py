@@ -132,7 +132,7 @@ class Case:
     engine: str
     width: int
     height: int
-    """Of the low-resolution input."""
+    """Sides of the low-resolution input in pixels."""
     scale: str
     """Forced scale, or "selected"."""
     frames: int
@@ -417,9 +417,9 @@ class StreamBench:
     engine: str
     width: int
     height: int
-    """Of the low-resolution input."""
+    """Sides of the low-resolution input in pixels."""
     frames: int
-    """Of the input."""
+    """Number of input frames."""
     rate: int
     stream: list[float] = field(default_factory=list)
     pairs: list[float] = field(default_factory=list)

@@ -20,7 +20,7 @@ WINDOW = 11
 SIGMA = 1.5
 """Standard deviation of that Gaussian in pixels."""
 BEST_PSNR = 100.0
-"""What a picture counts that equals the truth: one black frame must not make a mean infinite."""
+"""PSNR in dB of a picture that equals the truth: one black frame must not make a mean infinite."""
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:

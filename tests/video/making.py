@@ -132,12 +132,12 @@ def write_frames(
                 for moment in timeline.push(frame.time):
                     if number == stop_after:
                         return None
-                    if writer.wants(number):
+                    if writer.needs(number):
                         writer.write(held, moment)
                     number += 1
                 held, duration = frame.image.repeat(scale, 0).repeat(scale, 1), frame.duration
             for moment in timeline.finish(duration):
-                if writer.wants(number):
+                if writer.needs(number):
                     writer.write(held, moment)
                 number += 1
             assert timeline.end is not None

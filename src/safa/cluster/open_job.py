@@ -200,7 +200,7 @@ class OpenJob:
             self.context = self._context(job, journal, reader)
             planner = Planner(job.settings, job.spec.time_base, journal.frames_per_segment, self.request.span)
             frames = takewhile(lambda _: not stop.is_set() and self.error is None, reader.frames(job.alpha))
-            for plan in planner.plans(frames, reader.origin, journal.wants):
+            for plan in planner.plans(frames, reader.origin, journal.needs):
                 self.ready.append(plan)
             if stop.is_set() or self.error is not None:
                 return

@@ -51,11 +51,11 @@ class PackedWindow:
     name: str
     count: int
     offset: int
-    """Of its first byte in the file."""
+    """Position of its first byte in the file."""
     size: int
     """Bytes."""
     taught: tuple[int, int] | None = None
-    """Where the teacher's pictures begin in the file, and their bytes."""
+    """Position of the teacher's pictures in the file, and their bytes."""
 
     def pick(self, indices: Sequence[int]) -> list[Image]:
         """The frames with these numbers; those after the last of them are not decoded."""

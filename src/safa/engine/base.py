@@ -50,7 +50,7 @@ class Engine(Protocol):
     config: SafaConfig
     device: str
     precision: str
-    """What its convolutions multiply, one of ``device.PRECISIONS`` but "auto"."""
+    """Number type of its convolutions, one of ``device.PRECISIONS`` but "auto"."""
 
     @property
     def arithmetic(self) -> str:

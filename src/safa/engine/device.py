@@ -18,7 +18,7 @@ from safa.engine.memory import CGROUP
 from safa.errors import SafaError, needs_pytorch
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-"""What convolutions multiply; flow, warps and image fusion are always float32."""
+"""Number types of convolutions; flow, warps and image fusion are always float32."""
 
 CPU = "cpu"
 

@@ -14,10 +14,10 @@ from safa.errors import OutOfMemory, SafaError
 
 VERSION = 6
 BUILDS = ("baseline", "avx2", "avx512", "avx512bf16", "amx")
-"""From plain to wide; ``safa_best_build`` answers with an index of these. Older compilers leave out the last."""
+"""Builds from plain to wide; ``safa_best_build`` answers with an index of these. Older compilers leave out the last."""
 
 BFLOAT16_BUILDS = ("avx512bf16", "amx")
-"""Those that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
+"""Builds that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
 
 
 def arithmetic(build: str, precision: str) -> str:
@@ -38,7 +38,7 @@ STAGES = (
     "decoder",
     "image fusion",
 )
-"""What ``NativeEngine.take_seconds`` tells apart, as ``native/stages.h`` has it."""
+"""Stages that ``NativeEngine.take_seconds`` reports, as ``native/stages.h`` has it."""
 
 _MESSAGE = 512
 NO_MEMORY = 2

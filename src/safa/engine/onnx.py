@@ -34,7 +34,7 @@ LAYOUT = "layout.json"
 BLOCK = "block."
 """Prefix, in graphs of flow blocks, of tensors that each block has of its own."""
 EPSILON = 1e-5
-"""Of batch normalisation."""
+"""Added to the variance in batch normalisation."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -129,13 +129,14 @@ def onnx_availability() -> str:
     """Return which devices ONNX Runtime can use here, and what is missing for the others, in one line."""
     if find_spec("onnxruntime") is None:
         return "not installed (pip install onnxruntime onnxruntime-ep-webgpu)"
-    usable = [f"{name} ({_product(name)})" if name in PLUGINS else name for name in usable_devices()]
+    usable = usable_devices()
+    shown = [f"{name} ({_product(name)})" if name in PLUGINS else name for name in usable]
     missing = []
     for name, package in PLUGINS.items():
-        if name not in usable_devices():
+        if name not in usable:
             reason = "no GPU or driver that it can use" if find_spec(package) else f"needs {package.replace('_', '-')}"
             missing.append(f"{name}: {reason}")
-    return ", ".join(usable) + (f"; not {'; not '.join(missing)}" if missing else "")
+    return ", ".join(shown) + (f"; not {'; not '.join(missing)}" if missing else "")
 
 
 def _product(device: str) -> str:
@@ -195,11 +196,13 @@ class OnnxEngine:
         self._runtime, self._threads = onnxruntime, threads
         self._kind, _, number = device.partition(":")
         self._number = int(number or 0)
-        plugged = plugin_devices(self._kind)
-        if plugged and self._number >= len(plugged):
-            raise SafaError(f"There is no device '{device}' here: the last one is {self._kind}:{len(plugged) - 1}.")
-        if self._kind not in usable_devices():
-            found = ", ".join(usable_devices()) or "none"
+        self._plugged = plugin_devices(self._kind)
+        if self._plugged and self._number >= len(self._plugged):
+            last = len(self._plugged) - 1
+            raise SafaError(f"There is no device '{device}' here: the last one is {self._kind}:{last}.")
+        usable = usable_devices()
+        if self._kind not in usable:
+            found = ", ".join(usable) or "none"
             raise SafaError(f"ONNX Runtime cannot use the device '{device}' here; it can use: {found}.")
         folder = find_layout(config)
         self._tensors = folded(tensors)
@@ -386,11 +389,10 @@ class OnnxEngine:
         return self._sessions[key]
 
     def _open(self, path: Path, options: Any) -> Any:
-        found = plugin_devices(self._kind)
         model = path.read_bytes()
         try:
-            if found:
-                options.add_provider_for_devices([found[self._number]], {})
+            if self._plugged:
+                options.add_provider_for_devices([self._plugged[self._number]], {})
                 return self._runtime.InferenceSession(model, options)
             settings = {"device_id": str(self._number)} if self._kind in ("cuda", "dml", "migraphx") else {}
             return self._runtime.InferenceSession(model, options, providers=[(PROVIDERS[self._kind], settings)])

@@ -33,7 +33,7 @@ class Dataset:
     factor: int
     """k: of k + 1 consecutive frames the first and the last are inputs."""
     compression: Compression | None = None
-    """Of the inputs."""
+    """Compression of the inputs."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.factor <= MOST_TIMES:
@@ -106,4 +106,4 @@ LAYOUTS: dict[str, tuple[Callable[[Path, Names], list[FrameSequence]], int]] = {
     "ucf101": (_ucf101, 2),
     "middlebury": (_middlebury, 2),
 }
-"""How each named data set lies on disk, and the time factor it is published for."""
+"""Layout on disk of each named data set, and the time factor it is published for."""

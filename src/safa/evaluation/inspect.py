@@ -57,7 +57,7 @@ class Decision:
     flow: tuple[FloatImage, FloatImage]
     """``H,W,2`` each: from t to frame 0 and to frame 1."""
     classical: tuple[FloatImage, FloatImage]
-    """The same by DIS on the low-resolution frames."""
+    """Flow by DIS on the low-resolution frames, likewise."""
     mask: FloatImage
     """``H,W``: share of frame 0 in the image fusion."""
     scales: list[int]
@@ -226,12 +226,12 @@ class ScaleCounts:
     """Counts of each block's scales, on clips brought to one size."""
 
     height: int
-    """Of the output, in pixels; the frames the network saw had a quarter of it."""
+    """Height of the output in pixels; the network's inputs have a quarter of it."""
     clips: tuple[str, ...]
-    """Those large enough to be brought to this size."""
+    """Names of the clips that are large enough for this size."""
     scales: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
-    """For each block, for each of ``scales``."""
+    """Number of choices of each block for each of ``scales``."""
 
     def shares(self, block: int | None = None) -> list[float]:
         """Share of each scale, of one block or of all; zeros where no clip was large enough."""
@@ -246,7 +246,7 @@ class FactorCost:
     factor: int
     """k; the counted times are 0, 1/k, ... (k - 1)/k."""
     operations: int
-    """Of all k frames; 2 a multiply-add, of convolutions and matrix products."""
+    """Operations of all k frames, 2 per multiply-add, of convolutions and matrix products."""
     seconds: float
     """Wall time of all k frames, the less of two runs."""
 

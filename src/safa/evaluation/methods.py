@@ -62,20 +62,20 @@ class Method:
     parameters: int | None = 0
     """Number of trained values; None where it cannot be known."""
     device: str = "cpu"
-    """Where ``interpolate`` computes; what it yields may stay there."""
+    """Device of ``interpolate``; its results may stay there."""
     stream: Stream | None = None
     """``(inputs, place, times)`` for a method that looks along the stream: all inputs of the sequence, and which of
     them the pair begins with; it is measured instead of ``interpolate``."""
     pairs: int = 1
     """Consecutive pairs that ``stream`` computes most of its work for at once."""
     any_time: bool = True
-    """Whether it makes pictures at any time, not in the middle alone."""
+    """True for a method that makes pictures at any time, not in the middle alone."""
     usage: Usage | None = None
-    """Of a method that is another program: what it has taken so far. Its operations cannot be counted."""
+    """Costs so far of a method that is another program, whose operations cannot be counted."""
     operations_elsewhere: Callable[[], float] = lambda: 0.0
     """Floating-point operations done so far outside of PyTorch, 2 a multiply-add."""
     licence: str = ""
-    """Of its code and weights, where it is known."""
+    """Licence of its code and weights, where it is known."""
 
 
 class MethodFailed(SafaError):
@@ -113,7 +113,7 @@ BASELINES = (
     Method("bicubic + blending", blend),
     Method("bicubic + DIS flow", classical),
 )
-"""What every evaluation is compared with."""
+"""Methods that every evaluation is compared with."""
 
 
 def network_method(network: Safa, name: str) -> Method:

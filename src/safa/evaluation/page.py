@@ -131,7 +131,7 @@ class Comparison:
     """One frame by two methods and its truth, ``H,W,3`` each."""
 
     score: FrameScore
-    """Of the subject."""
+    """Score of the subject."""
     truth: Image
     subject: Image
     other: Image
@@ -217,7 +217,7 @@ svg .on-colour { paint-order: stroke; stroke: #fff; stroke-width: 3px; }
 """
 
 SLIDE = "this.parentNode.style.setProperty('--cut', this.value + '%')"
-"""What moving a slider does; the style sheet shows the picture on top up to the cut."""
+"""Script of a slider; the style sheet shows the picture on top up to the cut."""
 
 
 def html_report(

@@ -37,10 +37,10 @@ PACKAGES = {
 """The module that each metric needs; only OpenCV comes with this package."""
 
 OF_VIDEOS = ("vmaf", "jod")
-"""Those that look at whole sequences, see ``safa.evaluation.perceptual``."""
+"""Metrics of whole sequences, see ``safa.evaluation.perceptual``."""
 
 PERCEPTUAL = ("detail", "false_detail", "tof", "stlpips", "vmaf", "jod")
-"""What tells how a result looks to people."""
+"""Metrics of how a result looks to people."""
 
 
 @dataclass(frozen=True)

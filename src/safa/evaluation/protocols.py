@@ -39,8 +39,9 @@ class Compression:
 
     codec: CodecName
     quality: float
-    """From 0, visibly damaged, to 1, nearly clean; above 1 the encoder's own scale (a CRF, of the MPEG ones a quantiser
-    scale)."""
+    """Quality from 0, visibly damaged, to 1, nearly clean; above 1 the encoder's own scale (a CRF, of the MPEG ones a
+    quantiser scale).
+    """
 
     def __post_init__(self) -> None:
         scale = 31 if self.codec.startswith("mpeg") else 63 if self.codec == "vp9" else 51
@@ -218,7 +219,7 @@ class PublishedRow:
     source: str
     """Authors, method and place."""
     remark: str
-    """What makes it not quite comparable; empty if nothing does."""
+    """Differences that make it not quite comparable; empty if there are none."""
 
 
 def published_rows(dataset: str, factor: int) -> list[PublishedRow]:

@@ -33,7 +33,7 @@ TITLES = {
     "dists": "DISTS",
 }
 DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "false_detail": 2, "stlpips": 3, "vmaf": 1, "jod": 2}
-"""Of a metric in a table; 4 for all others."""
+"""Decimals of a metric in a table; 4 for all others."""
 
 
 def terminal_tables(results: Results) -> Group:

@@ -55,7 +55,7 @@ class NcnnCosts:
 
     parameters: int
     operations: float
-    """Of its convolutions, for each pixel of the input, 2 a multiply-add."""
+    """Operations of its convolutions for each pixel of the input, 2 per multiply-add."""
 
 
 def ncnn_costs(description: str) -> NcnnCosts:

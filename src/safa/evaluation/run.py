@@ -57,7 +57,7 @@ class Cost:
     """Memory needed beyond what was in use before, at ``operations_size``; of another program all it held. None where
     it is not known."""
     licence: str = ""
-    """Of the method's code and weights; "" where it is not known."""
+    """Licence of the method's code and weights; "" where it is not known."""
 
     @property
     def seconds_per_frame(self) -> float:

@@ -19,7 +19,7 @@ SIZES = ((24, 40), (72, 40), (56, 72))
 """Height and width: no squares, odd multiples of the network's 8 in both directions."""
 TIMES = (0.0, 0.3, 1.0)
 FRAMES = 3
-"""In the window of a network with propagation: the one in the middle has neighbours on both sides."""
+"""Frames in the window of a network with propagation: the one in the middle has neighbours on both sides."""
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Differences:
     """Largest differences found; of tensors beyond [-1, 1] in proportion to their largest value."""
 
     parts: dict[str, float] = field(default_factory=dict)
-    """For each part, given PyTorch's own inputs."""
+    """Difference of each part, given PyTorch's own inputs."""
     image: float = 0.0
-    """Of the images when every part has run in the other runtime."""
+    """Difference of the images when every part has run in the other runtime."""
 
     @property
     def largest(self) -> float:

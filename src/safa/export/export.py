@@ -54,29 +54,19 @@ class ArchiveWriter:
 
 # Parts as ONNX graphs, through PyTorch's exporter, and a runner of them on ONNX Runtime.
 
+OPSET = 18
+
 
 class OnnxWriter:
     """Writes parts as graphs, and runs them."""
 
     suffix = ".onnx"
     runtime = f"ONNX Runtime {onnxruntime.__version__}"
-    opset: int | None = 18
+    opset: int | None = OPSET
 
     def write(self, part: NetworkPart, config: SafaConfig, path: Path, facts: dict[str, Any]) -> None:
         """Export one part; ``facts`` become the graph's metadata."""
-        with quiet_exporter():
-            program = torch.onnx.export(
-                part.module,
-                example_inputs(part, config),
-                dynamo=True,
-                opset_version=self.opset,
-                input_names=list(part.inputs),
-                output_names=list(part.outputs),
-                dynamic_shapes=dynamic_shapes(part, config),
-                verbose=False,
-            )
-        assert program is not None
-        model = program.model_proto
+        model = traced(part, example_inputs(part, config), dynamic_shapes(part, config))
         tidy(model, config)
         model.producer_name, model.producer_version = "safa-video", str(facts["safa"])
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
@@ -92,6 +82,28 @@ class OnnxWriter:
             return [torch.from_numpy(value) for value in graphs(name, *(value.numpy() for value in inputs))]
 
         return run
+
+
+def traced(part: NetworkPart, inputs: tuple[Tensor, ...], sides: tuple[Any, ...]) -> onnx.ModelProto:
+    """Export a part as PyTorch's exporter leaves it.
+
+    Args:
+        inputs: examples of what goes in.
+        sides: free axes of each input, as ``subgraphs.dynamic_shapes`` gives them.
+    """
+    with _quiet():
+        program = torch.onnx.export(
+            part.module.eval(),
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(part.inputs),
+            output_names=list(part.outputs),
+            dynamic_shapes=sides,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
 
 
 def tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
@@ -114,9 +126,9 @@ def tidy(model: onnx.ModelProto, config: SafaConfig) -> None:
 
 
 @contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """The exporter tells of packages it would also know, of names of axes, which are set afterwards, and of constants
-    that are an output, as a fixed scale is.
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's warnings of packages that it also supports, of names of axes, which are set afterwards,
+    and of constants that are an output, as a fixed scale is.
     """
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -137,7 +149,7 @@ FORMATS = ("onnx", "torch")
 FORMAT = "safa-export/2"
 CARD = "model.json"
 RUN = "run.py"
-"""What runs the parts: a copy of ``safa.export.standalone_runtime``."""
+"""File that runs the parts: a copy of ``safa.export.standalone_runtime``."""
 FLOW = "flow.py"
 """The classical flow that the network starts from, where it uses one: a copy of ``safa.network.dis_flow``."""
 
@@ -150,7 +162,7 @@ class Exported:
     files: list[str]
     bytes: int
     runtime: str
-    """What the check ran on."""
+    """Runtime that the check ran on."""
     differences: Differences
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from safa.engine.onnx import BLOCK, LAYOUT, folded
 from safa.errors import SafaError
-from safa.export.export import quiet_exporter, tidy
+from safa.export.export import OPSET, tidy, traced
 from safa.export.subgraphs import NetworkPart, dynamic_shapes, example_inputs, parts_of
 from safa.network.config import SafaConfig
 from safa.network.flow_block import block_channels
@@ -33,7 +33,6 @@ from safa.network.parameters import Tensors, arrays_of
 from safa.network.propagation import Propagation
 from safa.network.safa import Safa
 
-OPSET = 18
 IR_VERSION = 10
 SMALL = 8
 """Constants of no more numbers than this stay in the graph; none of a network's larger ones may."""
@@ -267,25 +266,9 @@ def _parts(network: Safa) -> Iterator[NetworkPart]:
 
 
 def _exported(part: NetworkPart, config: SafaConfig) -> onnx.ModelProto:
-    model = _traced(part, example_inputs(part, config), dynamic_shapes(part, config))
+    model = traced(part, example_inputs(part, config), dynamic_shapes(part, config))
     tidy(model, config)
     return model
-
-
-def _traced(part: NetworkPart, inputs: tuple[Tensor, ...], sides: tuple[Any, ...]) -> onnx.ModelProto:
-    with quiet_exporter():
-        program = torch.onnx.export(
-            part.module.eval(),
-            inputs,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(part.inputs),
-            output_names=list(part.outputs),
-            dynamic_shapes=sides,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
 
 
 def _with_judge(model: onnx.ModelProto, network: Safa) -> onnx.ModelProto:
@@ -293,7 +276,7 @@ def _with_judge(model: onnx.ModelProto, network: Safa) -> onnx.ModelProto:
     part = NetworkPart("judge", _Judge(network), ("seen",), ("logit",))
     rows, columns = torch.export.Dim("rows", min=1, max=16384), torch.export.Dim("columns", min=1, max=16384)
     seen = torch.rand(1, block_channels(network.config.channels), 12, 20)
-    judge = _traced(part, (seen,), ({2: rows, 3: columns},))
+    judge = traced(part, (seen,), ({2: rows, 3: columns},))
     del judge.graph.value_info[:], judge.functions[:]
     pick = _parsed(_PICK)
     pick.ir_version = judge.ir_version = model.ir_version

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_SIDE = 32766
-"""In pixels, of frames for which the classical flow is computed; OpenCV takes no longer ones."""
+"""Longest side, in pixels, of frames for which OpenCV computes the classical flow."""
 
 Array = NDArray[Any]
 Run = Callable[..., Sequence[Any]]

@@ -224,7 +224,7 @@ def _render(
     meter = Meter(job.expected_frames, run.resumed, events.on_progress)
 
     def pictures(frames: Iterator[Frame]) -> Iterator[tuple[Array, OutputTime]]:
-        windows = plan_windows(frames, timeline, settings.cuts, settings.dedup, upscaler.span, writer.wants)
+        windows = plan_windows(frames, timeline, settings.cuts, settings.dedup, upscaler.span, writer.needs)
         return upscaler.render(windows, (job.spec.height, job.spec.width), ahead=True)
 
     run_pipeline(reader.frames(job.alpha), pictures, writer.write, job.memory, meter.tick)

@@ -20,8 +20,9 @@ Fusion = Literal["both", "image", "feature"]
 FlowPrior = Literal["none", "dis"]
 
 Scale = int | Sequence[int | None] | None
-"""What the selector may not decide: an index of ``SafaConfig.scales`` for every block, or one for each block where None
-leaves the block to the selector; None leaves it all of them."""
+"""Scales that are forced on the selector: an index of ``SafaConfig.scales`` for every block, or one for each block
+where None leaves the block to the selector; None leaves it all of them.
+"""
 
 Region = tuple[int, int, int, int]
 """Top, left, bottom and right of a part of an input frame in pixels, bottom and right excluded; all even."""

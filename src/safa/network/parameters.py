@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, NDArray[Any]]
 """Parameters and buffers by name, as in the module's state."""
 BUFFERS = (".running_mean", ".running_var")
-"""How names of tensors end that are not parameters."""
+"""Endings of the names of tensors that are not parameters."""
 
 
 def renamed(name: str, rules: Sequence[tuple[str, str]]) -> str:

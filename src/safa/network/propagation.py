@@ -19,8 +19,9 @@ from safa.network.operations import warp
 FLOW_WIDTH = 16
 """Channels between the two convolutions that change the flow."""
 LARGEST_SEEN = 8.0
-"""What convolutions are told of a flow on an axis, at most, in input pixels; warps follow it however large it is.
-Windows of training hold hardly any larger motion, and the answers to numbers never seen spoiled the pictures."""
+"""Limit, in input pixels on an axis, of the flow that is fed to convolutions; warps use the whole flow. Larger values
+were hardly seen in training and spoil the pictures.
+"""
 
 
 class PropagationPass(nn.Module):

@@ -56,13 +56,14 @@ class AblationResult:
     steps: int = 0
     parameters: int | None = None
     gigaflop: float | None = None
-    """Of an output frame of 384x640 pixels when a pair is asked for three times, or a window for its frames and one
-    time between, at the scales that were chosen on the held-out samples; 2 operations a multiply-add, convolutions and
-    matrix products only."""
+    """Operations of an output frame of 384x640 pixels when a pair is asked for three times, or a window for its frames
+    and one time between, at the scales that were chosen on the held-out samples; 2 operations a multiply-add,
+    convolutions and matrix products only.
+    """
     inputs: float | None = None
     """Y-PSNR in dB on the held-out samples at the input times."""
     between: float | None = None
-    """The same at the times between them."""
+    """Y-PSNR in dB at the times between them."""
     skipped: str | None = None
     """Why it was left out."""
 

@@ -141,7 +141,7 @@ _RESNET = [
 ]
 
 DEEPENED = ("propagation", "decoder_blocks")
-"""Of ``SafaConfig``: numbers of residual blocks, which weights to start from may have fewer of."""
+"""Names in ``SafaConfig`` of numbers of residual blocks, of which weights to start from may have fewer."""
 
 
 def start_anew(network: Safa) -> None:

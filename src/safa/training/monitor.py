@@ -35,9 +35,9 @@ class Validation:
     between: float
     """At the time between two of them."""
     bicubic: float
-    """What bicubic enlargement reaches at the input times."""
+    """PSNR of bicubic enlargement at the input times."""
     blend: float
-    """What the blended bicubic frames reach between them."""
+    """PSNR of blended bicubic frames between them."""
 
 
 class Validator:

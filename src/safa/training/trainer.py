@@ -263,7 +263,7 @@ class TrainProgress:
 
     step: int
     steps: int
-    """Of the whole run; of one that is measured in hours an estimate."""
+    """Steps of the whole run, estimated where the run is measured in hours."""
     loss: float
     steps_per_second: float
     samples_per_second: float

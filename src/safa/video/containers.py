@@ -78,7 +78,7 @@ class CountedInput:
 
 
 counted_input: CountedInput | None = None
-"""What the process has opened last as "-"."""
+"""Standard input, once the process has opened it as "-"."""
 
 
 def head_and_size(path: Path) -> tuple[bytes, int]:

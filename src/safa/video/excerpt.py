@@ -20,10 +20,10 @@ from safa.video.info import EVERYTHING, Frame, ReadOptions
 from safa.video.sampling import places_of, runs_at
 
 PLACES, RUN = 12, 4
-"""Where motion is measured, and over how many frames."""
+"""Number of places at which motion is measured, and frames at each."""
 
 TRIED = 4
-"""Of the liveliest places, how many are searched for one without a cut."""
+"""Number of the liveliest places that are searched for one without a cut."""
 
 LITTLE = Fraction(1, 2)
 """Seconds: where a video is no longer than the part and this, the part is its beginning."""

@@ -130,7 +130,7 @@ class Journal:
         """Return whether segment `number` is finished."""
         return number in self._segments
 
-    def wants(self, frame: int) -> bool:
+    def needs(self, frame: int) -> bool:
         """Return whether output frame `frame`, counted from 0, is still to be made."""
         return frame // self.frames_per_segment not in self._segments
 

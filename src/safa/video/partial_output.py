@@ -71,7 +71,7 @@ class Beginning:
 
 
 Joinable = Journal | Beginning
-"""What can be joined into an output."""
+"""Segments that can be joined into an output."""
 
 
 def beginning_of(output: Path) -> Path:

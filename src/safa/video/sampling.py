@@ -16,7 +16,7 @@ PLACES = 8
 """Places of a video that frames are taken from; equally many at each, one after the other."""
 
 SKIPPED_PIXELS = 100_000_000
-"""What is decoded at most between a keyframe and the place that frames are wanted from."""
+"""Most pixels that are decoded between a keyframe and the first selected frame."""
 
 GROUP = 300
 """Packets that are counted at each place, if no keyframe comes before."""

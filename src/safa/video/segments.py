@@ -59,9 +59,9 @@ class SegmentWriter:
         """Output frames that are safe on disk."""
         return self.journal.frames
 
-    def wants(self, frame: int) -> bool:
+    def needs(self, frame: int) -> bool:
         """Return whether output frame `frame`, counted from 0, is to be written; the others are kept already."""
-        return self.journal.wants(frame)
+        return self.journal.needs(frame)
 
     def __enter__(self) -> Self:
         return self

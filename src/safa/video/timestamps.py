@@ -130,7 +130,7 @@ class _Break:
     first: Fraction
     end: Fraction
     is_long: bool
-    """Whether it is much longer than the steps before it."""
+    """True for a step much longer than those before it."""
 
     @property
     def jump(self) -> Fraction:

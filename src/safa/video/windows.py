@@ -36,7 +36,7 @@ class Span:
 
 
 PAIR = Span()
-"""Of networks that look at the two frames of a pair alone."""
+"""Span of networks that use the two frames of a pair alone."""
 
 
 @dataclass(frozen=True)

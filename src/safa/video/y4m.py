@@ -52,7 +52,7 @@ class Y4mWriter:
     ) -> None:
         self.close()
 
-    def wants(self, frame: int) -> bool:
+    def needs(self, frame: int) -> bool:
         """Every frame is to be written."""
         return True
 
