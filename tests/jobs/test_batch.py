@@ -167,6 +167,26 @@ def test_results_and_kept_work_are_not_inputs(talks: Path, upscaler: Upscaler) -
     assert [path for path, _ in plan_batch([talks / "big"], talks.parent / "new")] == [talks / "big" / "a.mp4"]
 
 
+def test_results_beside_their_sources_are_not_inputs(talks: Path, upscaler: Upscaler) -> None:
+    for suffix in ("mp4", "mov", "mkv"):
+        upscale_many([(talks / "a.mp4", talks / f"larger.{suffix}")], SETTINGS, LoadedNetwork(upscaler), RunOptions())
+    assert [path.name for path, _ in plan_batch([talks], talks.parent / "new")] == ["a.mp4"]
+    assert skipped_files([talks], talks.parent / "new") == [
+        "3 files are skipped (made by safa; name them to upscale them again): larger.mkv, larger.mov, larger.mp4."
+    ]
+    for name in ("a.mp4", "larger.mov", "larger.mkv"):
+        (talks / name).unlink()
+    # A folder of nothing else is meant.
+    assert [path.name for path, _ in plan_batch([talks], talks.parent / "new")] == ["larger.mp4"]
+
+
+def test_a_video_beside_pictures_that_are_read_is_named(tmp_path: Path) -> None:
+    write_clip(tmp_path / "film.mp4", frames=1, sound=False)
+    (tmp_path / "1.png").write_bytes(cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    sentence = "1 file is skipped (its folder is read as pictures): film.mp4."
+    assert skipped_files([tmp_path], tmp_path / "out.mkv", pictures=True) == [sentence]
+
+
 def test_pictures_stay_one_video_when_the_output_lies_among_them(tmp_path: Path) -> None:
     (tmp_path / "1.png").touch()
     output = tmp_path / "out.mp4"

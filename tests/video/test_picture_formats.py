@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from safa.errors import MediaError
+from safa.video import folder_source
 from safa.video.animation import measure_webp
 from safa.video.codecs import choose_codec
 from safa.video.colour import Colour, ToRgb
 from safa.video.containers import find_video, open_container
 from safa.video.file_source import VideoReader
-from safa.video.folder_source import FolderReader, open_reader
+from safa.video.folder_source import FolderReader, content_digest, open_reader
 from safa.video.verify import verify
 from tests.media import write_video
 from tests.video.making import convert, make_video, picture
@@ -307,6 +308,33 @@ def test_transparency_of_webm_is_read(tmp_path, codec):
     convert(source, tmp_path / "out.mkv", rate=1)
     with av.open(str(tmp_path / "out.mkv")) as container:
         assert not {name for name in container.streams.video[0].metadata if name.lower() == "alpha_mode"}
+
+
+def test_an_opaque_alpha_channel_is_no_transparency(tmp_path):
+    for number in range(40):
+        alpha = 255 if number != 37 else 128  # not among those that are decoded beforehand
+        Image.fromarray(np.full((16, 16, 4), alpha, np.uint8)).save(tmp_path / f"{number}.png")
+    with FolderReader(tmp_path, Fraction(25)) as reader:
+        assert not reader.info.has_alpha
+        assert {frame.image.shape for frame in reader.frames()} == {(16, 16, 3)}
+        assert reader.problems == ["pictures from 37.png on are partly transparent, which is not kept."]
+    Image.fromarray(np.full((16, 16, 4), 128, np.uint8)).save(tmp_path / "39.png")
+    with FolderReader(tmp_path, Fraction(25)) as reader:
+        assert reader.info.has_alpha
+
+
+@pytest.mark.parametrize("changed", [0, 90_000, 199_999])
+def test_a_digest_of_blocks_of_a_file_changes_with_it(tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(folder_source, "DIGEST_BYTES", 64_000)
+    contents = np.random.default_rng(1).integers(0, 256, 200_000, dtype=np.uint8)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(contents.tobytes())
+    before = content_digest(film)
+    contents[changed:] ^= 1
+    film.write_bytes(contents.tobytes())
+    after = content_digest(film)
+    film.write_bytes(contents[:-1].tobytes())
+    assert len({before, after, content_digest(film)}) == 3
 
 
 def test_transparency_that_begins_later_is_found(tmp_path):

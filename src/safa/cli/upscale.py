@@ -190,7 +190,7 @@ def upscale_command(
         # Scripts do not wait for an estimate that they did not ask for.
         events = reporter.events(with_forecast=as_json or (out.is_terminal and stderr.is_terminal))
         networks = Networks(settings.weights, compute, reporter.weights)
-        for sentence in skipped_files(sources, output) if several else ():
+        for sentence in skipped_files(sources, output, pictures=pictures) if several or pictures else ():
             reporter.warn(sentence)
         if dry_run:
             _exit_if_failed(forecast_many(jobs, settings, networks, options, _only_outcomes(reporter.outcome)))

@@ -15,13 +15,15 @@ from safa.jobs.upscale import JobEvents, run_job
 from safa.jobs.weights_selection import Networks
 from safa.options import RunOptions, UpscaleSettings
 from safa.video.codecs import CONTAINERS, choose_codec
-from safa.video.containers import reason_against
+from safa.video.containers import is_own_result, reason_against
 from safa.video.files import is_numbered
 from safa.video.folder_source import pictures_of
 from safa.video.journal import WORK_SUFFIX, discard_checked, is_published
 
 MOST_NAMES = 8
 """Most files that a sentence about skipped files names."""
+
+OWN_RESULT = "made by safa; name them to upscale them again"
 
 KEPT_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif"}
 """Containers that an output shares with its source; of every other source it is an MP4."""
@@ -232,7 +234,7 @@ def plan_batch(
     """Return source and output of every job.
 
     Folders are searched for videos, whatever their names; outputs keep their relative paths below ``folder``. The
-    search leaves out ``folder`` itself, work folders, and results of batches below the given sources.
+    search leaves out ``folder`` itself, work folders and earlier results, unless a source holds nothing else.
 
     Args:
         codec: of the outputs; it may decide the container.
@@ -277,15 +279,31 @@ def holds_videos(path: Path, output: Path, pictures: bool = False) -> bool:
     return path.is_dir() and not (pictures and pictures_of(path)) and bool(_videos_below(path, output))
 
 
-def skipped_files(sources: Sequence[Path], folder: Path) -> list[str]:
-    """Return a sentence for each kind of file below the sources that ``plan_batch`` leaves out."""
+def skipped_files(sources: Sequence[Path], folder: Path, *, pictures: bool = False) -> list[str]:
+    """Return a sentence for each kind of file below the sources that ``plan_batch`` leaves out.
+
+    Args:
+        pictures: a folder that holds pictures is one video; other videos in it are left out.
+    """
     kinds: dict[str, list[Path]] = {}
     for source in sources:
-        for path in _files_below(source, folder) if source.is_dir() and _videos_below(source, folder) else ():
-            if (reason := reason_against(path)) is not None and not path.name.startswith("."):
-                kinds.setdefault(reason, []).append(path)
+        if not source.is_dir():
+            continue
+        if pictures and pictures_of(source):
+            beside = [path for path in source.iterdir() if path.is_file() and reason_against(path) is None]
+            others = sorted(path for path in beside if path.resolve() != folder.resolve() and not is_own_result(path))
+            kinds.setdefault("its folder is read as pictures", []).extend(others)
+        elif taken := set(_videos_below(source, folder)):
+            for path in _files_below(source, folder):
+                reason = reason_against(path) or (
+                    None if path in taken else "made by safa; name them to upscale them again"
+                )
+                if reason is not None and not path.name.startswith("."):
+                    kinds.setdefault(reason, []).append(path)
     sentences = []
     for reason, paths in kinds.items():
+        if not paths:
+            continue
         names = ", ".join(path.name for path in paths[:MOST_NAMES])
         more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
         count = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
@@ -294,7 +312,9 @@ def skipped_files(sources: Sequence[Path], folder: Path) -> list[str]:
 
 
 def _videos_below(folder: Path, output: Path) -> list[Path]:
-    return [path for path in _files_below(folder, output) if reason_against(path) is None]
+    """Return the videos below a folder; without those that safa made, if there are others."""
+    videos = [path for path in _files_below(folder, output) if reason_against(path) is None]
+    return [path for path in videos if not is_own_result(path)] or videos
 
 
 def _files_below(folder: Path, output: Path) -> list[Path]:

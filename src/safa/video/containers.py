@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from safa.errors import MediaError
-from safa.video.files import PICTURE_SUFFIXES, VIDEO_SUFFIXES, for_ffmpeg
+from safa.video.files import ENCODER, PICTURE_SUFFIXES, VIDEO_SUFFIXES, for_ffmpeg
 from safa.video.pipes import raise_interrupt, standard_input
 
 # Formats whose clock starts anywhere: a tuner's or a disc's. In other formats the start time is
@@ -291,9 +291,9 @@ PLAYLISTS = {"hls", "concat", "dash", "sdp", "imf"}
 
 
 def reason_against(path: Path) -> str | None:
-    """Return why a file is not taken for a video, in a few words; None where it is one.
+    """Return in a few words why a file is not a video; None if it is one, or has a video's name.
 
-    A name that is a video's is believed, so that a damaged one is told of; all others are opened.
+    A damaged file with a video's name thus becomes a job, whose error says what is wrong with it.
     """
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
@@ -302,6 +302,25 @@ def reason_against(path: Path) -> str | None:
         return "picture"
     status = path.stat()
     return _found(path, status.st_size, status.st_mtime_ns)
+
+
+def is_own_result(path: Path) -> bool:
+    """Return whether a file's video stream says that safa wrote it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _is_own_result(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_own_result(path: Path, size: int, changed: int) -> bool:
+    try:
+        with open_container(path) as container:
+            tags = find_video(container, path).metadata
+    except (MediaError, av.error.FFmpegError, OSError):
+        return False
+    return ENCODER in (tags.get("encoder"), tags.get("ENCODER"))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -25,6 +25,8 @@ VIDEO_SUFFIXES = {
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 PIPE_DIGEST = "pipe"
+# The encoder that the video stream of every result names, so that batches can tell results from sources.
+ENCODER = "safa"
 """Instead of a digest of its content, which cannot be read twice."""
 
 # Only this makes a name a pattern; any other "%" is a character like the rest.

@@ -20,7 +20,7 @@ from safa.video import containers
 from safa.video.colour import FULL, ToRgb, is_grayscale
 from safa.video.file_source import VideoReader
 from safa.video.files import PICTURE_SUFFIXES, PIPE_DIGEST, for_ffmpeg
-from safa.video.info import EVERYTHING, Frame, ReadOptions, VideoInfo, describe
+from safa.video.info import EVERYTHING, Frame, ReadOptions, VideoInfo, describe, is_transparent
 from safa.video.source import FrameSource
 
 # Pillow's names of the formats that are looked at, and of its modes without colour and with transparency.
@@ -29,6 +29,11 @@ GRAY = {"1", "L", "LA", "La", "I", "F"}
 ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 # TIFF's tags of the size.
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
+# Many programs save opaque pictures with an alpha channel; this many of a folder's are decoded to find out.
+ALPHA_SAMPLES = 16
+# A digest reads this many bytes of a file, in blocks of equal distance, and all of a smaller one.
+DIGEST_BYTES, DIGEST_BLOCKS = 64 << 20, 64
+PICTURE_DIGEST_BYTES, PICTURE_DIGEST_BLOCKS = 256 << 10, 4
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class FolderReader(FrameSource):
         kind = {"bit_depth": info.bit_depth, "alpha": info.has_alpha and alpha, "gray_range": FULL}
         to_rgb = ToRgb(colour, **kind)  # type: ignore[arg-type]
         readable = []
+        may_turn_transparent = not info.has_alpha and self._has_alpha_channel
         for number, file in self._pictures:
             frame = _decode(file)
             if frame is None:
@@ -172,6 +178,9 @@ class FolderReader(FrameSource):
                 continue
             if (frame.width, frame.height) != (info.width, info.height):  # changed since it was looked at
                 raise MediaError(f"{file} has another size than the first picture; give a folder that stays as it is.")
+            if may_turn_transparent and is_transparent(frame):
+                may_turn_transparent = False
+                self.problems.append(f"pictures from {file.name} on are partly transparent, which is not kept.")
             readable.append((number, frame))
             if len(readable) == 2:
                 yield self._frame(readable[0], readable[1][0], to_rgb)
@@ -197,9 +206,12 @@ class FolderReader(FrameSource):
             file, frame = next(((other, one) for other, one in decoded if one is not None), (file, first))
         info = _described(file, frame)
         formats = {kind.format for kind in kinds.values() if not kind.is_gray}
+        with_alpha = [file for file, kind in kinds.items() if kind.has_alpha]
+        self._has_alpha_channel = bool(with_alpha)
+        samples = (_decode(with_alpha[k]) for k in evenly_spaced(len(with_alpha), ALPHA_SAMPLES))
         own: dict[str, Any] = {
             "bit_depth": max(info.bit_depth, *(16 if kind.is_deep else 1 for kind in kinds.values())),
-            "has_alpha": any(kind.has_alpha for kind in kinds.values()),
+            "has_alpha": any(frame is not None and is_transparent(frame) for frame in samples),
             # Colours of several formats have nothing in common but RGB.
             "is_rgb": info.is_rgb or len(formats) > 1,
             "path": str(self.path),
@@ -234,17 +246,41 @@ def pictures_of(folder: Path) -> list[Path]:
     return sorted(f for f in named if not f.is_fifo())  # from a pipe nothing can be read twice
 
 
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Return at most `most` indices from 0 to count - 1, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [k * (count - 1) // (most - 1) for k in range(most)]
+
+
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's pictures; "pipe" for a pipe."""
+    """Return a digest that changes with a source; "pipe" for a pipe.
+
+    SHA-256 of a file's contents, or of the names and contents of a folder's pictures. Of a large file only its size and
+    some blocks are read (`DIGEST_BYTES`), so that a film of any length takes less than a second.
+    """
     if path == Path("-"):
         return PIPE_DIGEST
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _file_digest(path, DIGEST_BYTES, DIGEST_BLOCKS)
     digest = hashlib.sha256()
     for file_path in pictures_of(path):  # other files there, perhaps the output itself, do not count
-        digest.update(os.fsencode(f"{file_path.name} {content_digest(file_path)}\n"))
+        contents = _file_digest(file_path, PICTURE_DIGEST_BYTES, PICTURE_DIGEST_BLOCKS)
+        digest.update(os.fsencode(f"{file_path.name} {contents}\n"))
     return digest.hexdigest()
+
+
+def _file_digest(path: Path, most: int, blocks: int) -> str:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= most:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(str(size).encode())
+        length = most // blocks
+        for index in range(blocks):
+            file.seek(index * (size - length) // (blocks - 1))
+            digest.update(file.read(length))
+        return digest.hexdigest()
 
 
 def numbered_pictures(folder: Path) -> list[tuple[int, Path]]:

@@ -19,7 +19,7 @@ from safa.video.animation import write_animation, write_pictures
 from safa.video.codecs import codec_entry
 from safa.video.container_patches import open_mastered
 from safa.video.encoder import OutputSpec
-from safa.video.files import disk_errors, for_ffmpeg, unfinished
+from safa.video.files import ENCODER, disk_errors, for_ffmpeg, unfinished
 from safa.video.journal import Segment
 from safa.video.partial_output import Joinable
 from safa.video.segments import FRAME_MS
@@ -92,6 +92,7 @@ def _write(path: Path, journal: Joinable, spec: OutputSpec, plan: StreamPlan) ->
         container.metadata.update(kept_metadata(spec.metadata))
         video = _add_video(container, journal.segments, spec)
         video.metadata.update(plan.video_metadata)
+        video.metadata["encoder"] = ENCODER
         video.disposition = Disposition(plan.video_disposition)
         copier = None if plan.is_empty else StreamCopier(container, plan, journal.end)
         beside = copier.packets() if copier else iter(())
