@@ -262,7 +262,7 @@ def test_residual_blocks_begin_near_the_identity() -> None:
         ({"flow_loss": 0.1}, "no exact flow"),
         ({"teacher": "fast"}, "learn from picture_teachers"),
         ({"picture_teachers": ["a file"]}, "count for nothing"),
-        ({"distillation_loss": 1.0, "crispness": 0.5}, "set crispness and graphics to 0"),
+        ({"distillation_loss": 1.0, "crispness": 0.5}, "set crispness, graphics and drawn to 0"),
         ({"distillation_loss": -1.0}, "distillation_loss"),
         ({"frames": 1}, "at least 2"),
         ({"network": SELECTING}, "give network.fixed_scale"),

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from safa.data.clips import Reel, Spans, draw_window, longest_span
 from safa.data.degrade import Degradation, degrade, sharpen
+from safa.data.drawn import draw_drawn_scene
 from safa.data.graphics import draw_graphics
 from safa.data.material import Material, Split, load_folder
 from safa.data.pack import open_pack
@@ -134,7 +135,9 @@ class SampleSettings:
         crispness: scenes are sharpened by a random strength up to this, truth and inputs alike; 0 for none.
         graphics: probability of subtitles, titles or logos before a scene (``draw_graphics``); such scenes come without
             exact flow.
-        with_taught: hand out the teacher's pictures, which packs have; for windows, without crispness and graphics.
+        drawn: probability of a drawn scene instead of clips and photographs; for windows.
+        with_taught: hand out the teacher's pictures, which packs have; for windows, without crispness, graphics and
+            drawn scenes.
         with_clean: hand out degraded input frames as they were before, too.
         with_flow: hand out the exact flow of scenes made from photographs; for pairs.
     """
@@ -146,6 +149,7 @@ class SampleSettings:
     motion_blur: float = 0.0
     crispness: float = 0.0
     graphics: float = 0.0
+    drawn: float = 0.0
     degradation: Degradation | None = None
     augment: bool = True
     transpose: bool = True
@@ -159,8 +163,10 @@ class SampleSettings:
             raise SafaError(f"The patch size is {self.patch}; it must be a multiple of 32.")
         if self.frames < 2 or (self.frames > 2 and self.with_flow):
             raise SafaError("Samples have two frames, or more without exact flow.")
-        if self.with_taught and (self.frames == 2 or self.crispness or self.graphics):
-            raise SafaError("The teacher's pictures are for windows, and without crispness and graphics.")
+        if self.with_taught and (self.frames == 2 or self.crispness or self.graphics or self.drawn):
+            raise SafaError("The teacher's pictures are for windows, and without crispness, graphics and drawn scenes.")
+        if self.drawn and self.frames == 2:
+            raise SafaError("Drawn scenes are windows of more than two frames; set drawn to 0.")
 
     @property
     def margin(self) -> int:
@@ -230,6 +236,8 @@ class TrainingData(Dataset[Sample]):
 
     def _draw(self, rng: np.random.Generator) -> Scene:
         settings, stills = self.settings, self.split.stills
+        if settings.drawn and rng.random() < settings.drawn:
+            return draw_drawn_scene(stills, self.side, settings.frames, rng)
         if rng.random() >= self.still_share:
             return draw_window(self.reels, self.side, settings.spans, rng, settings.frames, settings.with_taught)
         if self.moving:
@@ -321,6 +329,7 @@ def validation_settings(settings: SampleSettings, held_out: Split) -> SampleSett
         motion_blur=0.0,
         crispness=0.0,
         graphics=0.0,
+        drawn=float(settings.drawn > 0.5),  # what is mostly trained on
         with_taught=False,
         with_clean=False,
         with_flow=False,

@@ -68,7 +68,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
     ),
     "a number from 0 to 1": (
         lambda value: _number(value) and 0 <= value <= 1,
-        ("still_share", "motion_blur", "graphics", "pattern_share"),
+        ("still_share", "motion_blur", "graphics", "drawn", "pattern_share"),
     ),
     "a number of at least 0 and less than 1": (
         lambda value: _number(value) and 0 <= value < 1,
@@ -169,6 +169,7 @@ class TrainConfig:
         crispness: sharpen whole scenes, truth and inputs alike, by a random strength up to this: footage at hand is
             mostly softer than what the network will be asked to enlarge.
         graphics: probability of subtitles, titles and logos that stand still or scroll before a scene.
+        drawn: probability of a drawn scene (`safa.data.drawn`) instead of clips and photographs; for windows.
         transpose: exchange rows and columns at random, beside flips and reversals.
         degradation: what happens to the inputs before the network sees them; None for clean inputs.
         held_out: the part of a folder's clips that is kept for validation; a pack brings its own.
@@ -244,6 +245,7 @@ class TrainConfig:
     motion_blur: float = 0.0
     crispness: float = 0.0
     graphics: float = 0.0
+    drawn: float = 0.0
     transpose: bool = True
     degradation: Degradation | None = None
     held_out: float = 0.1
@@ -338,8 +340,8 @@ class TrainConfig:
             raise SafaError("teacher is for frames = 2: windows learn from picture_teachers.")
         if self.picture_teachers and not self.distillation_loss:
             raise SafaError("picture_teachers count for nothing without distillation_loss; give that a weight.")
-        if self.distillation_loss and not self.picture_teachers and (self.crispness or self.graphics):
-            raise SafaError("Packed pictures of a teacher are of scenes as they are: set crispness and graphics to 0.")
+        if self.distillation_loss and not self.picture_teachers and (self.crispness or self.graphics or self.drawn):
+            raise SafaError("Packed teacher frames show packed scenes only: set crispness, graphics and drawn to 0.")
 
     def _check_scales(self) -> None:
         if self.scale_choice == "random":
@@ -398,6 +400,7 @@ class TrainConfig:
             motion_blur=self.motion_blur,
             crispness=self.crispness,
             graphics=self.graphics,
+            drawn=self.drawn,
             degradation=self.degradation,
             transpose=self.transpose,
             with_prior=self.network.needs_flow,
