@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safa.data.dataset import SampleSettings, TrainingData, validation_settings
-from safa.data.drawn import Drawing, Figure, Part, draw_drawing, draw_drawn_scene
+from safa.data.drawn import Drawing, Figure, FigurePart, draw_drawing, draw_drawn_scene
 from safa.data.material import Split
 from safa.data.synthetic import CameraPath, Still
 from safa.errors import SafaError
@@ -19,7 +19,7 @@ STILL_CAMERA = CameraPath(np.zeros(6), np.zeros(6), np.zeros(6))
 
 def square(hold: int = 1, width: float = 1.0) -> Drawing:
     """A black square that moves 4 pixels a frame to the right over a background of gray 100."""
-    part = Part(SQUARE, (0, 0, 0), None, width)
+    part = FigurePart(SQUARE, (0, 0, 0), None, width)
     figure = Figure([part], (20.0, 32.0), (4.0, 0.0), cycle=0.0, growth=0.0, hold=hold)
     return Drawing(np.full((96, 96, 3), 100, np.uint8), STILL_CAMERA, 64, 5, [figure])
 

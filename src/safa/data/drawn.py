@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safa.data.scene import Image, Scene
 from safa.data.synthetic import CameraPath, Still, draw_pan, draw_time
 
-Points = NDArray[np.float64]
+Curve = NDArray[np.float64]
 """``n,2``: x and y in pixels of the scene."""
-Colour = tuple[int, int, int]
+Rgb = tuple[int, int, int]
 
 SUPERSAMPLING = 2
 """Pixels that are drawn per pixel of the scene, along each side."""
@@ -42,7 +42,7 @@ class Swing:
 
 
 @dataclass(frozen=True)
-class Part:
+class FigurePart:
     """One shape of a figure.
 
     Attributes:
@@ -54,11 +54,11 @@ class Part:
         swing: how it turns in the course of time.
     """
 
-    points: Points
-    fill: Colour | None
-    line: Colour | None
+    points: Curve
+    fill: Rgb | None
+    line: Rgb | None
     width: float
-    shade: Colour | None = None
+    shade: Rgb | None = None
     swing: Swing = Swing()
 
 
@@ -77,7 +77,7 @@ class Figure:
         seed: of that redrawing.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[FigurePart]
     place: tuple[float, float]
     velocity: tuple[float, float]
     cycle: float
@@ -108,12 +108,12 @@ class Figure:
             points = growth * (_turned(points - swing.joint, angle) + swing.joint) + shift
             _draw_part(canvas, part, points, width=part.width * growth)
 
-    def _wobble(self, moment: float) -> Callable[[int, Points], Points]:
+    def _wobble(self, moment: float) -> Callable[[int, Curve], Curve]:
         """Return the function that gives the redrawn lines' offsets ``n,2`` at a time, smooth along each line."""
         first = int(np.floor(moment)) // self.hold * self.hold
         share = (moment - first) / self.hold
 
-        def offsets(index: int, points: Points) -> Points:
+        def offsets(index: int, points: Curve) -> Curve:
             drawn = []
             for key in (first, first + self.hold):
                 rng = np.random.default_rng((self.seed, index, key))
@@ -182,7 +182,7 @@ def draw_drawn_scene(stills: Sequence[Still], side: int, frames: int, rng: np.ra
     return Scene([drawing.frame(k) for k in range(frames)], drawing.frame(pair + t), t, pair)
 
 
-def _draw_part(canvas: Image, part: Part, points: Points, width: float) -> None:
+def _draw_part(canvas: Image, part: FigurePart, points: Curve, width: float) -> None:
     fixed = _fixed(points)
     if part.fill is not None:
         cv2.fillPoly(canvas, [fixed], part.fill, cv2.LINE_AA, _SHIFT)
@@ -193,7 +193,7 @@ def _draw_part(canvas: Image, part: Part, points: Points, width: float) -> None:
         cv2.polylines(canvas, [fixed], part.fill is not None, part.line, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _shade(canvas: Image, points: Points, colour: Colour) -> None:
+def _shade(canvas: Image, points: Curve, colour: Rgb) -> None:
     """Fill the part of a shape that its own copy, moved towards the light, does not cover."""
     left, top = np.floor(SUPERSAMPLING * points.min(axis=0)).astype(int) - 2
     right, bottom = np.ceil(SUPERSAMPLING * points.max(axis=0)).astype(int) + 2
@@ -211,18 +211,18 @@ def _shade(canvas: Image, points: Points, colour: Colour) -> None:
     area[:] = np.rint(area + share * (np.array(colour, np.float32) - area))
 
 
-def _fixed(points: Points) -> NDArray[np.int32]:
+def _fixed(points: Curve) -> NDArray[np.int32]:
     """Return scene coordinates as OpenCV's fixed-point coordinates of the supersampled canvas."""
     fine = SUPERSAMPLING * (points + 0.5) - 0.5
     return np.rint(fine * 2**_SHIFT).astype(np.int32)
 
 
-def _turned(points: Points, angle: float) -> Points:
+def _turned(points: Curve, angle: float) -> Curve:
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.asarray(points @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
-def _smooth_noise(count: int, rng: np.random.Generator) -> Points:
+def _smooth_noise(count: int, rng: np.random.Generator) -> Curve:
     """Return ``count,2`` offsets of about unit deviation that vary slowly along a closed line."""
     angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
     waves = np.zeros((count, 2))
@@ -232,7 +232,7 @@ def _smooth_noise(count: int, rng: np.random.Generator) -> Points:
     return waves / np.sqrt(2)
 
 
-def _blob(rng: np.random.Generator, radius: tuple[float, float], roughness: float) -> Points:
+def _blob(rng: np.random.Generator, radius: tuple[float, float], roughness: float) -> Curve:
     """Return a smooth closed curve around the origin."""
     angles = np.linspace(0, 2 * np.pi, CURVE_POINTS, endpoint=False)
     waves = (rng.normal() * roughness / k * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) for k in range(2, 7))
@@ -240,7 +240,7 @@ def _blob(rng: np.random.Generator, radius: tuple[float, float], roughness: floa
     return np.column_stack((np.cos(angles) * radius[0], np.sin(angles) * radius[1])) * distance[:, None]
 
 
-def _strand(rng: np.random.Generator, length: float, width: float) -> Points:
+def _strand(rng: np.random.Generator, length: float, width: float) -> Curve:
     """Return a closed curve that tapers from its root at the origin to a point, as of hair or a blade of grass."""
     along = np.linspace(0, 1, CURVE_POINTS // 2)
     bend = rng.normal() * 0.6
@@ -254,7 +254,7 @@ def _strand(rng: np.random.Generator, length: float, width: float) -> Points:
 def _draw_figure(side: int, frames: int, rng: np.random.Generator) -> Figure:
     """Return a body with limbs, head, hair and eyes, or a machine of straight parts, in a random size and place."""
     size = side * float(np.exp(rng.uniform(np.log(0.15), np.log(0.8))))
-    line: Colour | None = _dark(rng) if rng.random() < 0.85 else None
+    line: Rgb | None = _dark(rng) if rng.random() < 0.85 else None
     width = float(np.exp(rng.uniform(*np.log(LINE_WIDTHS))))
     parts = _machine(size, line, width, rng) if rng.random() < 0.25 else _body(size, line, width, rng)
     speed = float(rng.choice((0.0, 1.0, 4.0, 10.0, 20.0))) * rng.random()
@@ -270,7 +270,7 @@ def _draw_figure(side: int, frames: int, rng: np.random.Generator) -> Figure:
     return Figure(parts, place, velocity, cycle, growth, hold, boil, int(rng.integers(2**31)))
 
 
-def _body(size: float, line: Colour | None, width: float, rng: np.random.Generator) -> list[Part]:
+def _body(size: float, line: Rgb | None, width: float, rng: np.random.Generator) -> list[FigurePart]:
     skin, cloth, second, hair = (_bright(rng) for _ in range(4))
     parts = []
     for number in range(int(rng.integers(2, 6))):  # limbs
@@ -280,32 +280,32 @@ def _body(size: float, line: Colour | None, width: float, rng: np.random.Generat
         colour = (skin, cloth, second)[number % 3]
         shade = _shade_of(colour, rng)
         swing = Swing(amplitude=float(rng.uniform(0, 0.5)), phase=float(rng.uniform(0, 2 * np.pi)))
-        parts.append(Part(limb, colour, line, width, shade, swing))
+        parts.append(FigurePart(limb, colour, line, width, shade, swing))
     body = _blob(rng, (size * rng.uniform(0.2, 0.4), size * rng.uniform(0.3, 0.5)), 0.15)
-    parts.append(Part(body, cloth, line, width, _shade_of(cloth, rng)))
+    parts.append(FigurePart(body, cloth, line, width, _shade_of(cloth, rng)))
     head = size * rng.uniform(0.15, 0.35)
     neck = np.array((0.0, -0.45 * size))
     nod = Swing((0.0, float(neck[1])), float(rng.uniform(0, 0.2)), float(rng.uniform(0, 2 * np.pi)))
     face = _blob(rng, (head, 1.1 * head), 0.05) + neck
-    parts.append(Part(face, skin, line, width, _shade_of(skin, rng), nod))
+    parts.append(FigurePart(face, skin, line, width, _shade_of(skin, rng), nod))
     for _ in range(int(rng.integers(4, 14))):
         root = neck + head * np.array((rng.uniform(-1, 1), -rng.uniform(0.3, 1.0)))
         strand = _turned(_strand(rng, head * rng.uniform(0.4, 1.4), head * rng.uniform(0.1, 0.5)), rng.normal() * 0.8)
-        parts.append(Part(strand + root, hair, line, 0.7 * width, swing=nod))
+        parts.append(FigurePart(strand + root, hair, line, 0.7 * width, swing=nod))
     iris = _bright(rng)
     eye = ((0.22, (255, 255, 255)), (0.15, iris), (0.08, (20, 20, 20)), (0.04, (255, 255, 255)))
     for side in (-1, 1):
         middle = neck + head * np.array((0.4 * side, 0.1))
         for number, (radius, colour) in enumerate(eye):
             disc = _blob(rng, (head * radius, 1.3 * head * radius), 0.02) + middle
-            parts.append(Part(disc, colour, None if number else line, width, swing=nod))
+            parts.append(FigurePart(disc, colour, None if number else line, width, swing=nod))
     for _ in range(int(rng.integers(0, 5))):  # folds
         start, end = rng.normal(size=(2, 2)) * size * 0.2
-        parts.append(Part(np.linspace(start, end, 8) + rng.normal(size=2), None, line or _dark(rng), 0.6 * width))
+        parts.append(FigurePart(np.linspace(start, end, 8) + rng.normal(size=2), None, line or _dark(rng), 0.6 * width))
     return parts
 
 
-def _machine(size: float, line: Colour | None, width: float, rng: np.random.Generator) -> list[Part]:
+def _machine(size: float, line: Rgb | None, width: float, rng: np.random.Generator) -> list[FigurePart]:
     parts = []
     colours = [_bright(rng) for _ in range(3)]
     for _ in range(int(rng.integers(3, 9))):
@@ -313,19 +313,19 @@ def _machine(size: float, line: Colour | None, width: float, rng: np.random.Gene
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
         middle = rng.normal(size=2) * size * 0.2
         angle = float(rng.choice((0.0, 0.0, rng.normal() * 0.4)))
-        parts.append(Part(_turned(corners, angle) + middle, colours[rng.integers(3)], line, width))
+        parts.append(FigurePart(_turned(corners, angle) + middle, colours[rng.integers(3)], line, width))
         if rng.random() < 0.5:  # a grille
             for share in np.linspace(-0.8, 0.8, int(rng.integers(3, 9))):
                 bar = np.array([[share * half[0], -0.8 * half[1]], [share * half[0], 0.8 * half[1]]])
-                parts.append(Part(_turned(bar, angle) + middle, None, line or _dark(rng), 0.5 * width))
+                parts.append(FigurePart(_turned(bar, angle) + middle, None, line or _dark(rng), 0.5 * width))
     wheel = size * rng.uniform(0.1, 0.25)
     for x in (-0.3 * size, 0.3 * size):
         disc = _blob(rng, (wheel, wheel), 0.0) + np.array((x, 0.4 * size))
-        parts.append(Part(disc, _dark(rng), line, width))
+        parts.append(FigurePart(disc, _dark(rng), line, width))
     return parts
 
 
-def _shade_of(colour: Colour, rng: np.random.Generator) -> Colour | None:
+def _shade_of(colour: Rgb, rng: np.random.Generator) -> Rgb | None:
     return _scaled(colour, 0.75) if rng.random() < 0.6 else None
 
 
@@ -361,7 +361,7 @@ def _fields(size: int, rng: np.random.Generator) -> Image:
     line = _dark(rng) if rng.random() < 0.6 else None
     width = float(np.exp(rng.uniform(*np.log(LINE_WIDTHS))))
 
-    def add(points: Points, colour: Colour, outlined: bool = True) -> None:
+    def add(points: Curve, colour: Rgb, outlined: bool = True) -> None:
         fixed = np.rint(points * 2**_SHIFT).astype(np.int32)
         cv2.fillPoly(canvas, [fixed], colour, cv2.LINE_AA, _SHIFT)
         if line is not None and outlined:
@@ -390,7 +390,7 @@ def _fields(size: int, rng: np.random.Generator) -> Image:
     return canvas
 
 
-def _bright(rng: np.random.Generator) -> Colour:
+def _bright(rng: np.random.Generator) -> Rgb:
     """Return a colour of any hue, mostly light and neither gray nor garish."""
     hue, saturation, value = rng.uniform(0, 180), rng.beta(2, 2) * 255, 255 * rng.beta(4, 1.5)
     pixel = np.array([[[hue, saturation, value]]]).astype(np.uint8)
@@ -398,7 +398,7 @@ def _bright(rng: np.random.Generator) -> Colour:
     return red, green, blue
 
 
-def _dark(rng: np.random.Generator) -> Colour:
+def _dark(rng: np.random.Generator) -> Rgb:
     """Return a colour for outlines: black, or a dark tone."""
     if rng.random() < 0.5:
         return (int(rng.integers(0, 25)),) * 3
@@ -406,6 +406,6 @@ def _dark(rng: np.random.Generator) -> Colour:
     return red, green, blue
 
 
-def _scaled(colour: Colour, factor: float) -> Colour:
+def _scaled(colour: Rgb, factor: float) -> Rgb:
     red, green, blue = (round(level * factor) for level in colour)
     return red, green, blue
