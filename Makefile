@@ -27,7 +27,7 @@ ifeq ($(VAPOURSYNTH_PYTHON),)
 else
 	test -d build/vapoursynth/venv || $(VAPOURSYNTH_PYTHON) -m venv build/vapoursynth/venv
 	build/vapoursynth/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		numpy av opencv-python-headless pillow safetensors pytest vapoursynth vapoursynth-bestsource
+		numpy av opencv-python-headless pillow psutil safetensors pytest vapoursynth vapoursynth-bestsource
 	rm -rf build/vapoursynth/safa
 	cp -R src/safa build/vapoursynth/safa
 	cd build/vapoursynth/safa/engine && for file in _*.cpython-*; do mv $$file $${file%%.*}.abi3.so; done

@@ -14,7 +14,7 @@ import safa
 SOURCE = Path(safa.__file__).parent
 # Lower floors first; files of one floor may import earlier ones of the same floor.
 FLOORS = [
-    ["errors", "formatting"],
+    ["errors", "files", "formatting"],
     ["network"],
     ["checkpoint", "metrics", "engine", "video", "data"],
     ["upscaler", "training", "export", "evaluation", "bench"],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from safa.errors import SafaError, needs_pytorch
+from safa.files import atomic_write
 from safa.network.config import SafaConfig
 from safa.network.parameters import BUFFERS, Tensors, arrays_of, fill
 
@@ -197,12 +197,10 @@ def save_checkpoint(
     }
     data = safetensors.numpy.save(tensors, metadata)
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise SafaError(f"The weights cannot be written to {path}: {error.strerror}.") from error
     return hashlib.sha256(data).hexdigest()
 

@@ -17,7 +17,8 @@ from safa.cli import common
 from safa.cli.pictures import _distinct_names
 from safa.errors import OutputError
 from safa.export.export import CARD, _check_output
-from safa.video.files import atomic_write, check_target
+from safa.files import atomic_write
+from safa.video.files import check_target
 from tests.conftest import tiny_network
 from tests.media import write_clip
 

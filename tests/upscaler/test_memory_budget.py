@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def test_a_container_s_limit_counts(
             (group / name).write_text(value)
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "cgroup").write_text(f"1:name=systemd:/\n{line}\n")
-    (tmp_path / "meminfo").write_text(f"MemTotal: {8 * GIB // 1024} kB\nMemAvailable: {4 * GIB // 1024} kB\n")
+    machine = SimpleNamespace(total=8 * GIB, available=4 * GIB)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine)
     monkeypatch.setattr(memory, "PROC", tmp_path)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     assert memory.total() == GIB

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safa.video.files import atomic_write
+from safa.files import atomic_write
 
 
 def test_a_file_is_replaced_when_it_is_written(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from safa.errors import JournalMismatch, OutputError
-from safa.video import files as disk
+from safa.files import publish
 from safa.video.colour import Colour
 from safa.video.encoder import OutputSpec, check_output
 from safa.video.journal import Journal, is_published, work_folder
@@ -171,7 +171,7 @@ def test_full_disk_keeps_finished_segments(tmp_path, monkeypatch):
     with SegmentWriter(work_folder(spec.path), spec, {}, frames_per_segment=4) as writer:
         for number in range(6):
             writer.write(noise, OutputTime(number, number, Fraction(0), Fraction(number, 24)))
-        real = disk.publish
+        real = publish
 
         def full(temporary, final):
             raise OSError(28, "No space left on device")

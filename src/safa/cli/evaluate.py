@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from safa.cli.common import Device, Json, Overwrite, WeightsOption, path_named, progress_bar, stdout
 from safa.errors import OutputError, SafaError, to_install
-from safa.video.files import atomic_write, check_target
+from safa.files import atomic_write
+from safa.video.files import check_target
 
 if TYPE_CHECKING:
     from safa.evaluation.datasets import Dataset

@@ -32,12 +32,12 @@ from safa.engine.device import pick_device
 from safa.engine.images import Array
 from safa.engine.memory import total
 from safa.errors import SafaError
+from safa.files import atomic_write
 from safa.jobs.pipeline import run_pipeline
 from safa.options import ComputeOptions
 from safa.upscaler.memory_budget import TOTAL_SHARE, MemoryPlan, TileBudget
 from safa.upscaler.upscaler import Upscaler, engine_of
 from safa.video.encoder import OutputSpec
-from safa.video.files import atomic_write
 from safa.video.journal import segment_name
 from safa.video.schedule import OutputTime
 from safa.video.segments import SegmentEncoder, encoder_errors

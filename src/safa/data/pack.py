@@ -31,7 +31,7 @@ from safa.data.sequences import FrameSequence, folders, read_names, reds, video_
 from safa.data.synthetic import Film, Still, load_still
 from safa.engine.images import to_8_bits
 from safa.errors import SafaError
-from safa.video.files import publish
+from safa.files import publish
 from safa.video.pictures import load_picture
 
 FORMAT = "safa-pack/1"

@@ -4,70 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ctypes import POINTER, byref, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
+import psutil
+
 from safa.network.config import SCALE, SafaConfig
-
-# Windows, by kernel calls; 0 on other systems, and where they give no answer.
-
-
-class _Machine(ctypes.Structure):
-    """MEMORYSTATUSEX."""
-
-    _fields_ = [
-        ("size", c_uint32),
-        ("load", c_uint32),
-        *((name, c_uint64) for name in ("total", "available", "page_total", "page_available")),
-        *((name, c_uint64) for name in ("virtual_total", "virtual_available", "extended")),
-    ]
-
-
-class _Process(ctypes.Structure):
-    """PROCESS_MEMORY_COUNTERS."""
-
-    _fields_ = [
-        ("size", c_uint32),
-        ("faults", c_uint32),
-        ("peak", c_size_t),
-        ("resident", c_size_t),
-        *((f"other{number}", c_size_t) for number in range(6)),
-    ]
-
-
-def windows_machine_total() -> int:
-    """Return the memory of the machine."""
-    return int(_machine().total)
-
-
-def windows_machine_available() -> int:
-    """Return the memory that can be allocated now without swapping."""
-    return int(_machine().available)
-
-
-def windows_process_resident() -> int:
-    """Return the resident memory of this process."""
-    facts = _Process(size=ctypes.sizeof(_Process))
-    if sys.platform == "win32":
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.GetCurrentProcess.restype = c_void_p
-        kernel.K32GetProcessMemoryInfo.argtypes = [c_void_p, POINTER(_Process), c_uint32]
-        kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), byref(facts), facts.size)
-    return int(facts.resident)
-
-
-def _machine() -> _Machine:
-    facts = _Machine(size=ctypes.sizeof(_Machine))
-    if sys.platform == "win32":
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.GlobalMemoryStatusEx.argtypes = [POINTER(_Machine)]
-        kernel.GlobalMemoryStatusEx(byref(facts))
-    return facts
-
 
 # Main memory of the machine, the container and this process, in bytes.
 
@@ -76,40 +19,31 @@ GIB = 1 << 30
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
-MACHINE, PROCESS = "meminfo", "self/status"
-# Where the system does not tell.
-USUAL = 8 * GIB
 
 
 def total() -> int:
-    """Return the memory of the machine, or the container's limit where that is lower."""
-    physical = _kernel_line(MACHINE, "MemTotal") or _sysconf("SC_PHYS_PAGES") or windows_machine_total() or USUAL
-    return min([physical, *(limit for limit, _ in _limits())])
+    """Return the memory of the machine, or the container's limit if that is lower."""
+    return min([psutil.virtual_memory().total, *(limit for limit, _ in _limits())])
 
 
 def available() -> int:
-    """Return the memory that can be allocated now without swapping, within the container's limit where there is one."""
-    free = _kernel_line(MACHINE, "MemAvailable") or _sysconf("SC_AVPHYS_PAGES") or windows_machine_available()
-    free = free or total() // 2
+    """Return the memory that can be allocated now without swapping, within the container's limit."""
+    free = psutil.virtual_memory().available
     return max(0, min([free, *(limit - used for limit, used in _limits())]))
 
 
 def resident() -> int:
-    """Return the resident memory of this process; 0 where the system does not tell."""
-    try:
-        return int((PROC / "self" / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):
-        pass
-    if sys.platform == "win32":
-        return windows_process_resident()
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Return the resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak() -> int:
-    """The most this process has held since ``reset_peak``; 0 where the system does not tell."""
-    return _kernel_line(PROCESS, "VmHWM")
+    """Return the largest resident memory of this process since ``reset_peak``; 0 outside Linux."""
+    try:
+        lines = (PROC / "self" / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, ValueError, StopIteration):
+        return 0
 
 
 def reset_peak() -> bool:
@@ -161,24 +95,6 @@ def readable(count: int) -> str:
     if count >= GIB:
         return f"{-(-count * 10 // GIB) / 10:g}G"
     return f"{-(-count // MIB)}M"
-
-
-def _kernel_line(file: str, name: str) -> int:
-    """One of the kernel's own figures, which it writes in kilobytes; 0 where there is none."""
-    try:
-        for line in (PROC / file).read_text().splitlines():
-            if line.startswith(name + ":"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 0
-
-
-def _sysconf(name: str) -> int:
-    try:
-        return max(0, os.sysconf(name) * os.sysconf("SC_PAGE_SIZE"))
-    except (OSError, ValueError, AttributeError):
-        return 0
 
 
 def _limits() -> Iterator[tuple[int, int]]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from safa.engine.images import Array
 from safa.errors import OutputError
+from safa.files import atomic_write
 from safa.video.colour import FromRgb, Mastering
 from safa.video.encoder import OutputSpec, add_encoder
-from safa.video.files import atomic_write, for_ffmpeg
+from safa.video.files import for_ffmpeg
 from safa.video.info import VideoInfo
 from safa.video.pictures import save_picture
 from safa.video.schedule import OutputTime

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError
+from safa.files import write_json
 from safa.jobs.plan import PIPE, Job, prepare_job
 from safa.options import UpscaleSettings
 from safa.upscaler.upscaler import Upscaler, engine_of
 from safa.video.encoder import check_output
-from safa.video.files import appearance, is_numbered, write_json
+from safa.video.files import appearance, is_numbered
 from safa.video.folder_source import open_reader
 from safa.video.journal import JOURNAL, Journal, work_folder
 from safa.video.mux import mux

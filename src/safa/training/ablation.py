@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from safa.checkpoint import load_checkpoint
 from safa.data.dataset import open_material
 from safa.data.material import Material
 from safa.errors import SafaError
+from safa.files import write_text
 from safa.training.config import TrainConfig, merge, parse_overrides, read_recipe
 from safa.training.monitor import Validator
 from safa.training.trainer import TrainProgress, train
@@ -157,13 +157,13 @@ def ablate(
                         on_progress=report,
                     )
                 result = _measured(row, config, done, material, out / row.name)
-                _write(out / row.name / "result.json", json.dumps(dataclasses.asdict(result), indent=1))
+                write_text(out / row.name / "result.json", json.dumps(dataclasses.asdict(result), indent=1))
         results.append(result)
         same.setdefault(row.config, result)
         if on_result is not None:
             on_result(result)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "table.md", as_table(results) + "\n")
+    write_text(out / "table.md", as_table(results) + "\n")
     return results
 
 
@@ -207,7 +207,7 @@ def _make_room(folder: Path, setting: dict[str, Any]) -> None:
             pass
         folder.rename(aside)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SETTING, json.dumps(setting, indent=1))
+    write_text(folder / SETTING, json.dumps(setting, indent=1))
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def _stopwatch(path: Path) -> Iterator[float]:
     try:
         yield spent
     finally:
-        _write(path, json.dumps(spent + (monotonic() - began) / 60))
+        write_text(path, json.dumps(spent + (monotonic() - began) / 60))
 
 
 def _looks(data: Path) -> str:
@@ -241,9 +241,3 @@ def _measured(row: Row, config: TrainConfig, steps: int, material: Material, fol
     parameters = sum(parameter.numel() for parameter in network.parameters())
     gigaflop = counter.get_total_flops() / frames * share / 1e9
     return AblationResult(row.name, row.label, steps, parameters, gigaflop, validation.inputs, validation.between)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

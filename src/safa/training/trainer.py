@@ -26,6 +26,7 @@ from safa.checkpoint import load_checkpoint, save_checkpoint
 from safa.data.dataset import StepSampler, TrainingData, collate, open_material
 from safa.engine.memory import freed_is_kept
 from safa.errors import SafaError
+from safa.files import atomic_write, write_text
 from safa.network.layers import ResidualBlock
 from safa.network.safa import Safa
 from safa.training.basicvsr import load_basicvsr
@@ -169,9 +170,8 @@ def save_state(path: Path, run: RunParts, step: int, seconds: float) -> None:
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
     # Clones: a safetensors file must not hold two views of one memory, and channels_last is not contiguous.
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    temporary = path.with_suffix(".tmp")
-    save_file(plain, str(temporary), {"step": str(step), "seconds": str(seconds)})
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        save_file(plain, str(temporary), {"step": str(step), "seconds": str(seconds)})
 
 
 def load_network(path: Path, network: Safa) -> None:
@@ -372,7 +372,7 @@ def train(
     if fabric.is_global_zero:
         validator = Validator(material, config, fabric.device)
         out.mkdir(parents=True, exist_ok=True)
-        _write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
+        write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
         monitor = Monitor(out, config, step)
     validation: Validation | None = None
     first, active, waited = step, ActiveTime(), 0.0
@@ -494,9 +494,3 @@ def _is_of_step(path: Path, step: int) -> bool:
         return load_checkpoint(path).provenance.get("steps") == step
     except SafaError:
         return False
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

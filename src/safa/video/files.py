@@ -1,18 +1,16 @@
-"""Kinds of output names; atomic writes, locks and digests of files; errors for a full disk."""
+"""Kinds of output names; locks and digests of files; errors for a full disk."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import hashlib
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safa.errors import OutputError
 
@@ -25,9 +23,9 @@ VIDEO_SUFFIXES = {
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 PIPE_DIGEST = "pipe"
-# The encoder that the video stream of every result names, so that batches can tell results from sources.
+"""Digest of a pipe, whose content cannot be read twice."""
 ENCODER = "safa"
-"""Instead of a digest of its content, which cannot be read twice."""
+"""Encoder named in the video stream of every result, by which batches tell results from sources."""
 
 # Only this makes a name a pattern; any other "%" is a character like the rest.
 NUMBER = re.compile(r"%\d{0,2}d")
@@ -65,8 +63,6 @@ def for_ffmpeg(path: Path) -> str:
     """The path as FFmpeg takes it: absolute, as text before a colon in a relative path would be read as a protocol."""
     return str(path.absolute())
 
-
-# Atomic writes, locks and digests of files, and clear errors when the disk is full.
 
 try:
     import fcntl
@@ -122,28 +118,6 @@ def check_target(path: Path, overwrite: bool = False, inputs: Iterable[Path | st
             raise OutputError(f"{path} lies in the input, {source}; choose another place for the output.")
     if not overwrite:
         raise OutputError(f"{path} exists already; choose another name or add --overwrite.")
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Rename a finished file to its final name, so that it survives a power cut whole or not at all."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
-    sync_folder(final.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut, where the system can (not on Windows)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing for folders
-            raise
-    finally:
-        os.close(handle)
 
 
 class FolderLock:
@@ -209,27 +183,6 @@ def _close_mutex(handle: int) -> None:
         kernel = ctypes.WinDLL("kernel32")
         kernel.CloseHandle.argtypes = [ctypes.c_void_p]
         kernel.CloseHandle(handle)
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write a file to: it replaces `path`, or what that links to, when the block
-    ends, and is deleted where the block raises.
-    """
-    path = path.resolve() if path.is_symlink() else path
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        yield temporary
-        publish(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as JSON, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def appearance(path: Path) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import JournalMismatch, OutputError, SafaError
-from safa.video.files import PIPE_DIGEST, FolderLock, publish, sync_folder, whole_output, write_json
+from safa.files import publish, sync_folder, write_json
+from safa.video.files import PIPE_DIGEST, FolderLock, whole_output
 
 
 @dataclass(frozen=True)

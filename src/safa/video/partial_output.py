@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from safa.errors import OutputError
-from safa.video.files import is_numbered, publish, sync_folder, whole_output
+from safa.files import publish, sync_folder
+from safa.video.files import is_numbered, whole_output
 from safa.video.journal import Journal, Segment
 
 SO_FAR = "so far"

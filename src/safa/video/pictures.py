@@ -13,9 +13,9 @@ from PIL import Image
 
 from safa.engine.images import Array, to_8_bits
 from safa.errors import MediaError, OutputError
+from safa.files import atomic_write
 from safa.network.config import SCALE
 from safa.video.file_source import VideoReader
-from safa.video.files import atomic_write
 from safa.video.folder_source import open_reader
 from safa.video.info import EVERYTHING, Frame, ReadOptions
 from safa.video.source import FrameSource

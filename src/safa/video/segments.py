@@ -14,9 +14,10 @@ import numpy as np
 from av.container import OutputContainer
 
 from safa.errors import OutputError
+from safa.files import publish
 from safa.video.colour import FromRgb
 from safa.video.encoder import OutputSpec, add_encoder
-from safa.video.files import disk_errors, for_ffmpeg, publish
+from safa.video.files import disk_errors, for_ffmpeg
 from safa.video.journal import Journal
 from safa.video.schedule import OutputTime
 

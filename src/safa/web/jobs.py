@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from safa.errors import OutputError, SafaError
+from safa.files import write_json
 from safa.jobs.pipeline import Progress
-from safa.video.files import FolderLock, write_json
+from safa.video.files import FolderLock
 from safa.web.options import Options, ResultPlan
 
 DRAFT, QUEUED, RUNNING, DONE, FAILED, CANCELLED = "draft", "queued", "running", "done", "failed", "cancelled"

@@ -19,6 +19,7 @@ from PIL import Image
 
 from safa.engine.images import to_8_bits
 from safa.errors import JournalMismatch, SafaError
+from safa.files import atomic_write
 from safa.jobs.pipeline import Progress
 from safa.jobs.preview import PreviewedNetwork, PreviewOptions, preview
 from safa.jobs.report import is_finished
@@ -27,7 +28,6 @@ from safa.jobs.weights_selection import compared_weights
 from safa.options import AUTO
 from safa.upscaler.upscaler import Upscaler, engine_of
 from safa.video.file_source import VideoReader
-from safa.video.files import atomic_write
 from safa.video.folder_source import open_reader
 from safa.video.journal import kept_segments
 from safa.video.pictures import bicubic, load_picture, save_picture, two_moments

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from safa.errors import SafaError
+from safa.files import write_json
 from safa.jobs.pipeline import Progress
 from safa.jobs.weights_selection import Networks
 from safa.options import WeightsSpec
 from safa.upscaler.upscaler import Upscaler, load
-from safa.video.files import write_json
 from safa.web.jobs import CANCELLED, DONE, FAILED, JobStore, WebJob
 from safa.web.options import Options, ResultPlan
 from safa.web.results import kept_parts, make_between, make_trial, make_video, without_paths
