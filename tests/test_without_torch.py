@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safa.engine.select import native_precision
+from safa.engine.library import native_precision
 from safa.video.pictures import save_picture
 from tests.engine.nets import builds
 from tests.media import write_video

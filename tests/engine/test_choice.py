@@ -11,7 +11,8 @@ import pytest
 
 from safa.checkpoint import Checkpoint
 from safa.engine import availability, library, pick_engine
-from safa.engine.select import native_precision, usual_precision
+from safa.engine.library import native_precision
+from safa.engine.select import usual_precision
 from safa.errors import SafaError
 from tests.conftest import tiny_network
 from tests.engine.nets import builds

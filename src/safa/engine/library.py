@@ -20,6 +20,15 @@ BFLOAT16_BUILDS = ("avx512bf16", "amx")
 """Builds that are faster with bfloat16 than with float32, where they are the widest that the processor can run."""
 
 
+def native_precision() -> str:
+    """Return the precision that "auto" means for the native engine here.
+
+    Raises:
+        SafaError: the native engine was not built.
+    """
+    return "bfloat16" if usable_builds()[0] in BFLOAT16_BUILDS else "float32"
+
+
 def arithmetic(build: str, precision: str) -> str:
     """The plainest of the builds that give the same numbers as this one."""
     if build == "baseline" or (precision == "bfloat16" and build in BFLOAT16_BUILDS):

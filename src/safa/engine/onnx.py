@@ -148,6 +148,12 @@ def _product(device: str) -> str:
     return f"{hardware.vendor or f'vendor {hardware.vendor_id:#06x}'} {hardware.device_id:#06x}"
 
 
+def device_products(device: str) -> list[str]:
+    """Return the makers, numbers and driver properties of a plug-in's devices; none for other devices."""
+    found = [one.device for one in plugin_devices(device)]
+    return [f"{one.vendor} {one.vendor_id} {one.device_id} {sorted(dict(one.metadata).items())}" for one in found]
+
+
 @dataclass
 class OnnxFrame:
     """An encoded frame."""

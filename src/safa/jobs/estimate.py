@@ -94,6 +94,7 @@ class Forecast:
         frames: output frames; None if the source does not say how many it has.
         codec, crf: of the output.
         weights, engine: of the network.
+        device: reason for the device where it was chosen by measurement, as text; else "".
         sound: what happens to the sound, as text.
         left_out: a sentence for everything that cannot be carried over.
         estimate: None if there is none.
@@ -117,6 +118,7 @@ class Forecast:
     left_out: tuple[str, ...]
     estimate: Estimate | None = None
     kept: int = 0
+    device: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as JSON-ready values."""
@@ -128,7 +130,7 @@ class Forecast:
         return values | {"seconds": cost.seconds if cost else None, "bytes": cost.bytes if cost else None}
 
     def lines(self) -> list[str]:
-        """Return the forecast as three lines of text."""
+        """Return the forecast as three lines of text, and one more for a device that was chosen by measurement."""
         before = f"{self.source_width}x{self.source_height} at {format_fps(self.source_rate)}"
         frames = f", {self.frames} frames" if self.frames else ""
         frames += f", {self.kept} of them already made" if self.kept else ""
@@ -139,6 +141,7 @@ class Forecast:
             f"{self.source.name}: {before} becomes {self.width}x{self.height} at {format_fps(self.rate)}{frames}",
             f"{self.codec}{quality}, weights {self.weights}, {self.sound}{lost}",
             self._cost(),
+            *([f"device {self.device}"] if self.device else []),
         ]
 
     def _cost(self) -> str:
@@ -196,6 +199,7 @@ def forecast_job(job: Job, info: VideoInfo, upscaler: Upscaler, restart: bool = 
         left_out=tuple(job.warnings),
         estimate=estimate_job(job, upscaler, info.height, info.width, kept),
         kept=kept,
+        device=upscaler.device_reason,
     )
 
 

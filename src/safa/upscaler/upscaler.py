@@ -22,7 +22,8 @@ import numpy as np
 from safa.checkpoint import DEFAULT, Checkpoint, load_checkpoint
 from safa.engine import pick_engine
 from safa.engine.base import Rendering
-from safa.engine.device import pick_device, processor_threads
+from safa.engine.comparison import choose_device
+from safa.engine.device import CPU, pick_device, processor_threads
 from safa.engine.images import Array, to_8_bits
 from safa.errors import OutOfMemory, SafaError
 from safa.network.config import SCALE, SafaConfig, Scale
@@ -88,6 +89,12 @@ class Upscaler:
     ) -> None:
         self.checkpoint = checkpoint
         self.device = pick_device(device)
+        self.device_reason = ""
+        """Reason for the device where it was chosen by measurement, as text."""
+        if device == "auto" and self.device == CPU and engine == "auto" and precision == "auto":
+            choice = choose_device(checkpoint, threads)
+            if choice is not None:
+                self.device, self.device_reason = choice.device, choice.reason
         self.engine = pick_engine(engine, checkpoint, self.device, precision, threads)
         self._cache = StateCache(self.engine, threads or processor_threads())
         self.config = self.engine.config
