@@ -34,7 +34,7 @@ ENGINES = ("torch", "native")
 
 
 def engine_called(name: str, checkpoint: Checkpoint, device: str) -> Engine:
-    """The engine with a name such as "native" (its usual precision) or "native:float32"."""
+    """Return the engine with a name such as "native" (its usual precision) or "native:float32"."""
     engine, _, precision = name.partition(":")
     return pick_engine(engine, checkpoint, device, precision or "auto")
 
@@ -75,7 +75,7 @@ def random_frames(count: int, width: int, height: int) -> list[NDArray[np.float3
 
 
 def constant_prior(width: int, height: int) -> tuple[Flow, Flow]:
-    """A classical flow of one and a half pixels, both ways, each ``height,width,2``."""
+    """Return a classical flow of one and a half pixels, both ways, each ``height,width,2``."""
     flow = np.full((height, width, 2), 1.5, np.float32)
     return flow, -flow
 
@@ -169,7 +169,7 @@ class Bench:
         return None
 
     def rows(self) -> list[list[str]]:
-        """A table, the heading first."""
+        """Return the table's rows, the heading first."""
         heading = ["weights", "input", "scale", "frames", "engine", "s/frame", "x torch", "GFLOP/s", "% of peak", "MiB"]
         rows = [heading]
         for case in self.cases:
@@ -317,7 +317,7 @@ class Profile:
     concatenation and image fusion."""
 
     def rows(self) -> list[list[str]]:
-        """A table, the heading first, the largest stage on top."""
+        """Return the table's rows: the heading, then the stages, the longest first."""
         total = sum(self.seconds.values())
         rows = [["stage", "s/frame", "share"]]
         for stage, seconds in sorted(self.seconds.items(), key=lambda item: -item[1]):
@@ -352,7 +352,7 @@ def run_profile(
 
 @contextmanager
 def _stages(engine: Engine) -> Iterator[Callable[[], dict[str, float]]]:
-    """A function that tells the seconds of each stage since the context was entered."""
+    """Yield a function that returns the seconds of each stage since the context was entered."""
     if isinstance(engine, NativeEngine):
         engine.take_seconds()
         yield engine.take_seconds
@@ -427,7 +427,7 @@ class StreamBench:
 
     @property
     def share(self) -> float:
-        """The stream's time over the pairs' time, by medians."""
+        """Return the ratio of the stream's median time to that of the pairs."""
         return statistics.median(self.stream) / statistics.median(self.pairs)
 
     def to_dict(self) -> dict[str, Any]:

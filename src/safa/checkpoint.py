@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def network(self) -> Safa:
-        """The weights as a module, in evaluation mode, on the CPU; always the same one.
+        """Return the weights as a module in evaluation mode on the CPU, the same one at each call.
 
         Raises:
             SafaError: PyTorch is not installed, or the tensors do not fit the configuration.
@@ -138,7 +138,7 @@ def load_checkpoint(name_or_path: str | Path = DEFAULT) -> Checkpoint:
 
 
 def with_detail(weights: str, detail: float) -> str:
-    """The name of ``weights`` with that much detail, 0 to 1.
+    """Return the name of ``weights`` at a strength of detail from 0 to 1.
 
     Raises:
         SafaError: there are no sharper ones for them.
@@ -150,7 +150,7 @@ def with_detail(weights: str, detail: float) -> str:
 
 
 def parse_detail(detail: str | float) -> float:
-    """An amount from 0 to 1; raises SafaError for anything else."""
+    """Return the strength of detail, from 0 to 1; raises SafaError for anything else."""
     try:
         amount = float(detail)
     except ValueError:
@@ -172,7 +172,7 @@ def _sharpened(name: str, detail: float) -> Checkpoint:
 
 
 def on_the_line(start: Checkpoint, end: Checkpoint, way: float) -> Tensors:
-    """The weights that far on the straight line from ``start`` (0) through ``end`` (1)."""
+    """Interpolate linearly between the weights ``start`` (at 0) and ``end`` (at 1)."""
     # The selector decides what is computed; it is not what makes a picture sharp.
     return {
         key: value if key.startswith("selector.") else value + np.float32(way) * (end.tensors[key] - value)

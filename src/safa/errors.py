@@ -37,7 +37,7 @@ class CheckFailed(SafaError):
 
 
 def to_install(extra: str) -> str:
-    """The command that installs one of the extras of pyproject.toml, for messages.
+    """Return the command that installs one of the extras of pyproject.toml, for messages.
 
     The distribution is not on a package index yet; a package of its name there would not be this one.
     """

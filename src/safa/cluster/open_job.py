@@ -107,7 +107,7 @@ class OpenJob:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for everything that cannot be carried over."""
+        """Return one sentence for each thing that cannot be carried over."""
         return self.job.warnings if self.job is not None else []
 
     @property

@@ -42,10 +42,10 @@ class Reel(Protocol):
         """Number of frames."""
 
     def pick(self, indices: Sequence[int]) -> list[Image]:
-        """The frames with these numbers, which ascend."""
+        """Return the frames with these numbers, which ascend."""
 
     def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
-        """The teacher's pictures of these frames; None where there are none."""
+        """Return the teacher's pictures of these frames; None if there are none."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Clip:
         return len(self.images)
 
     def pick(self, indices: Sequence[int]) -> list[Image]:
-        """The frames with these numbers."""
+        """Return the frames with these numbers."""
         return [self.images[index] for index in indices]
 
     def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
@@ -83,7 +83,7 @@ class Spans:
             raise SafaError("The shares of the spans are all 0; give at least one of them a share.")
 
     def draw(self, frames: int, rng: np.random.Generator) -> int:
-        """A span that fits into ``frames`` consecutive frames; the longest possible one if none does."""
+        """Draw a span that fits into ``frames`` consecutive frames, or the longest possible one if none does."""
         fitting = [(length, share) for length, share in zip(self.lengths, self.shares, strict=True) if length < frames]
         total = sum(share for _, share in fitting)
         if not total:
@@ -92,7 +92,7 @@ class Spans:
 
 
 def scaled_frames(sequence: FrameSequence) -> Iterator[Image]:
-    """The frames of ``sequence`` at the size at which they can serve as truth.
+    """Yield the frames of ``sequence`` at the size at which they can serve as truth.
 
     Videos are scaled down by what their bit rate calls for (0.5 to 0.75), and to ``LONGEST_SIDE`` at most; folders of
     pictures are left as they are.
@@ -142,7 +142,7 @@ def draw_window(
     frames: int = 2,
     with_taught: bool = False,
 ) -> Scene:
-    """A random window of a random reel, cropped at random to at most ``side`` pixels a side.
+    """Return a random window of a random reel, cropped at random to at most ``side`` pixels a side.
 
     Windows that hardly move or that contain a cut are drawn again.
 
@@ -218,7 +218,7 @@ class Candidate:
 
 
 def find_candidates(sequence: FrameSequence, count: int, side: int) -> Iterator[Candidate]:
-    """All windows of a clip worth packing, in the clip's order.
+    """Return all windows of a clip that are worth packing, in the clip's order.
 
     Args:
         count: frames of a window; a clip that is shorter as a whole makes one shorter window.
@@ -253,7 +253,7 @@ def _runs_smoothly(run: list[Image]) -> bool:
 
 
 def _places(run: list[Image], start: int, side: int) -> Iterator[Candidate]:
-    """The best places of a run of frames that do not overlap."""
+    """Return the best windows of a run of frames that do not overlap."""
     height, width = run[0].shape[:2]
     rows, columns = min(side, height // 8 * 8), min(side, width // 8 * 8)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (run[0], run[len(run) // 2], run[-1])]

@@ -161,7 +161,7 @@ def pass_codec(
 
 
 def level_of(codec: CodecName, quality: float) -> int:
-    """The quantiser on the encoder's own scale for a quality from 0 to 1."""
+    """Return the quantiser on the encoder's own scale for a quality from 0 to 1."""
     coarse, fine = QUALITIES[codec]
     return round(coarse + quality * (fine - coarse))
 

@@ -150,7 +150,7 @@ def sharpen(image: Image, amount: float) -> Image:
 
 
 def _round(settings: Degradation, rng: np.random.Generator, sigma: float, size: tuple[int, int]) -> list[ImageStep]:
-    """One round's steps, with everything drawn but the noise of each frame."""
+    """Return the steps of one round, with everything drawn except the noise of each frame."""
     steps: list[ImageStep] = []
     if rng.random() < settings.blur:
         kernel = blur_kernel(rng, settings.sigma[0], max(settings.sigma[0], sigma))

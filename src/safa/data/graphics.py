@@ -50,7 +50,7 @@ class Graphic:
 
 
 def draw_graphics(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with one to ``MOST`` graphics before it, in all frames and the one between."""
+    """Draw one to ``MOST`` graphics before the scene, in all frames and the one between."""
     height, width = scene.target.shape[:2]
     graphics = []
     for _ in range(int(rng.integers(1, MOST + 1))):
@@ -76,7 +76,7 @@ def draw_graphics(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _draw_text(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One to three lines of random words, mostly light, often with an outline or on a plate."""
+    """Draw one to three lines of random words, mostly light, often with an outline or on a plate."""
     lines = [" ".join(_word(rng) for _ in range(int(rng.integers(1, 5)))) for _ in range(int(rng.integers(1, 4)))]
     size = float(np.exp(rng.uniform(*np.log(SIZES))))
     outline = round(size * float(rng.uniform(0.04, 0.14))) if rng.random() < 0.5 else 0
@@ -135,7 +135,7 @@ def _on_a_plate(text: NDArray[np.uint8], edge: int, rng: np.random.Generator) ->
 
 
 def _draw_sign(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A logo of a few smooth shapes, or thin lines as charts and frames have them."""
+    """Draw a logo of a few smooth shapes, or thin lines as in charts and frames."""
     side = int(rng.integers(24, 129))
     fine = 4 * side  # reduced below, so that edges are smooth
     drawn = np.zeros((fine, fine, 4), np.uint8)

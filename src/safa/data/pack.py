@@ -58,11 +58,11 @@ class PackedWindow:
     """Position of the teacher's pictures in the file, and their bytes."""
 
     def pick(self, indices: Sequence[int]) -> list[Image]:
-        """The frames with these numbers; those after the last of them are not decoded."""
+        """Return the frames with these numbers; frames after the last of them are not decoded."""
         return self._decode(self.offset, self.size, indices)
 
     def pick_taught(self, indices: Sequence[int]) -> list[Image] | None:
-        """The teacher's pictures of these frames; None where there are none."""
+        """Return the teacher's pictures of these frames; None if there are none."""
         return None if self.taught is None else self._decode(*self.taught, indices)
 
     def _decode(self, offset: int, size: int, indices: Sequence[int]) -> list[Image]:
@@ -415,7 +415,7 @@ def _find(source: Path, layout: str | None, names: Path | None) -> tuple[list[Fr
 
 
 def _encoded(sequence: FrameSequence, settings: PackSettings, allowance: float) -> Iterator[tuple[Candidate, bytes]]:
-    """A clip's best windows, the best first, until ``allowance`` bytes are used."""
+    """Yield a clip's windows, the best first, until ``allowance`` bytes are used."""
     best: list[tuple[float, int, Candidate]] = []
     most = max(1, MOST_WAITING // (settings.frames * settings.side**2 * 3))
     for number, candidate in enumerate(find_candidates(sequence, settings.frames, settings.side)):

@@ -34,10 +34,10 @@ class FrameSequence(Protocol):
         """Number of frames."""
 
     def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
-        """The frames of each of ``windows``, whose first frames ascend, as do their last ones."""
+        """Yield the frames of each of ``windows``, whose first and last frames both ascend."""
 
     def frames(self) -> Iterator[Image]:
-        """All frames in order, one at a time."""
+        """Yield all frames in order, one at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Pictures:
         return len(self.paths)
 
     def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
-        """The frames of each of ``windows``; raises SafaError for a damaged picture."""
+        """Yield the frames of each of ``windows``; raises SafaError for a damaged picture."""
         for window in windows:
             paths = [self.paths[index] for index in window]
             yield _of_one_size([_truth(load_picture(path)) for path in paths], str(paths[0].parent))
 
     def frames(self) -> Iterator[Image]:
-        """All pictures in order; raises SafaError for a damaged one."""
+        """Yield all pictures in order; raises SafaError for a damaged one."""
         for path in self.paths:
             yield _truth(load_picture(path))
 
@@ -79,7 +79,7 @@ class Video:
         return sum(1 for _ in self.frames())
 
     def read(self, windows: Sequence[range]) -> Iterator[tuple[Image, ...]]:
-        """The frames of each of ``windows``, in one pass over the file."""
+        """Yield the frames of each of ``windows``, in one pass over the file."""
         expected = deque(windows)
         recent: deque[Image] = deque(maxlen=max((len(window) for window in windows), default=0))
         for index, frame in enumerate(self.frames()):
@@ -90,14 +90,14 @@ class Video:
                 return
 
     def frames(self) -> Iterator[Image]:
-        """All frames in order, in one pass over the file."""
+        """Yield all frames in order, in one pass over the file."""
         with VideoReader(self.path) as reader:
             for frame in reader.frames():
                 yield _truth(frame.image)
 
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:
-    """The picture files directly in ``folder``, in the order of ``numbered_pictures``."""
+    """Return the picture files directly in ``folder``, in the order of ``numbered_pictures``."""
     return tuple(path for _, path in numbered_pictures(folder))
 
 
@@ -180,7 +180,7 @@ def _pictures(name: str, folder: Path) -> Pictures:
 
 
 def read_names(path: Path) -> list[str]:
-    """One name a line. Raises SafaError."""
+    """Read a list of names, one a line. Raises SafaError."""
     try:
         return [line.strip() for line in path.read_text().splitlines() if line.strip()]
     except OSError as error:

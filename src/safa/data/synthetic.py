@@ -55,7 +55,7 @@ def transform(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def draw_path(rng: np.random.Generator, reach: float) -> CameraPath:
-    """A random path whose speed is of the order of ``reach`` pixels between the frames."""
+    """Draw a random path with a speed of about ``reach`` pixels between the frames."""
     change = rng.normal(size=PARAMETERS) * (0.7 * reach, 0.7 * reach, 0.03, 0.03, 0.02, 0.02)
     bend = rng.normal(size=PARAMETERS) * 0.3 * np.abs(change)
     slant = rng.normal(size=2) * 0.1 if rng.random() < 0.5 else np.zeros(2)
@@ -121,7 +121,7 @@ def draw_shutter(rng: np.random.Generator, blur: float) -> float:
 
 
 def draw_time(rng: np.random.Generator) -> float:
-    """A time between two frames, strictly between 0 and 1: the middle half of the time."""
+    """Draw a time strictly between 0 and 1: the middle in half of the cases."""
     return float(rng.choice((0.5, float(rng.uniform(0.05, 0.95)))))
 
 
@@ -185,7 +185,7 @@ def draw_motion(
     blur: float = 0.0,
     with_flow: bool = False,
 ) -> Scene:
-    """A random moving scene of ``side`` x ``side`` pixels, with its exact flow if asked for."""
+    """Draw a random moving scene of ``side`` x ``side`` pixels, with its exact flow if requested."""
     motion = Motion(stills, side, rng, blur)
     t = draw_time(rng)
     times = (0.0, t, 1.0)
@@ -297,14 +297,14 @@ class Film:
 
 
 def draw_film(stills: tuple[Still, ...], side: int, frames: int, rng: np.random.Generator, blur: float = 0.0) -> Scene:
-    """A random window of ``frames`` frames of ``side`` x ``side`` pixels and one between a random two of them."""
+    """Draw a window of ``frames`` frames of ``side`` x ``side`` pixels and one between a random two of them."""
     film = Film(stills, side, frames, rng, blur)
     pair, t = int(rng.integers(frames - 1)), draw_time(rng)
     return Scene([film.frame(k) for k in range(frames)], film.frame(pair + t), t, pair)
 
 
 def draw_pan(rng: np.random.Generator, frames: int, lively: float, pixel: float) -> CameraPath:
-    """A random camera path over a window, whose time runs from 0 at the first frame to 1 at the last.
+    """Draw a camera path over a window, whose time runs from 0 at the first frame to 1 at the last.
 
     Half way it shows the place it is anchored to.
 
@@ -385,7 +385,7 @@ class _Opening:
 
 
 def _busy_place(image: Image, side: float, rng: np.random.Generator) -> tuple[float, float]:
-    """The middle (x, y) of a square of a photograph, mostly the one with most detail of three."""
+    """Return the centre (x, y) of a square of a photograph, mostly the most detailed of three."""
     height, width = image.shape[:2]
     half = side / 2
     best = (-1.0, 0.0, 0.0)

@@ -19,7 +19,7 @@ Part = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class ScaleChoice:
-    """Decisions of the selector: the scale of each block, and its logits (nan where the scale was given)."""
+    """Scale of each block as chosen by the selector, and the selector's logits (nan where the scale was forced)."""
 
     scales: tuple[int, ...]
     logits: tuple[tuple[float, ...], ...]
@@ -27,50 +27,52 @@ class ScaleChoice:
 
 @dataclass
 class Rendering:
-    """A frame at one time. Image, flow and mask are the engine's own; ``Engine.array`` makes arrays of them."""
+    """Synthesised frame. Image, flow and mask are in the engine's own form; ``Engine.array`` converts them."""
 
     image: Any
     """``4h,4w,3`` in [0, 1]."""
     flow: Any
     """``Hs,Ws,4``: t->0 (x, y) and t->1 (x, y) in pixels of the flow state's grid."""
     mask: Any
-    """``Hs,Ws,1``: share of frame 0 in the image fusion, 0..1."""
+    """``Hs,Ws,1``: weight of frame 0 in the image fusion, in [0, 1]."""
     choice: ScaleChoice
 
 
 class Engine(Protocol):
-    """One way to run a SAFA network.
+    """Backend that runs a SAFA network.
 
-    States are opaque: what ``encode_frame``, or ``encode_window`` and then ``finish_frame``, returns goes into
-    ``encode_pair`` of the same engine, and what that returns into ``synthesize``. None is changed, so a frame can serve
-    both its pairs and a pair any number of times.
+    States are opaque. Encoded frames, from ``encode_frame`` or from ``encode_window`` and ``finish_frame``, are the
+    inputs of ``encode_pair`` of the same engine, whose result is the input of ``synthesize``. No call changes them, so
+    a frame can be used for both of its pairs, and a pair for any number of times.
     """
 
     name: str
     config: SafaConfig
     device: str
     precision: str
-    """Number type of its convolutions, one of ``device.PRECISIONS`` but "auto"."""
+    """Number type of the convolutions: one of ``device.PRECISIONS`` except "auto"."""
 
     @property
     def arithmetic(self) -> str:
-        """Build, libraries and processor that the results depend on: engines equal in these too give equal results."""
+        """Build, libraries and processor that the results depend on. Engines that agree in them give equal results."""
 
     def bytes_per_pixel(self, frames: int = 2) -> int:
-        """Return the approximate bytes on ``device`` for each pixel of a frame to synthesise between two of so many
-        frames (``memory_estimate``).
+        """Return the approximate bytes on ``device`` per pixel of an input frame.
+
+        Args:
+            frames: number of frames whose states are held at once.
         """
 
     def release(self) -> None:
-        """Give back the memory kept between calls; the next call takes it anew."""
+        """Free the memory kept between calls; the next call allocates it again."""
 
     def encode_frame(self, frame: NDArray[np.float32]) -> Any:
-        """Everything about a frame ``h,w,3`` in [0, 1], sides multiples of ``config.multiple``."""
+        """Encode a frame ``h,w,3`` in [0, 1], whose sides are multiples of ``config.multiple``."""
 
     def encode_window(self, frames: Sequence[NDArray[np.float32]], flows: Sequence[tuple[Flow, Flow]]) -> list[Any]:
-        """Consecutive frames encoded together, for networks with propagation.
+        """Encode consecutive frames together, for networks with propagation.
 
-        They still want ``finish_frame``: enlarged, a whole window would take as much memory again.
+        Each needs ``finish_frame`` before it is used: enlarged, a whole window would take twice the memory.
 
         Args:
             frames: ``h,w,3`` each.
@@ -78,25 +80,30 @@ class Engine(Protocol):
         """
 
     def finish_frame(self, frame: Any) -> Any:
-        """One of the frames of ``encode_window``, enlarged."""
+        """Enlarge one of the frames of ``encode_window``."""
 
     def picture(self, frame: Any) -> Any:
-        """The picture of a frame from ``finish_frame``, as ``Rendering.image``."""
+        """Return the picture of a frame from ``finish_frame``, in the form of ``Rendering.image``."""
 
     def encode_pair(self, frame0: Any, frame1: Any, prior: tuple[Flow, ...] | None = None) -> Any:
         """Join two encoded frames.
 
-        ``prior``: classical flow 0->1 and 1->0 and, where known, its acceleration, each ``h,w,2`` in pixels.
+        Args:
+            frame0, frame1: from ``encode_frame`` or ``finish_frame``.
+            prior: classical flow 0->1 and 1->0 and, if known, its acceleration, each ``h,w,2`` in pixels.
         """
 
     def synthesize(self, pair: Any, t: float, scale: Scale = None, region: Region | None = None) -> Rendering:
-        """The frame at time ``t`` in [0, 1].
+        """Synthesise the frame at time ``t`` in [0, 1].
 
-        ``scale``: what the selector may not decide; ``region``: what of the frame it looks at, all if None.
+        Args:
+            pair: from ``encode_pair``.
+            scale: forced scale of the blocks; None to let the selector choose.
+            region: part of the frame that the selector looks at; None for all of it.
         """
 
     def array(self, image: Any) -> NDArray[np.float32]:
-        """Convert a rendering's picture to an array ``h,w,C``."""
+        """Convert the image, flow or mask of a rendering to an array ``h,w,C``."""
 
     def store(self, image: Any, part: Part, into: Array) -> None:
-        """Write a part of a rendering's image into an array, see ``images.store``."""
+        """Write a part of a rendering's image into an array (``images.store``)."""

@@ -34,7 +34,11 @@ INTEL_BUILD = "+xpu"
 
 
 def pick_device(name: str) -> str:
-    """The device called ``name``, or the best there is for "auto". Raises ``SafaError`` where it is not available."""
+    """Return the device called ``name``; for "auto" PyTorch's GPU if there is one, else "cpu".
+
+    Raises:
+        SafaError: it is not available.
+    """
     if name == "auto":
         name = _best()
     if name == CPU or _kind(name) in ONNX_DEVICES:
@@ -57,13 +61,13 @@ def is_cuda(device: str) -> bool:
 
 
 def synchronize(device: str) -> None:
-    """Wait until a GPU has done what it was given; it works asynchronously."""
+    """Wait until a GPU has finished its queued work."""
     if (gpu := _gpu_module(device)) is not None:
         gpu.synchronize(*_number(device))
 
 
 def release_cache(device: str) -> None:
-    """Give memory back to a GPU that PyTorch keeps there for later."""
+    """Free the GPU memory that PyTorch keeps for later allocations."""
     if (gpu := _gpu_module(device)) is not None:
         gpu.empty_cache()
 
@@ -75,7 +79,7 @@ def device_name(device: str) -> str:
 
 
 def free_bytes(device: str) -> int | None:
-    """Free memory of a GPU with memory of its own; None for the CPU and for Apple's GPUs, which share its memory."""
+    """Return the free bytes of a GPU with its own memory; None for the CPU and Apple's GPUs, which have none."""
     gpu = _gpu_module(device)
     if gpu is None or not hasattr(gpu, "memory_allocated"):
         return None
@@ -118,7 +122,7 @@ def processor_threads() -> int:
 
 
 def _allowed_by_container() -> int:
-    """Processors' worth of time, rounded up, that the control group allows; many where it does not say."""
+    """Return the processor quota of the control group, rounded up; ``sys.maxsize`` without a quota."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((CGROUP / file).read_text() for file in files).split()
@@ -134,12 +138,12 @@ def _kind(device: str) -> str:
 
 
 def _number(device: str) -> tuple[str, ...]:
-    """The device as an argument for those kinds of which there may be several."""
+    """Return the device as an argument, for kinds of GPU of which there may be several."""
     return () if _kind(device) == "mps" else (device,)
 
 
 def _gpu_module(device: str) -> ModuleType | None:
-    """PyTorch's functions for a kind of GPU; None for the CPU."""
+    """Return PyTorch's module for a kind of GPU; None for the CPU."""
     if _kind(device) not in GPU_KINDS:
         return None
     import torch
@@ -148,7 +152,7 @@ def _gpu_module(device: str) -> ModuleType | None:
 
 
 def _best() -> str:
-    """Loading PyTorch takes seconds, so it is only done where there may be a GPU for it."""
+    """Return PyTorch's GPU, or "cpu". Loading PyTorch takes seconds, so it is loaded only where a GPU is likely."""
     possible = sys.platform in ("darwin", "win32") or any(map(os.path.exists, GPU_FILES))
     if find_spec("torch") is None or not (possible or INTEL_BUILD in version("torch")):
         return CPU
@@ -158,7 +162,7 @@ def _best() -> str:
 
 
 def peak_bytes(call: Callable[[], None], device: str) -> int | None:
-    """Peak memory of ``call`` on ``device``; None where the system does not tell (CPUs outside Linux)."""
+    """Return the peak bytes of ``call`` on ``device``; None for CPUs outside Linux, which do not report them."""
     if device != "cpu":
         return peak_allocated(device, call)
     if not memory.reset_peak():

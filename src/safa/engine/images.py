@@ -18,7 +18,7 @@ STRIP = 64
 
 
 def max_value(dtype: np.dtype[Any]) -> int:
-    """The value of white. Raises ``SafaError`` for a type that pictures do not have."""
+    """Return the value of white. Raises ``SafaError`` for a type that pictures do not have."""
     if dtype == np.uint8:
         return 255
     if dtype == np.uint16:
@@ -29,7 +29,7 @@ def max_value(dtype: np.dtype[Any]) -> int:
 
 
 def to_8_bits(picture: Array) -> NDArray[np.uint8]:
-    """The colours of a picture of any type, ``H,W,3``, rounded."""
+    """Convert the colours of a picture of any type, ``H,W,3``, to rounded 8-bit values."""
     colour, white = picture[:, :, :3], max_value(picture.dtype)
     if white != 255:
         colour = np.rint(np.clip(colour / white, 0, 1) * 255).astype(np.uint8)
@@ -37,7 +37,7 @@ def to_8_bits(picture: Array) -> NDArray[np.uint8]:
 
 
 def crop(picture: Array, region: Region) -> NDArray[np.float32]:
-    """A part of ``H,W,C`` as float32; beyond the right and bottom edges the edge is repeated."""
+    """Return a part of ``H,W,C`` as float32, with the right and bottom edges repeated beyond them."""
     top, left, bottom, right = region
     part = np.ascontiguousarray(picture[top:bottom, left:right], dtype=np.float32)
     below, beside = bottom - top - part.shape[0], right - left - part.shape[1]

@@ -30,7 +30,7 @@ def native_precision() -> str:
 
 
 def arithmetic(build: str, precision: str) -> str:
-    """The plainest of the builds that give the same numbers as this one."""
+    """Return the plainest build that gives the same numbers as this one."""
     if build == "baseline" or (precision == "bfloat16" and build in BFLOAT16_BUILDS):
         return build
     return "avx2"  # products are added without being rounded first
@@ -168,7 +168,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 
 
 def find(build: str) -> Path | None:
-    """The library of one of ``BUILDS`` beside this file."""
+    """Return the path of the library of one of ``BUILDS``, beside this file."""
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         path = Path(__file__).parent / f"_{build}{suffix}"
         if path.is_file():

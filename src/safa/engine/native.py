@@ -297,7 +297,7 @@ class NativeEngine:
     def _carry(
         self, own: tuple[Floats, ...], neighbour: tuple[Floats, Flow] | None, state: Floats, refined: Floats | None
     ) -> None:
-        """One step of a pass, see ``Step`` in ``native/propagation.h``."""
+        """Run one step of a pass, see ``Step`` in ``native/propagation.h``."""
         step = library.Step(*state.shape[:2])
         for index, features in enumerate(own):
             step.own[index] = features.ctypes.data
@@ -330,7 +330,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _empty(*shape: int) -> Floats:
-    """An aligned array of no particular values."""
+    """Return an aligned, uninitialised array."""
     count, spare = math.prod(shape), ALIGNMENT // 4
     room = np.empty(count + spare, np.float32)
     first = -room.ctypes.data % ALIGNMENT // 4
@@ -343,7 +343,7 @@ def _planes(flow: Flow) -> Floats:
 
 
 def _described(frame: Floats) -> tuple[object, ...]:
-    """The address, height, width and steps over channels, lines and pixels of a frame ``h,w,3``."""
+    """Return address, height, width and strides over channels, lines and pixels of a frame ``h,w,3``."""
     line, pixel, channel = (stride // frame.itemsize for stride in frame.strides)
     return frame.ctypes.data, *frame.shape[:2], (c_int64 * 3)(channel, line, pixel)
 

@@ -342,7 +342,7 @@ class OnnxEngine:
         return self._put(np.ascontiguousarray(flow.transpose(2, 0, 1)[None], np.float32))
 
     def _put(self, array: NDArray[Any]) -> Any:
-        """An array as a value of ONNX Runtime, on the device where values can stay there."""
+        """Return an array as a value of ONNX Runtime, on the device if values can stay there."""
         self.bytes_up += array.nbytes
         array = np.ascontiguousarray(array)
         if self._kind in KEPT_ON_DEVICE and self._kind != "cpu":

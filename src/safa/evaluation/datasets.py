@@ -41,7 +41,7 @@ class Dataset:
 
 
 def open_dataset(name: str, root: Path | None = None, factor: int | None = None, names: Path | None = None) -> Dataset:
-    """A data set by its name, or any footage.
+    """Open a data set by its name, or any footage.
 
     Args:
         name: vid4, gopro, adobe240, vimeo90k, ucf101 or middlebury (with ``root``); or the path of a video file or

@@ -83,7 +83,7 @@ class MethodFailed(SafaError):
 
 
 def hold(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-    """The nearer of the two bicubic frames; the first one half way."""
+    """Return the nearer of the two bicubic frames; the first one half-way."""
     enlarged0, enlarged1 = _bicubic(frame0), _bicubic(frame1)
     for t in times:
         yield enlarged0 if t <= 0.5 else enlarged1
@@ -136,7 +136,7 @@ def network_method(network: Safa, name: str) -> Method:
 
 
 def stream_method(upscaler: Upscaler, name: str) -> Method:
-    """A network with propagation, given the whole stream, in windows as in a video."""
+    """Return a method that gives a network with propagation the whole stream, in windows as in a video."""
 
     def join(frames: Sequence[Array]) -> EncodedWindow:
         return upscaler.window([upscaler.encode(frame) for frame in frames])

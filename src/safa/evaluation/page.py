@@ -57,7 +57,7 @@ def line_plot(series: Mapping[str, Points], x_title: str, y_title: str, x_ticks:
 
 
 def share_bars(rows: Mapping[str, Sequence[float]], names: Sequence[str], colours: Sequence[str]) -> str:
-    """A bar for each row, split into shares that add up to 1, with a legend below."""
+    """Return a bar for each row, split into shares that add up to 1, with a legend below."""
     step, left, width = 26, 150, WIDTH - 150 - RIGHT
     parts = []
     for index, (label, shares) in enumerate(rows.items()):
@@ -152,7 +152,7 @@ def before_after(results: Results, dataset: Dataset, subject: Method, other: Met
 
 
 def worst(results: Results, dataset: Dataset, subject: Method, other: Method, count: int = 3) -> list[Comparison]:
-    """The frames that ``subject`` did worst on, by PSNR-Y."""
+    """Return the frames with the lowest PSNR-Y of ``subject``."""
     return [_compare(score, dataset, subject, other) for score in worst_frames(results, subject.name, count)]
 
 
@@ -172,7 +172,7 @@ def decision_sheets(
 
 
 def find_window(dataset: Dataset, sequence: str, start: int) -> EvaluationWindow:
-    """The window of ``sequence`` that begins at ``start``.
+    """Return the window of ``sequence`` that begins at ``start``.
 
     Raises:
         SafaError: there is no such sequence.
@@ -229,7 +229,7 @@ def html_report(
     scale_counts: Sequence[ScaleCounts] = (),
     costs: Sequence[FactorCost] = (),
 ) -> str:
-    """The report as the text of an HTML file.
+    """Return the report as the text of an HTML file.
 
     Args:
         results: one or more evaluations of the same methods, one for each time factor; the first is shown in full.

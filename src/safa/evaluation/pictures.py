@@ -47,7 +47,7 @@ def flow_picture(flow: FloatImage, longest: float) -> Image:
 
 
 def flow_length(flows: Sequence[FloatImage]) -> float:
-    """A length in pixels that suits all ``flows``: their 99th percentile, so that strays do not fade the rest."""
+    """Return the 99th percentile of the lengths of all ``flows``, in pixels, so that outliers do not fade the rest."""
     lengths = np.concatenate([np.linalg.norm(flow, axis=-1).ravel() for flow in flows])
     return max(1.0, float(np.percentile(lengths, 99)))
 

@@ -154,7 +154,7 @@ def windows(
     compression: Compression | None = None,
     with_stream: bool = True,
 ) -> Iterator[EvaluationWindow]:
-    """The windows of ``sequence`` that begin at ``starts``; without the stream they come sooner."""
+    """Yield the windows of ``sequence`` that begin at ``starts``; without the stream they come sooner."""
     stream = Inputs(())
     if starts and (with_stream or compression is not None):
         numbers = [range(number, number + 1) for number in range(0, sequence.count(), factor)]

@@ -37,13 +37,13 @@ DECIMALS = {"psnr_y": 2, "psnr_rgb": 2, "tof": 3, "detail": 2, "false_detail": 2
 
 
 def terminal_tables(results: Results) -> Group:
-    """All tables, to be printed by rich."""
+    """Return all tables, to be printed by rich."""
     failures = (Text(sentence) for sentence in results.failures.values())
     return Group(*(_terminal_table(cells, title) for title, cells in tables(results)), *failures)
 
 
 def markdown(results: Results) -> str:
-    """All tables as Markdown."""
+    """Return all tables as Markdown."""
     parts = [f"### {title}\n\n{_markdown_table(cells)}" for title, cells in tables(results)]
     return "\n\n".join([*parts, *results.failures.values()]) + "\n"
 
@@ -111,7 +111,7 @@ def shown_parts(results: Results) -> list[FrameGroup]:
 
 
 def quality_cells(results: Results) -> Cells:
-    """One row for each part and method, one column for each metric."""
+    """Return one row for each part and method, with one column for each metric."""
     metrics = results.metrics()
     rows = [
         [part, name, *(format_value(results.mean(name, metric, part), metric) for metric in metrics)]
@@ -122,7 +122,7 @@ def quality_cells(results: Results) -> Cells:
 
 
 def sequence_cells(results: Results, metric: str = "psnr_y", part: FrameGroup = "average") -> Cells:
-    """One row for each method, one column for each sequence."""
+    """Return one row for each method, with one column for each sequence."""
     rows = [
         [name, *(format_value(results.mean(name, metric, part, sequence), metric) for sequence in results.windows)]
         for name in results.costs
@@ -164,7 +164,7 @@ def published_cells(results: Results) -> Cells:
 
 
 def format_value(value: float | None, metric: str) -> str:
-    """A table's cell."""
+    """Return the text of a table's cell."""
     return "-" if value is None else f"{value:.{DECIMALS.get(metric, 4)}f}"
 
 

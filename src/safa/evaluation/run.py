@@ -287,7 +287,7 @@ def _score(
 
 
 def _timed(method: Method, window: EvaluationWindow, cost: Cost) -> Iterator[Tensor]:
-    """The method's frames of a window; only the time spent inside the method is added to ``cost``."""
+    """Yield the method's frames of a window; only the time spent inside the method is added to ``cost``."""
     pictures = frames_of(method, window)
     expected = (1, 3, *window.frames[0].shape[:2])
     for _ in window.times:

@@ -78,7 +78,7 @@ def compare(network: Safa, parts: Sequence[NetworkPart], run: Run) -> Difference
 def _encoded(
     network: Safa, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]], change: Tensor
 ) -> tuple[list[FrameState], PairState]:
-    """The frames of a window, and the last two of them joined, in PyTorch."""
+    """Encode the frames of a window, and join the last two of them, in PyTorch."""
     if network.propagation is not None:
         states = network.encode_window(frames, flows)
         return states, network.encode_pair(states[-2], states[-1], (*flows[-1], change))

@@ -142,7 +142,7 @@ class SafaConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SafaConfig:
-        """The inverse of ``to_dict``; an unknown name is an error, a missing one takes its default.
+        """Invert ``to_dict``; an unknown name is an error, a missing one takes its default.
 
         Raises:
             SafaError: a name or a value is none that a network has.

@@ -29,7 +29,7 @@ class ScaleSelector(nn.Module):
         return self.judge(x[:, :, ::2, ::2])
 
     def judge(self, x: Tensor) -> Tensor:
-        """The logits ``B,K-1`` from the pixels ``B,C,h,w`` that were picked of a block's input."""
+        """Return the logits ``B,K-1`` from the pixels ``B,C,h,w`` that were picked from a block's input."""
         return self.decide(self.look(self.squeeze(x)).mean(dim=(2, 3))).float()
 
 
@@ -91,20 +91,20 @@ class ScaleAdaptiveBlock(nn.Module):
         self.branches = nn.ModuleList(Branch(channels) for _ in range(1 if shared else len(self.scales)))
 
     def at_scale(self, x: Tensor, index: int) -> Tensor:
-        """The block's result ``B,c,h,w`` with scale ``index`` for the whole batch."""
+        """Return the block's result ``B,c,h,w`` with scale ``index`` for the whole batch."""
         scale = self.scales[index]
         branch = self.branches[index % len(self.branches)]
         return resize_bilinear(branch(resize_bilinear(x, scale)), 1 / scale)
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
-        """All scales computed and summed with ``weights`` ``B,K``: what training differentiates."""
+        """Compute all scales and sum them with ``weights`` ``B,K``, which training differentiates."""
         total = torch.zeros((), device=x.device)
         for index in range(len(self.scales)):
             total = total + weights[:, index, None, None, None] * self.at_scale(x, index)
         return total
 
     def routed(self, x: Tensor, choice: Tensor) -> Tensor:
-        """Each sample at its own scale ``choice`` ``B`` (long); no branch is computed for a sample in vain."""
+        """Compute each sample at its own scale ``choice`` ``B`` (long), and no branch that no sample uses."""
         chosen = choice.tolist()
         if len(set(chosen)) == 1:
             return self.at_scale(x, chosen[0])

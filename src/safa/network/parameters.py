@@ -37,7 +37,7 @@ def persistent(network: Safa) -> dict[str, Tensor]:
 
 
 def arrays_of(network: Safa) -> dict[str, NDArray[np.float32]]:
-    """A copy of what makes the module, in float32."""
+    """Return a copy of the module's persistent state in float32."""
     return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in persistent(network).items()}
 
 

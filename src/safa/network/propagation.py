@@ -44,7 +44,7 @@ class PropagationPass(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
     def forward(self, own: Sequence[Tensor], neighbour: tuple[Tensor, Tensor] | None) -> Tensor:
-        """The frame's state.
+        """Return the frame's state.
 
         Args:
             own: ``B,c,h,w`` each, the frame's features first.

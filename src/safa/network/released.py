@@ -72,7 +72,7 @@ _RELEASED = [
 
 
 def released_name(name: str, decoder_blocks: int) -> str:
-    """The authors' key (without ``module.``) of one of our parameters."""
+    """Return the authors' key (without ``module.``) of one of our parameters."""
     result = renamed(name, _RELEASED)
     if match := re.match(r"decoder\.body\.(\d+)\.", name):
         result = f"lastconv.{int(match[1]) + 1}.{name[match.end() :]}"

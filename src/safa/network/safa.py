@@ -80,7 +80,7 @@ class Safa(nn.Module):
     # Encoding
 
     def encode_frame(self, frame: Tensor) -> FrameState:
-        """Everything about one frame ``B,3,h,w`` that does not depend on its neighbour or on time."""
+        """Compute everything about one frame ``B,3,h,w`` that does not depend on its neighbour or on time."""
         self._check(frame)
         return self.encode_enlarged(bicubic_upsample(frame), frame)
 
@@ -104,7 +104,7 @@ class Safa(nn.Module):
         return [self.finish_frame(frame, own) for frame, own in zip(frames, self.carry(frames, flows), strict=True)]
 
     def carry(self, frames: Sequence[Tensor], flows: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """The features ``B,c,h,w`` of all frames of a window; arguments and errors as ``encode_window``."""
+        """Return the features ``B,c,h,w`` of all frames of a window; arguments and errors as ``encode_window``."""
         if self.propagation is None:
             raise SafaError("This network looks at two frames only; take weights with propagation.")
         for frame in frames:
@@ -144,7 +144,7 @@ class Safa(nn.Module):
     def synthesize(
         self, pair: PairState, t: float | Tensor, scale: Scale = None, region: Region | None = None
     ) -> Synthesis:
-        """The frame at time ``t``.
+        """Synthesise the frame at time ``t``.
 
         Args:
             pair: from ``encode`` or ``encode_pair``.
@@ -216,7 +216,7 @@ class Safa(nn.Module):
     def compose(
         self, frame0: FrameState, frame1: FrameState, flow: Tensor, t: Tensor, hidden: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask.
+        """Return the image at times ``t`` ``B`` from the last flow state, the image fusion alone, and the mask.
 
         ``hidden``: the last hidden state; a network with propagation needs it, no other looks at it.
         """

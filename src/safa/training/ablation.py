@@ -185,7 +185,7 @@ def as_table(results: Sequence[AblationResult]) -> str:
 
 
 def _kept(folder: Path, setting: dict[str, Any]) -> AblationResult | None:
-    """The result of a run with this setting, if there is one."""
+    """Return the result of a run with this setting, if there is one."""
     path = folder / "result.json"
     return AblationResult(**json.loads(path.read_text())) if path.is_file() and _is_of(folder, setting) else None
 

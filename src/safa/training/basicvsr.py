@@ -137,7 +137,7 @@ class BasicVSR(nn.Module):
         self.head = nn.Conv2d(CHANNELS, 3, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """All frames of a window enlarged."""
+        """Enlarge all frames of a window."""
         features = self.features(frames)
         pictures = [self.decode(frame, own) for frame, own in zip(frames.unbind(dim=1), features.joined, strict=True)]
         return torch.stack(pictures, dim=1)
@@ -158,7 +158,7 @@ class BasicVSR(nn.Module):
         return WindowFeatures(backward, forward, joined)
 
     def decode(self, frame: Tensor, features: Tensor) -> Tensor:
-        """A frame ``B,3,h,w`` enlarged, from its features ``B,64,h,w``."""
+        """Enlarge a frame ``B,3,h,w`` with its features ``B,64,h,w``."""
         x = F.leaky_relu(F.pixel_shuffle(self.upsample1(features), 2), SLOPE)
         x = F.leaky_relu(F.pixel_shuffle(self.upsample2(x), 2), SLOPE)
         x = self.head(F.leaky_relu(self.refine(x), SLOPE))

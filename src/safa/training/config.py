@@ -95,7 +95,7 @@ def check_ranges(config: Any) -> None:
 
 
 def read_recipe(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's values, on top of those of the recipe it ``extends`` (a name in the same folder).
+    """Return a recipe's values, on top of those of the recipe it ``extends`` (a name in the same folder).
 
     Raises:
         SafaError: a file that cannot be read, is not valid TOML, or extends itself.

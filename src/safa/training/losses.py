@@ -158,7 +158,7 @@ class Perceptual(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor, truth: Tensor) -> Tensor:
-        """The distance; its gradient reaches ``image`` alone."""
+        """Return the distance; its gradient reaches ``image`` alone."""
         with torch.no_grad():
             expected = self.features(truth)
         return torch.stack([l1(a, b) for a, b in zip(self.features(image), expected, strict=True)]).mean()

@@ -75,7 +75,7 @@ class Validator:
 
 
 def _bicubic(sample: Sample) -> tuple[Tensor, Tensor]:
-    """All input frames enlarged, and the two around the time between blended."""
+    """Enlarge all input frames, and blend the two around the time between."""
     enlarged = bicubic_upsample(sample.frames.flatten(0, 1)).unflatten(0, sample.frames.shape[:2])
     batch, t = torch.arange(len(sample.t)), sample.t.view(-1, 1, 1, 1)
     return enlarged, (1 - t) * enlarged[batch, sample.pair] + t * enlarged[batch, sample.pair + 1]

@@ -171,7 +171,7 @@ class Objective(nn.Module):
         return (pictures.flip(-1) if mirrored else pictures).flatten(0, 1), None
 
     def _sharpness(self, enlarged: Tensor, made: Tensor, sample: Sample) -> dict[str, Tensor]:
-        """The terms about how sharp the two frames around the time between and that one look."""
+        """Return the sharpness terms of the frame between and the two around it."""
         if self.sharpness is None and not self.patterns:
             return {}
         batch = torch.arange(len(sample.t), device=sample.t.device)
@@ -211,7 +211,7 @@ class Objective(nn.Module):
         return values, result.image
 
     def _pixels(self, image: Tensor, truth: Tensor, taught: Tensor | None) -> dict[str, Term]:
-        """The distance of pictures ``B,3,H,W`` to the truth and to the teacher's."""
+        """Return the distance of pictures ``B,3,H,W`` to the truth and to the teacher's."""
         loss = PIXEL_LOSSES[self.config.loss]
         terms: dict[str, Term] = {self.config.loss: (self.config.truth_loss, loss(image, truth))}
         if taught is not None and self.config.distillation_loss:
@@ -219,7 +219,7 @@ class Objective(nn.Module):
         return terms
 
     def _compare(self, image: Tensor, truth: Tensor, taught: Tensor | None = None) -> dict[str, Term]:
-        """The terms about pictures ``B,3,H,W``, their truth and the teacher's pictures of the same."""
+        """Return the terms of pictures ``B,3,H,W`` against the truth and the teacher's pictures."""
         config = self.config
         terms = self._pixels(image, truth, taught)
         if config.frequency_loss:
@@ -235,7 +235,7 @@ class Objective(nn.Module):
         return self.shares.clone() + share - share.detach()
 
     def _draw_scales(self) -> Scale:
-        """Each block's scale for this step; None leaves it to the selector, or to the one fixed scale."""
+        """Draw each block's scale for this step; None leaves it to the selector, or to the one fixed scale."""
         config, network = self.config, self.config.network
         if config.scale_choice == "selector":
             return None
@@ -245,7 +245,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _guide(self, sample: Sample) -> PairState | None:
-        """The teacher's view of the pair; None where nothing is to be learnt from it."""
+        """Return the teacher's view of the pair; None if nothing is to be learnt from it."""
         teacher = self._fixed[0]
         if teacher is None or sample.flow is None or not bool(sample.flow.isnan().any()):
             return None
@@ -253,7 +253,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _wanted_flow(self, exact: Tensor, guide: PairState | None, t: Tensor) -> Tensor:
-        """The exact flow ``B,4,h,w``, and the teacher's where that is NaN."""
+        """Return the exact flow ``B,4,h,w``, or the teacher's where that is NaN."""
         teacher = self._fixed[0]
         if teacher is None or guide is None:
             return exact

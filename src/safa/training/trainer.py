@@ -181,7 +181,7 @@ def load_network(path: Path, network: Safa) -> None:
 
 
 def load_state(path: Path, run: RunParts) -> tuple[int, float]:
-    """The inverse of ``save_state``: fills what it is given, returns the step and the seconds.
+    """Invert ``save_state``: fill the given run; return the step and the seconds.
 
     Raises:
         SafaError: the file is damaged, or the run has another layout of the network, or other losses.

@@ -37,30 +37,32 @@ def number_places(output: Path) -> int:
 
 
 def is_numbered(output: Path) -> bool:
-    """Return whether the output is a folder of pictures, such as frames/%06d.png;
-    in the name of a video %06d is plain text."""
+    """Return whether the output is a folder of pictures, such as frames/%06d.png.
+
+    In the name of a video %06d is plain text.
+    """
     return output.suffix.lower() == ".png" and number_places(output) == 1
 
 
 def numbered(output: Path, number: int) -> str:
-    """The name of one of its pictures."""
+    """Return the name of picture ``number`` of a folder of pictures."""
     return NUMBER.sub(lambda found: found[0] % number, output.name)
 
 
 def whole_output(output: Path) -> Path:
-    """Return what appears on the disk by one rename: the file, or the folder of the pictures; what a link points to."""
+    """Return the path that a finished output is renamed to: a file, a folder of pictures, or a link's target."""
     whole = output.parent if is_numbered(output) else output
     return whole.resolve() if whole.is_symlink() or whole.name in ("", "..") else whole
 
 
 def unfinished(output: Path) -> Path:
-    """The name of an output until it is whole: beside it, so that a rename suffices."""
+    """Return the temporary path of an output, in the same folder, so that a rename completes it."""
     whole = whole_output(output)
     return whole.with_name(f".{whole.name}.part")
 
 
 def for_ffmpeg(path: Path) -> str:
-    """The path as FFmpeg takes it: absolute, as text before a colon in a relative path would be read as a protocol."""
+    """Return the absolute path: FFmpeg would read text before a colon in a relative path as a protocol."""
     return str(path.absolute())
 
 
@@ -70,7 +72,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 ENDS = 1 << 20
-"""Bytes at a file's beginning and end that `appearance` looks at: to read all of it can take minutes."""
+"""Bytes at each end of a file that `appearance` reads; reading the whole file can take minutes."""
 
 # Full disk, quota used up, and the file-size limit of the file system or the shell.
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -127,7 +129,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises OutputError where another process has the folder."""
+        """Lock the folder. Raises OutputError if another process has locked it."""
         self._handle: int | None = None
         try:
             self._handle = _named_mutex(folder) if fcntl is None else _locked_folder(folder)
@@ -149,7 +151,11 @@ class FolderLock:
 
 
 def _locked_folder(folder: Path) -> int | None:
-    """An open, locked handle of the folder; None where it cannot be locked. BlockingIOError where another has it."""
+    """Return an open, locked handle of the folder; None if the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,7 +168,7 @@ def _locked_folder(folder: Path) -> int | None:
 
 
 def _named_mutex(folder: Path) -> int | None:
-    """Lock a folder on Windows, where folders have no locks: a mutex of that name, which ends with its process."""
+    """Return a mutex named after the folder, which ends with its process: Windows has no locks on folders."""
     if sys.platform != "win32":
         return None
     exists = 183
@@ -186,7 +192,7 @@ def _close_mutex(handle: int) -> None:
 
 
 def appearance(path: Path) -> str:
-    """A digest of sizes, names and of the ends of the first and last file; "" where there is nothing."""
+    """Return a digest of names, sizes and the ends of the first and last file; "" if there is no file."""
     digest = hashlib.sha256()
     try:
         files = files_of(path)
@@ -203,5 +209,5 @@ def appearance(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """A file itself, or the files in a folder."""
+    """Return the files in a folder, or the file itself."""
     return sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
