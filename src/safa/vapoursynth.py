@@ -228,7 +228,7 @@ def _times(frames: list[vs.VideoFrame]) -> list[Fraction] | None:
 
 
 def _pixels(frame: vs.VideoFrame) -> Array:
-    """A copy of an RGB frame as ``H,W,3``; half precision becomes float32."""
+    """Return a copy of an RGB frame as ``H,W,3``; half precision becomes float32."""
     pixels = np.stack([np.asarray(frame[plane]) for plane in range(3)], axis=-1)
     return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
 

@@ -263,7 +263,7 @@ def _set_plays(data: bytearray, plays: int) -> None:
 
 
 def png_encoder(frame: av.VideoFrame) -> Any:
-    """An encoder of pictures like this one, of the pixel format that PNG has for it."""
+    """Return an encoder of pictures like this one, in the pixel format that PNG has for it."""
     components = frame.format.components
     deep = any(component.bits > 8 for component in components)
     alpha = any(component.is_alpha for component in components)

@@ -178,7 +178,7 @@ def _codec(container: str) -> str:
 
 
 def _rate(codec: str, expected: int) -> int:
-    """The lowest rate of the encoder that loses nothing, or its highest."""
+    """Return the encoder's lowest sample rate that loses nothing, or its highest."""
     rates = av.codec.Codec(codec, "w").audio_rates or [expected]
     return max(rates) if codec == "libopus" else min((rate for rate in rates if rate >= expected), default=max(rates))
 

@@ -172,7 +172,7 @@ def _entry(path: Path) -> tuple[str, tuple[str, ...]]:
 def choose_codec(
     path: Path, codec: str | None = None, bit_depth: int = 8, alpha: bool = False, side: int | None = None
 ) -> Choice:
-    """The codec and pixel format for an output.
+    """Return the codec and pixel format for an output.
 
     Without `codec`: the container's usual one that can have a shortest `side` of so many pixels, but for more than 8
     bits one that keeps them, and then H.265 rather than H.264, whose players mostly cannot show them. Raises
@@ -199,7 +199,7 @@ def choose_codec(
 
 
 def _choice(codec: str, bit_depth: int, alpha: bool) -> Choice:
-    """The best pixel format that the codec's encoder has, and what is lost by it."""
+    """Return the best pixel format of the codec's encoder, and what is lost by it."""
     entry = codec_entry(codec)
     deep = bit_depth > 8
     available = {pixel.name for pixel in av.codec.Codec(entry.encoder, "w").video_formats or ()}
@@ -226,7 +226,7 @@ def _bits(pixel_format: str) -> int:
 
 
 def codec_entry(codec: str) -> Codec:
-    """The entry of a codec by our name, or one made for a hardware encoder by FFmpeg's name."""
+    """Return the entry of a codec by our name, or one made for a hardware encoder by FFmpeg's name."""
     if codec in CODECS:
         return CODECS[codec]
     name = codec.rpartition("_")[2]

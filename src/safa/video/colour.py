@@ -84,7 +84,7 @@ def _is_empty(name: str, data: bytes) -> bool:
 
 
 def _tags(exif: bytes) -> set[int]:
-    """The tags in the first directory of Exif data."""
+    """Return the tags in the first directory of Exif data."""
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
     at = int.from_bytes(exif[4:8], order)
     count = int.from_bytes(exif[at : at + 2], order)
@@ -392,7 +392,7 @@ class FromRgb:
         self._table = np.rint(np.arange(65536) * (WHITE_16 / 65535)).astype(np.uint16)
 
     def __call__(self, image: np.ndarray) -> av.VideoFrame:
-        """A new frame without a time. `image`: H,W,3 or H,W,4, uint8 or uint16."""
+        """Return a new frame without a time. `image`: H,W,3 or H,W,4, uint8 or uint16."""
         names = {
             ("uint8", 3): "rgb24",
             ("uint8", 4): "rgba",

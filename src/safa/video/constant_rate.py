@@ -23,7 +23,7 @@ def one_rate(reader: FrameSource, output: Path, rate: int) -> Fraction | None:
 
 
 def uneven_rate(reader: FrameSource, parts: int = 1) -> Fraction | None:
-    """The usual frames per second of a source whose rate varies; None if it is constant or cannot be read twice.
+    """Return the usual frames per second of a source of varying rate; None if it is constant or cannot be read twice.
 
     It varies where even steps of the same number would miss a frame by more than half of one of the `parts` that
     every step is divided into: clocks that only count milliseconds are constant. Packets are read, nothing is decoded.
@@ -43,5 +43,5 @@ def uneven_rate(reader: FrameSource, parts: int = 1) -> Fraction | None:
 
 
 def _usual_rate(rate: Fraction) -> Fraction:
-    """The nearest whole number of frames a second, or rate of television as 30000/1001."""
+    """Return the nearest whole number of frames a second, or a television rate such as 30000/1001."""
     return min(max(Fraction(round(rate)), Fraction(1)), *TELEVISION, key=lambda known: abs(known - rate))

@@ -47,7 +47,7 @@ MOST_HEADER = 1 << 20  # bytes before the first cluster
 
 @contextmanager
 def open_mastered(segment: Path, mastering: Mastering) -> Iterator[InputContainer]:
-    """The container of a Matroska `segment` whose video stream also carries `mastering`."""
+    """Open the container of a Matroska `segment` so that its video stream also carries `mastering`."""
     with ExitStack() as held:
         if mastering == Mastering():
             yield held.enter_context(av.open(for_ffmpeg(segment)))
@@ -71,7 +71,7 @@ class _Spliced:
         file.seek(clusters)
 
     def read(self, count: int) -> bytes:
-        """The next bytes, at most `count`."""
+        """Return the next bytes, at most `count`."""
         return self._head.read(count) or self._file.read(count)
 
 

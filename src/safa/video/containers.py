@@ -180,7 +180,7 @@ def has_arbitrary_clock(container: InputContainer) -> bool:
 
 
 def clock_zero(container: InputContainer, video: av.VideoStream) -> Fraction:
-    """The file time that players show as 0: where the first of picture and sound starts.
+    """Return the file time that players show as 0: the start of picture or sound, whichever is first.
 
     Of `video` and all sound; subtitles, data and other pictures may have stale times or clocks of their own. It is a
     whole number of the video's ticks, so that the times of its frames stay whole ones.
@@ -248,7 +248,7 @@ def stated_end(container: InputContainer, stream: av.VideoStream, known: Fractio
 
 
 def bare_copy(packet: Any) -> Any:
-    """A copy of a packet, to be decoded and not discarded, without side data."""
+    """Return a copy of a packet without side data, which the decoder does not discard."""
     copy = av.Packet(bytes(packet))
     for name in ("stream", "time_base", "pts", "dts", "duration", "is_keyframe"):
         setattr(copy, name, getattr(packet, name))

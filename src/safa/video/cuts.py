@@ -43,7 +43,7 @@ class Change(Enum):
 
 
 def with_changes(frames: Iterable[Item], image_of: Callable[[Item], np.ndarray]) -> Iterator[tuple[Item, Change]]:
-    """Each frame with what lies between it and the one before; the answer comes `LOOK` frames late.
+    """Yield each frame with the change from the one before, `LOOK` frames late.
 
     `image_of` gives a frame's picture, H,W,3 or H,W,4 RGB, uint8 or uint16. Constant memory: 2 * LOOK + 1 frames'
     thumbnails and LOOK + 1 frames.

@@ -75,7 +75,7 @@ class VideoReader(FrameSource):
         self._container.close()
 
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
-        """The selected frames in order; can be iterated only once.
+        """Yield the selected frames in order; can be iterated only once.
 
         With `alpha` off, a source with an alpha channel gives three channels too; transparency is ignored. Where the
         picture size changes, frames are scaled to the first one's, as players do.
@@ -144,7 +144,7 @@ class VideoReader(FrameSource):
         return [*sorted(ends), max(last, ends[last] if track_end is None else track_end - zero)]
 
     def _fitted(self, image: np.ndarray) -> np.ndarray:
-        """The part of a picture that is to be shown, of the first one's size."""
+        """Return the visible part of a picture, at the first picture's size."""
         width, height = self._size
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)

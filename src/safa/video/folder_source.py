@@ -63,7 +63,7 @@ def _kinds(stated: tuple[tuple[Path, int, int], ...]) -> dict[Path, PictureKind]
 
 
 def _by_pillow(file: Path) -> PictureKind | None:
-    """The kind without decoding the picture."""
+    """Return the kind of a picture without decoding it."""
     try:
         with Image.open(file, formats=FORMATS) as picture:
             mode = picture.mode
@@ -87,7 +87,7 @@ def _stored_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def _by_ffmpeg(file: Path) -> PictureKind | None:
-    """The kind of a picture that Pillow cannot read, such as TIFF in floating point."""
+    """Return the kind of a picture that Pillow cannot read, such as TIFF in floating point."""
     try:
         with av.open(for_ffmpeg(file)) as container:
             frame = next(container.decode(video=0), None)
@@ -164,7 +164,7 @@ class FolderReader(FrameSource):
         return [number / self._fps - self.origin for number in (*(number for number, _ in self._pictures), last)]
 
     def frames(self, alpha: bool = True) -> Iterator[Frame]:
-        """The selected pictures in order. `alpha` off gives three channels throughout."""
+        """Yield the selected pictures in order. `alpha` off gives three channels throughout."""
         info = self.info
         colour = info.colour.resolved(info.height)
         kind = {"bit_depth": info.bit_depth, "alpha": info.has_alpha and alpha, "gray_range": FULL}
@@ -241,7 +241,7 @@ def open_reader(path: str | Path, options: ReadOptions = EVERYTHING) -> FrameSou
 
 
 def pictures_of(folder: Path) -> list[Path]:
-    """The pictures of a folder by name."""
+    """Return the pictures of a folder, sorted by name."""
     named = (f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith("."))
     return sorted(f for f in named if not f.is_fifo())  # from a pipe nothing can be read twice
 

@@ -220,7 +220,7 @@ def describe(
     interlaced: bool,
     crop: Crop = NO_CROP,
 ) -> VideoInfo:
-    """Everything about the video, from its headers and its first decoded frame."""
+    """Describe the video by its headers and its first decoded frame."""
     pixel = frame.format
     width, height = crop.size(frame.width, frame.height)
     matrix = _display_matrix(frame)

@@ -35,7 +35,7 @@ class Segment:
 
     @property
     def record(self) -> Path:
-        """The file that says all this, and the time of every frame."""
+        """Return the path of the file with the segment's properties and the time of every frame."""
         return self.path.with_suffix(".json")
 
     def times(self) -> list[int]:
@@ -45,7 +45,7 @@ class Segment:
 
 
 def segment_name(number: int) -> str:
-    """The name of a segment's file in the work folder."""
+    """Return the name of a segment's file in the work folder."""
     return f"{number:06d}.mkv"
 
 
@@ -57,7 +57,7 @@ def write_record(path: Path, times: list[int], reorder: int) -> Segment:
 
 
 def read_record(path: Path) -> Segment | None:
-    """The segment in the file `path`; None where it or its record is missing or damaged, so that it is made again."""
+    """Read the segment in the file `path`; None if it or its record is missing or damaged, so that it is made again."""
     try:
         stored = json.loads(path.with_suffix(".json").read_text())
         times = stored["times"]
@@ -118,7 +118,7 @@ class Journal:
 
     @property
     def segments(self) -> list[Segment]:
-        """The finished segments in the order shown; some may be missing between them until all frames are there."""
+        """Return the finished segments in display order; some may be missing until all frames are there."""
         if self._ordered is None:  # every packet asks, and there may be thousands of segments
             self._ordered = [self._segments[number] for number in sorted(self._segments)]
         return self._ordered
@@ -375,6 +375,6 @@ def _identity(path: Path) -> list[int]:
 
 
 def work_folder(output: Path) -> Path:
-    """The work folder that belongs to an output: beside it (a folder of pictures is one), so on the same disk."""
+    """Return the work folder of an output, in the same folder and so on the same disk."""
     output = whole_output(output)
     return output.with_name(output.name + WORK_SUFFIX)

@@ -138,7 +138,7 @@ def _add_video(container: OutputContainer, segments: list[Segment], spec: Output
 
 
 def _video_packets(journal: Joinable, spec: OutputSpec, stream: av.VideoStream) -> Iterator[TimedPacket]:
-    """The packets of all segments in decoding order, with exact times.
+    """Yield the packets of all segments in decoding order, with exact times.
 
     Decoding time of packet i is the presentation time of the frame `reorder` places before it in the order
     shown: it increases, and never passes its own frame. The first `reorder` packets, which have no such frame,
@@ -184,7 +184,7 @@ def _lead(journal: Joinable, reorder: int) -> int:
 
 
 def _end(journal: Joinable, spec: OutputSpec) -> int:
-    """The tick at which the last frame stops being shown: one after it at least, however coarse the ticks had to be."""
+    """Return the tick at which the last frame ends: at least one after its start, however coarse the ticks are."""
     assert journal.end is not None
     return max(round(journal.end / spec.time_base), journal.segments[-1].last + 1)
 

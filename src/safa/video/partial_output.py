@@ -76,7 +76,7 @@ Joinable = Journal | Beginning
 
 
 def beginning_of(output: Path) -> Path:
-    """The name of the file with what is finished of an output: film.so-far.mp4, or frames.so-far/%06d.png."""
+    """Return the path of the finished beginning of an output: film.so-far.mp4, or frames.so-far/%06d.png."""
     if is_numbered(output):
         return output.parent.with_name(f"{output.parent.name}.so-far") / output.name
     return output.with_name(f"{output.stem}.so-far{output.suffix}")

@@ -53,7 +53,7 @@ def load_picture(path: Path) -> Array:
 
 
 def orientation_of(path: Path) -> int:
-    """The orientation in the Exif data; 1, upright, where there is none. OpenCV and Pillow turn TIFF themselves."""
+    """Return the orientation in the Exif data; 1, upright, if there is none. OpenCV and Pillow turn TIFF themselves."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
             return int(picture.getexif().get(0x0112, 1))
@@ -114,7 +114,7 @@ def two_moments(
 
 
 def _last_until(reader: FrameSource, at: Fraction) -> Frame:
-    """The last frame that begins at or before ``at`` seconds on the clock that players show."""
+    """Return the last frame that begins at or before ``at`` seconds on the clock that players show."""
     found = None
     for frame in reader.frames(alpha=False):
         if frame.time + reader.origin - reader.info.clock_zero > at:

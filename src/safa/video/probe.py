@@ -248,7 +248,7 @@ class _Gathered:
         self.begin_run()
 
     def begin_run(self) -> None:
-        """The next frame does not follow the last one."""
+        """Mark that the next frame does not follow the last one."""
         self._before: Luma | None = None
         self._repeats = DuplicateDetector()
         self._run_times.append([])
@@ -295,7 +295,7 @@ class _Gathered:
         self._searched += max(times) - min(times) if times else 0
 
     def look(self, is_whole: bool) -> Look:
-        """The result; ``is_whole``: every frame of the video was added."""
+        """Return the result; ``is_whole``: every frame of the video was added."""
         assert self._size is not None
         pixels, sizes = self._size[0] * self._size[1], self.sizes
         times = sorted(time for run in self._run_times for time in run)

@@ -161,7 +161,7 @@ class Timeline:
         return self.fps
 
     def _inside(self, stop: Fraction) -> list[OutputTime]:
-        """The moments from the open interval's first frame up to, not including, the frame at `stop`."""
+        """Return the moments from the open interval's first frame up to, not including, the frame at `stop`."""
         start = self._marks[0]
         times = self._spread(stop) if self.rate is not None else self._grid_until(stop, inclusive=False)
         return [self._moment((time - start) / (stop - start), time) for time in times]
@@ -189,7 +189,7 @@ class Timeline:
 def output_time_base(
     source: Fraction, rate: int | None = None, fps: Fraction | None = None, slow: Fraction = Fraction(1)
 ) -> Fraction:
-    """The coarsest time base (seconds per tick, 1 / integer) that holds every moment of a `Timeline` exactly.
+    """Return the coarsest time base (seconds per tick, 1 / integer) that holds all moments of a `Timeline` exactly.
 
     `source` is the time base of the source frames' times. Encoders and containers take no finer tick than 1
     ns; where exactness would need one, the answer is 1 microsecond and times are rounded to it.

@@ -110,7 +110,7 @@ class SegmentWriter:
             yield
 
     def _next_segment(self) -> SegmentEncoder:
-        """The first one that is missing; the one before it is there by then."""
+        """Return an encoder of the first missing segment; the one before it is complete by then."""
         self._number += 1
         while self.journal.has(self._number):
             self._number += 1
@@ -141,7 +141,7 @@ def ticks_of(time: Fraction, time_base: Fraction, last: int | None) -> int:
 
 @contextmanager
 def encoder_errors(spec: OutputSpec, folder: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """One sentence for a full disk or an encoder that fails; `kept()` says what survives."""
+    """Turn a full disk or a failing encoder into OutputError with one sentence; `kept()` says what survives."""
     try:
         with disk_errors(folder, kept):
             yield

@@ -58,7 +58,7 @@ DELAY_ELEMENT = b"\x56\xaa\x88"  # EBML: id of CodecDelay, length 8; nanoseconds
 
 
 def padded_template(stream: Any, seconds: Fraction) -> tuple[InputContainer, Any]:
-    """A copy of an audio `stream`'s header that declares `seconds` of padding, and the container it lives in."""
+    """Return a copy of an audio `stream`'s header that declares `seconds` of padding, and its container."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska", container_options={"write_crc32": "0"}) as header:
         copy = add_template(header, stream)
@@ -196,7 +196,7 @@ def _ticks(stream: Any) -> int:
 
 
 def not_kept(info: VideoInfo, spec: OutputSpec) -> list[str]:
-    """A sentence for everything that the video itself says about its pictures and the output cannot."""
+    """Return one sentence for each property of the video's pictures that the output cannot state."""
     place = spec.path.suffix or "a pipe"
     warnings = []
     pictures = spec.container in SILENT
@@ -312,7 +312,7 @@ def _is_chapter_track(source: InputContainer, stream: StreamInfo) -> bool:
 
 
 def _first_packet(path: Path, index: int) -> Any:
-    """The first packet of a stream, with times from 0; None where it has none."""
+    """Return the first packet of a stream, with times from 0; None if it has none."""
     with open_container(path) as container:
         for packet in container.demux(container.streams[index]):
             if packet.size:
@@ -389,11 +389,11 @@ class StreamCopier:
 
     @property
     def copied(self) -> list[CopiedStream]:
-        """The figures of the streams, in the output's order."""
+        """Return the figures of the streams, in the output's order."""
         return list(self._records.values())
 
     def packets(self) -> Iterator[TimedPacket]:
-        """All packets, in the source's order, on the output's clock."""
+        """Yield all packets in the source's order, on the output's clock."""
         source = self._source
         expected = [
             source.streams[index]
@@ -428,7 +428,7 @@ class StreamCopier:
         return bool(time >= 0 or not plan.is_cut)
 
     def _moved(self, packet: Any, index: int) -> Iterator[TimedPacket]:
-        """The packet on the output's clock, or what the stretcher makes of it."""
+        """Yield the packet on the output's clock, or the packets that the stretcher makes of it."""
         plan, base = self._plan, packet.time_base
         if index in self._stretchers:
             packets = self._stretchers[index].push(packet, plan.origin)
@@ -504,7 +504,7 @@ def fill_times(packet: Any, last_dts: int | None, may_repeat: bool = False) -> N
 
 
 def payload(packet: Any) -> bytes:
-    """A packet's coded bytes without the ADTS header that AAC carries in MPEG-TS and must not carry elsewhere."""
+    """Return a packet's coded bytes without the ADTS header that AAC has in MPEG-TS and must not have elsewhere."""
     data = bytes(packet)
     if data[:1] == b"\xff" and data[1] & 0xF6 == 0xF0 and packet.stream.codec_context.codec.canonical_name == "aac":
         return data[7 if data[1] & 1 else 9 :]
@@ -534,7 +534,7 @@ def _first_time(path: Path, index: int) -> Fraction:
 
 
 def _chapters(source: InputContainer, plan: StreamPlan, end: Fraction) -> Iterator[Any]:
-    """The source's chapters on the output's clock, those outside it left out."""
+    """Return the source's chapters on the output's clock, without those outside it."""
     for chapter in source.chapters():
         base = chapter["time_base"]
         assert base is not None

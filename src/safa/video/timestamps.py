@@ -34,7 +34,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def stated_size(path: Path) -> int:
-    """The size in bytes that a Matroska, WebM or AVI file states; 0 if it is unknown."""
+    """Return the size in bytes that a Matroska, WebM or AVI file states; 0 if it is unknown."""
     with path.open("rb") as file:
         head = file.read(HEADER)
     if head[:4] == b"RIFF":
@@ -104,7 +104,7 @@ class PacketClock:
         self._counts: dict[int, int] = {}
 
     def correct(self, packet: Any) -> Any:
-        """The packet with its part's offset added to its times. All packets of a stream must come here."""
+        """Return the packet with its part's offset added to its times. Must be called for all packets of a stream."""
         if not self._splices or not packet.size:
             return packet
         index, starts = packet.stream_index, self._splices.starts

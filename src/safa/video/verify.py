@@ -80,7 +80,7 @@ class Verification:
         return Verification({name: Check(one["expected"], one["found"], one["ok"]) for name, one in checks})
 
     def failures(self) -> list[str]:
-        """One line for each check that failed."""
+        """Return one line for each check that failed."""
         return [
             f"{name}: expected {_plain(check.expected)}, found {_plain(check.found)}"
             for name, check in self.checks.items()
@@ -170,7 +170,7 @@ def _prove_streams(
 
 
 def _measure(path: Path, kind: str, index: int) -> tuple[CopiedStream, Fraction]:
-    """The figures of one stream, and its tick."""
+    """Return the figures of one stream, and its tick."""
     found = CopiedStream(kind)
     with open_container(path) as container:
         stream = container.streams[index]

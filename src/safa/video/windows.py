@@ -26,7 +26,7 @@ class Span:
 
     @property
     def frames(self) -> int:
-        """The most frames that a window holds, as long as none are left out as repeats."""
+        """Return the most frames that a window holds if none are left out as repeats."""
         return self.length + 1 + 2 * self.margin
 
     def reach(self, number: int) -> tuple[int, int]:
@@ -123,7 +123,7 @@ class WindowGrid(Generic[Moment_]):
         self._newest = interval
 
     def _settled(self, newest: int | None) -> Iterator[Window[Moment_]]:
-        """The windows that frames after number ``newest`` cannot change; all if it is None."""
+        """Return the windows that frames after number ``newest`` cannot change; all if it is None."""
         while self._open:
             head = self._open[0]
             if head.first is head.second and self._span == PAIR:
